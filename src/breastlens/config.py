@@ -1,0 +1,106 @@
+"""The settings that travel: frozen models written to run.json and bundle.json and read back from there."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Strategy = Literal["probe", "finetune", "scratch"]
+FillMode = Literal["constant", "nearest", "reflect", "wrap"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown field is an error rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReadingLimits(Settings):
+    """What a file may cost before it is refused, so that a hostile or broken file cannot take the machine."""
+
+    file_bytes: int = Field(default=512 * 1024**2, gt=0)
+    pixels: int = Field(default=100_000_000, gt=0, description="height times width of one frame, known before decoding")
+    frames: int = Field(default=2_000, gt=0)
+
+
+class ImageRecipe(Settings):
+    """How one decoded image becomes the uint8 square that the network sees. Saved with every model."""
+
+    image_size: int = Field(default=128, ge=32, le=1024, description="side in pixels")
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    crop: Literal["none", "body"] = "none"
+    temperature_range: tuple[float, float] = Field(
+        default=(20.0, 38.0), description="deg C mapped to grey 0 and 255; outside it is clipped"
+    )
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        low, high = self.temperature_range
+        if not low < high:
+            raise ValueError(f"temperature_range must rise from low to high, got {low} and {high} deg C")
+        return self
+
+    @property
+    def size_label(self) -> str:
+        """The size as records write it, for example ``128x128``."""
+        return f"{self.image_size}x{self.image_size}"
+
+
+class LabelMap(Settings):
+    """Which categories are looked for (label 1) and which stand against them (label 0)."""
+
+    positive: tuple[str, ...] = Field(min_length=1)
+    negative: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sides_are_disjoint(self) -> Self:
+        both = sorted(set(self.positive) & set(self.negative))
+        if both:
+            raise ValueError(f"positive and negative share {', '.join(both)}")
+        return self
+
+    def describe(self) -> str:
+        """One line for people: what counts as 1 and what as 0."""
+        return f"positive (1) = {', '.join(self.positive)}; negative (0) = {', '.join(self.negative)}"
+
+
+class Augmentation(Settings):
+    """Random changes to training images; names and meanings are those of Keras's ImageDataGenerator."""
+
+    rotation_range: float = Field(default=0.0, ge=0, description="degrees; drawn from [-r, r]")
+    width_shift_range: float = Field(default=0.0, ge=0, description="below 1 a fraction of the width, else pixels")
+    height_shift_range: float = Field(default=0.0, ge=0, description="below 1 a fraction of the height, else pixels")
+    shear_range: float = Field(default=0.0, ge=0, description="degrees")
+    zoom_range: float | tuple[float, float] = 0.0
+    channel_shift_range: float = Field(default=0.0, ge=0, description="grey levels")
+    brightness_range: tuple[float, float] | None = None
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    fill_mode: FillMode = "nearest"
+    cval: float = Field(default=0.0, description="grey level outside the image when fill_mode is constant")
+
+
+class TrainingRecipe(Settings):
+    """Everything that decides a training besides the data. Written to run.json whole."""
+
+    backbone: str = "mobilenetv2"
+    weights: str = "imagenet"
+    strategy: Strategy = "probe"
+    folds: int | None = Field(default=None, ge=2, description="None: one training, validation and test part")
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    seed: int = Field(default=0, ge=0)
+    epochs: int = Field(default=15, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    patience: int = Field(default=5, ge=1, description="epochs without a better validation AUC before stopping")
+    trainable_stages: int | None = Field(default=None, ge=0, description="top stages that fine-tuning moves; None: default")
+    target_sensitivity: float | None = Field(default=None, gt=0, le=1)
+    augmentation: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _split_is_whole(self) -> Self:
+        if any(part <= 0 for part in self.split) or abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(f"split must be three positive fractions that add up to 1, got {self.split}")
+        return self

@@ -1,0 +1,60 @@
+"""Every exception of BreastLens, in one tree.
+
+BreastLensError                 anything the user can act on; the command prints it in one line and exits with 2
+├── DataError                   the folder, manifest or labels are not what was expected
+│   ├── DecodeError             one file cannot be read as an image
+│   └── SplitError              the records cannot be divided as asked
+├── WeightsError                pretrained weights are unreachable or do not fit
+├── BundleError                 a saved model is missing, damaged or of another format
+├── RunDirectoryError           a run directory cannot be written or read
+└── MissingDependencyError      an optional package is not installed
+"""
+
+from __future__ import annotations
+
+
+class BreastLensError(Exception):
+    """Root of all errors whose cause lies in the input, never in BreastLens itself."""
+
+
+class DataError(BreastLensError):
+    """The data folder, the manifest or the labels are not what was expected."""
+
+
+class DecodeError(DataError):
+    """One file cannot be read as an image.
+
+    Attributes:
+        path: The file, as it was given.
+        reason: What is wrong with it, without the path.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+
+class SplitError(DataError):
+    """The records cannot be divided as asked without sharing patients or leaving a class out."""
+
+
+class WeightsError(BreastLensError):
+    """Pretrained weights are unreachable or do not fit the backbone."""
+
+
+class BundleError(BreastLensError):
+    """A saved model is missing, damaged, altered or of another format."""
+
+
+class RunDirectoryError(BreastLensError):
+    """A run directory exists already, cannot be written, or is not complete."""
+
+
+class MissingDependencyError(BreastLensError):
+    """An optional package is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'breastlens[{extra}]'")
+        self.package = package
+        self.extra = extra
