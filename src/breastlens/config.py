@@ -60,6 +60,16 @@ class LabelMap(Settings):
             raise ValueError(f"positive and negative share {', '.join(both)}")
         return self
 
+    @property
+    def positive_name(self) -> str:
+        """What label 1 is called, for example ``sick``."""
+        return " or ".join(self.positive)
+
+    @property
+    def negative_name(self) -> str:
+        """What label 0 is called, for example ``benign or normal``."""
+        return " or ".join(self.negative)
+
     def describe(self) -> str:
         """One line for people: what counts as 1 and what as 0."""
         return f"positive (1) = {', '.join(self.positive)}; negative (0) = {', '.join(self.negative)}"

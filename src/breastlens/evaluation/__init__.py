@@ -1,1 +1,24 @@
-"""TODO."""
+"""How good the scores are: metrics, operating point, calibration and intervals.
+
+Pure numerics on arrays; nothing here knows of files, images or models.
+"""
+
+from breastlens.evaluation.calibration import apply_platt, fit_platt
+from breastlens.evaluation.intervals import bootstrap_intervals, paired_difference
+from breastlens.evaluation.metrics import auc, evaluate_scores, precision_recall_points, roc_points
+from breastlens.evaluation.scalars import SCALAR_METRICS
+from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
+
+__all__ = [
+    "SCALAR_METRICS",
+    "OperatingPoint",
+    "apply_platt",
+    "auc",
+    "bootstrap_intervals",
+    "choose_operating_point",
+    "evaluate_scores",
+    "fit_platt",
+    "paired_difference",
+    "precision_recall_points",
+    "roc_points",
+]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Networks: which there are, how they are built and frozen, how they are run and saved."""

@@ -1,0 +1,46 @@
+"""The command line: reads options, calls the library, prints. Exit codes: 0 done, 1 findings, 2 wrong input."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from breastlens import __version__
+from breastlens.cli import data, models
+from breastlens.cli.show import ERRORS
+from breastlens.errors import BreastLensError
+
+app = typer.Typer(
+    name="breastlens",
+    help="Honest training and evaluation of breast-image classifiers. For research use only.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (models.demo, data.phantom, data.describe, models.train, models.evaluate, models.predict, data.backbones):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the library does.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if version:
+        print(f"breastlens {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> None:
+    """Run the command; what the user can mend is told in one line, with exit code 2."""
+    try:
+        app()
+    except BreastLensError as error:
+        ERRORS.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,86 @@
+"""Commands about data: describe, phantom, backbones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from breastlens.cli.options import AsJson, DataPath, EveryFrame, ExcludeWhen, ImageSize, ManifestPath, PatientPattern, Quiet, checked, read_image_recipe
+from breastlens.cli.show import choose_progress, print_table
+
+def describe(
+    data: DataPath,
+    manifest: ManifestPath = None,
+    patient_pattern: PatientPattern = None,
+    exclude_when: ExcludeWhen = None,
+    every_frame: EveryFrame = False,
+    image_size: ImageSize = 128,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every image once and tell what is there."""
+    from breastlens.cohort.description import describe_json_lines, summarise
+    from breastlens.cohort.reading import scan
+
+    progress = choose_progress(quiet=quiet)
+    with progress.task("read files") as advance:
+        found = scan(
+            data,
+            manifest=manifest,
+            patient_pattern=patient_pattern,
+            image=read_image_recipe(image_size=image_size),
+            exclude_when=exclude_when or (),
+            every_frame=every_frame,
+            on_progress=lambda done, total: advance(done, total=total),
+        )
+    if as_json:
+        for line in describe_json_lines(found):
+            print(line)
+        return
+    print_table(summarise(found).to_dict("records"))
+    if found.patient_source is None:
+        print("No patient ids: leakage between images of one patient cannot be excluded.")
+
+
+def backbones(as_json: AsJson = False, image_size: ImageSize = 128) -> None:
+    """List the networks with their parameters, cost and licence."""
+    from dataclasses import asdict
+
+    from breastlens.models.backbones import count_costs, list_backbones
+
+    rows = []
+    for backbone in list_backbones():
+        costs = count_costs(backbone, image_size)
+        rows.append(asdict(backbone) | {"parameters": costs.parameters, "gflops": round(costs.gflops, 2)})
+    if as_json:
+        print(json.dumps(rows))
+        return
+    shown = ("name", "parameters", "gflops", "weights_licence", "weights_origin")
+    print_table([{name: row[name] for name in shown} for row in rows])
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the images.", show_default=False)],
+    patients: Annotated[int, typer.Option(help="How many patients.")] = 60,
+    images_per_patient: Annotated[int, typer.Option(help="Images of each, in other poses.")] = 2,
+    positive_fraction: Annotated[float, typer.Option(help="Share of patients with a tumour.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same cohort.")] = 0,
+    file_format: Annotated[str, typer.Option("--format", help="png or matrix (deg C as text).")] = "png",
+) -> None:
+    """Simulate frontal thermograms from a bioheat model, with a manifest."""
+    from breastlens.imaging.phantom import PhantomSettings, write_cohort
+
+    settings = checked(
+        PhantomSettings,
+        patients=patients,
+        images_per_patient=images_per_patient,
+        positive_fraction=positive_fraction,
+        seed=seed,
+        file_format=file_format,
+    )
+    print(f"Manifest: {write_cohort(out, settings)}")
+
+

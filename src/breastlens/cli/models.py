@@ -1,0 +1,189 @@
+"""Commands about models: train, evaluate, predict, demo."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from breastlens.cli.options import AsJson, Crop, DataPath, EveryFrame, ExcludeWhen, Fit, ImageSize, ManifestPath, ModelPath, Negative, PatientPattern, Positive, Quiet, TemperatureRange, read_augmentation, read_image_recipe, read_split
+from breastlens.cli.show import ERRORS, choose_progress, print_verdict
+from breastlens.progress import Progress
+
+def train(
+    data: DataPath,
+    manifest: ManifestPath = None,
+    patient_pattern: PatientPattern = None,
+    positive: Positive = None,
+    negative: Negative = None,
+    exclude_when: ExcludeWhen = None,
+    every_frame: EveryFrame = False,
+    image_size: ImageSize = 128,
+    fit: Fit = "stretch",
+    crop: Crop = "none",
+    temperature_range: TemperatureRange = (20.0, 38.0),
+    backbone: Annotated[str, typer.Option(help="A name that `breastlens backbones` lists, or all.")] = "mobilenetv2",
+    weights: Annotated[str, typer.Option(help="imagenet, none, a weights file or a folder of them.")] = "imagenet",
+    strategy: Annotated[str, typer.Option(help="probe, finetune or scratch.")] = "probe",
+    folds: Annotated[int | None, typer.Option(help="Cross-validation with K folds instead of one split.")] = None,
+    split: Annotated[str, typer.Option(help="Shares of training, validation and test.")] = "0.6,0.2,0.2",
+    seed: Annotated[int, typer.Option(help="Decides the split and everything random.")] = 0,
+    sensitivity: Annotated[
+        float | None, typer.Option(help="Operating point: reach this sensitivity on validation.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many epochs of fine-tuning.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate of fine-tuning.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better validation AUC.")] = None,
+    trainable_stages: Annotated[int | None, typer.Option(help="How many top stages fine-tuning moves.")] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Augmentation by ImageDataGenerator's names; repeatable."),
+    ] = None,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier, evaluate it, and leave a run directory with its report."""
+    from breastlens.runs.compare import train_all
+    from breastlens.runs.train import train as train_run
+
+    progress = choose_progress(quiet=quiet)
+    image = read_image_recipe(image_size=image_size, fit=fit, crop=crop, temperature_range=temperature_range)
+    settings = {
+        "weights": weights,
+        "strategy": strategy,
+        "folds": folds,
+        "split": read_split(split),
+        "seed": seed,
+        "target_sensitivity": sensitivity,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "trainable_stages": trainable_stages,
+        "augmentation": read_augmentation(augment),
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
+    cohort = read_cohort(
+        data,
+        progress,
+        manifest=manifest,
+        patient_pattern=patient_pattern,
+        positive=positive or ("sick",),
+        negative=negative or (),
+        exclude_when=exclude_when or (),
+        every_frame=every_frame,
+        image=image,
+    )
+    options: dict[str, Any] = {"out": out, "progress": progress, "command": command_line(), "tensorboard": tensorboard}
+    if backbone == "all":
+        page = train_all(cohort, **options, **settings)
+        print(json.dumps({"comparison": str(page)}) if as_json else f"Comparison: {page}")
+        return
+    run = train_run(cohort, backbone=backbone, **options, **settings)
+    if as_json:
+        print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
+    else:
+        print_verdict(run.directory)
+
+
+def evaluate(
+    model: ModelPath,
+    data: DataPath,
+    manifest: ManifestPath = None,
+    patient_pattern: PatientPattern = None,
+    positive: Positive = None,
+    negative: Negative = None,
+    exclude_when: ExcludeWhen = None,
+    every_frame: EveryFrame = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory to make.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a saved model on other labelled images, at its stored threshold."""
+    from breastlens.inference.predictor import Predictor
+    from breastlens.runs.evaluate import evaluate as evaluate_run
+
+    progress = choose_progress(quiet=quiet)
+    predictor = Predictor.load(model)
+    card = predictor.bundle.card
+    cohort = read_cohort(
+        data,
+        progress,
+        manifest=manifest,
+        patient_pattern=patient_pattern,
+        positive=positive or card.labels.positive,
+        negative=negative or (),
+        exclude_when=exclude_when or (),
+        every_frame=every_frame,
+        image=card.image,
+    )
+    run = evaluate_run(predictor, cohort, out=out, progress=progress, command=command_line())
+    if as_json:
+        print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
+    else:
+        print_verdict(run.directory)
+
+
+def predict(
+    model: ModelPath,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files and folders.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(metavar="CSV", help="Write there instead of to the terminal.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score images with a saved model; an unreadable file gets a row with its error."""
+    from breastlens.inference.predictor import Predictor, find_images, predictions_table
+    from breastlens.runs.directory import explained_write_errors, write_table
+
+    predictor = Predictor.load(model)
+    progress = choose_progress(quiet=quiet)
+    table = predictions_table(predictor.predict_files(find_images(paths), progress))
+    if out is not None:
+        with explained_write_errors(out):
+            write_table(out, table)
+    if as_json:
+        print(table.to_json(orient="records"))
+    elif out is None:
+        print(table.to_csv(index=False), end="")
+    failed = int((table["error"] != "").sum())
+    if failed and not quiet:
+        ERRORS.print(f"{failed} of {len(table)} files could not be read; see the error column", markup=False)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for images and run.")] = Path("demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a cohort, look at it, train on it without any download, and write the report."""
+    from breastlens.runs.demo import run_demo
+
+    run = run_demo(out, progress=choose_progress(quiet=quiet), command=command_line())
+    print_verdict(run.directory)
+
+
+
+
+def read_cohort(data: Path, progress: Progress, **options: Any) -> Any:
+    """Read and label the images, and tell what is known of them before anything is trained."""
+    from breastlens.audit.findings import find_problems
+    from breastlens.cohort.records import Cohort
+
+    with progress.task("read files") as advance:
+        cohort = Cohort.read(data, on_progress=lambda done, total: advance(done, total=total), **options)
+    left_out = int((cohort.table["excluded"] != "").sum())
+    progress.say(f"{len(cohort.table)} images, {left_out} left out, {len(cohort.patients)} patients")
+    progress.say(cohort.labels.describe())
+    for finding in find_problems(cohort):
+        progress.say(f"{finding.severity}: {finding.what}")
+    return cohort
+
+
+def command_line() -> tuple[str, ...]:
+    """The command as it was typed, for run.json."""
+    return ("breastlens", *sys.argv[1:])

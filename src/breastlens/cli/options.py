@@ -1,0 +1,105 @@
+"""Options that several commands share, and how their text becomes settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from breastlens.config import Augmentation, ImageRecipe, Settings
+from breastlens.errors import DataError
+
+Made = TypeVar("Made", bound=Settings)
+
+# Options that say what the data is, shared by every command that reads DATA.
+DataPath = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with a subfolder a category.", show_default=False)]
+ManifestPath = Annotated[
+    Path | None,
+    typer.Option("--manifest", metavar="CSV", help="Columns path, category; optional patient_id, split, any other."),
+]
+PatientPattern = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="Patient id from the path: a regular expression with (?P<patient_id>...)."),
+]
+Positive = Annotated[
+    list[str] | None,
+    typer.Option("--positive", metavar="NAME", help="Category that is looked for; repeatable. [default: sick]"),
+]
+Negative = Annotated[
+    list[str] | None,
+    typer.Option("--negative", metavar="NAME", help="Category against it; repeatable. [default: all others]"),
+]
+ExcludeWhen = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Leave out records whose manifest column is not empty; repeatable."),
+]
+EveryFrame = Annotated[bool, typer.Option("--every-frame", help="One record a frame of multi-frame files.")]
+ImageSize = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square that the network sees.")]
+Fit = Annotated[str, typer.Option(help="stretch or letterbox: how an image becomes a square.")]
+Crop = Annotated[str, typer.Option(help="none or body: crop to the largest warm or bright component first.")]
+TemperatureRange = Annotated[
+    tuple[float, float], typer.Option(metavar="LOW HIGH", help="deg C that become black and white in matrices.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the answer.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A run directory or a bundle directory.", show_default=False)
+]
+
+
+def checked(kind: type[Made], **values: Any) -> Made:
+    """Make settings from options.
+
+    Raises:
+        DataError: A value is not valid; the message names the option.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-") if first["loc"] else kind.__name__
+        raise DataError(f"--{option}: {first['msg']}, received {first['input']}") from error
+
+
+def read_image_recipe(**values: Any) -> ImageRecipe:
+    """How images are prepared, from the options that say so."""
+    return checked(ImageRecipe, **values)
+
+
+def read_split(text: str) -> tuple[float, ...]:
+    """Three shares from text like ``0.7,0.15,0.15``.
+
+    Raises:
+        DataError: There are not three numbers.
+    """
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if len(shares) != 3:
+        raise DataError(f"--split takes three shares such as 0.6,0.2,0.2, received {text!r}")
+    return shares
+
+
+def read_augmentation(pairs: list[str] | None) -> Augmentation | None:
+    """Augmentation from ``name=value`` pairs; None where nothing was said, so that the default holds.
+
+    A range is two numbers with a comma: ``brightness_range=0.8,1.2``. ``none`` alone switches augmentation off.
+
+    Raises:
+        DataError: A pair has no ``=``, an unknown name or an impossible value.
+    """
+    if not pairs:
+        return None
+    if pairs == ["none"]:
+        return Augmentation()
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in Augmentation.model_fields:
+            known = ", ".join(Augmentation.model_fields)
+            raise DataError(f"--augment takes NAME=VALUE or none, received {pair!r}; names: {known}")
+        values[name] = tuple(value.split(",")) if "," in value else value
+    return checked(Augmentation, **values)

@@ -1,0 +1,137 @@
+"""What the command line shows: bars on a terminal, plain lines elsewhere, tables, and the verdict of a run."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from breastlens.progress import Advance, Progress
+
+ERRORS = Console(stderr=True)
+"""Standard error: progress and problems; standard output is for answers."""
+
+_PLAIN_INTERVAL_S = 15.0
+
+
+class TerminalProgress(Progress):
+    """Bars with time left, drawn on standard error so that standard output stays clean."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, line: str) -> None:
+        """Print a line above whatever bar is drawn."""
+        self._console.print(line, markup=False, highlight=False)
+
+    @contextmanager
+    def task(self, title: str, total: int | None = None) -> Iterator[Advance]:
+        """Draw one bar; what ``advance`` is told beside the count stands behind it."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+        )
+        latest = _Latest(title)
+        with Bars(*columns, console=self._console, transient=True) as bars:
+            bar = bars.add_task(title, total=total, figures="")
+
+            def advance(done: int, *, total: int | None = None, **figures: float) -> None:
+                latest.note(done, figures)
+                bars.update(bar, completed=done, figures=latest.figures)
+                if total is not None:
+                    bars.update(bar, total=total)
+
+            yield advance
+        self.say(latest.closing_line())
+
+
+class PlainProgress(Progress):
+    """Lines for logs: one when a piece of work ends, and one now and then while it lasts."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def task(self, title: str, total: int | None = None) -> Iterator[Advance]:
+        """Tell how far the work is, at most every 15 s, and when it has ended."""
+        latest = _Latest(title)
+        expected, last_told = total, latest.started
+
+        def advance(done: int, *, total: int | None = None, **figures: float) -> None:
+            nonlocal expected, last_told
+            expected = total or expected
+            latest.note(done, figures)
+            now = time.perf_counter()
+            if expected and 0 < done < expected and now - last_told >= _PLAIN_INTERVAL_S:
+                last_told = now
+                left = (now - latest.started) / done * (expected - done)
+                self.say(f"{title}: {done} of {expected}, about {left:.0f} s left  {latest.figures}".rstrip())
+
+        yield advance
+        self.say(latest.closing_line())
+
+
+class _Latest:
+    """How far one piece of work has come."""
+
+    def __init__(self, title: str) -> None:
+        self.started = time.perf_counter()
+        self.figures = ""
+        self._title = title
+        self._done = 0
+
+    def note(self, done: int, figures: Mapping[str, float]) -> None:
+        self._done = done
+        self.figures = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+
+    def closing_line(self) -> str:
+        elapsed_s = time.perf_counter() - self.started
+        return f"{self._title}: {self._done} done in {elapsed_s:.1f} s  {self.figures}".rstrip()
+
+
+def choose_progress(*, quiet: bool) -> Progress:
+    """Bars on a terminal, lines elsewhere, nothing when quiet."""
+    if quiet:
+        return Progress()
+    return TerminalProgress(ERRORS) if ERRORS.is_terminal else PlainProgress(ERRORS)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of one kind as a table; the keys are its head."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD)
+    for name, value in rows[0].items():
+        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
+    for row in rows:
+        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row.values()))
+    Console().print(table)
+
+
+def print_verdict(run_dir: Path) -> None:
+    """Print what the report's first lines say, and where it is."""
+    from breastlens.report.run_files import read_run_files
+    from breastlens.report.wording import RESEARCH_USE, reservations, verdict
+
+    files = read_run_files(run_dir)
+    print(verdict(files))
+    for line in reservations(files):
+        print(f"- {line}")
+    print(f"Report: {run_dir / 'report.html'}")
+    print(RESEARCH_USE)

@@ -1,0 +1,119 @@
+"""Finding images in a folder that has a subfolder a category."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from breastlens.errors import DataError
+from breastlens.imaging.decode import IMAGE_SUFFIXES
+
+logger = logging.getLogger(__name__)
+
+NOT_IN_A_CATEGORY = "not inside a category folder"
+NAME_NOT_UTF8 = "its name is not valid UTF-8; rename it"
+_TEXT_SUFFIXES = frozenset({".txt", ".csv"})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a data source names, before any file is read.
+
+    Attributes:
+        table: A row a file: ``path`` (POSIX, relative to the root), ``category``, ``excluded`` ("" or the
+            reason), and what else a manifest says.
+        ignored: Files that are no images, as paths relative to the root.
+    """
+
+    table: pd.DataFrame
+    ignored: tuple[str, ...] = ()
+
+
+def require_folder(root: Path) -> None:
+    """Refuses a data root that is not a folder.
+
+    Raises:
+        DataError: It does not exist or is a file.
+    """
+    if root.is_dir():
+        return
+    if root.exists():
+        raise DataError(
+            f"{root} is a file; expected the folder of images (a manifest is named with --manifest)"
+        )
+    raise DataError(f"no such folder: {root}")
+
+
+def list_folder(root: Path) -> Listing:
+    """Lists the images below a folder; the first subfolder's name is the category.
+
+    Hidden files and folders are passed over. A file with a suffix that no image has is ignored and named in
+    the result. An image beside the category folders is listed with the reason why it is not used; text files
+    there (a manifest, a README) are ignored, although ``.txt`` and ``.csv`` can hold temperatures.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        DataError: No such folder, a folder that cannot be listed, or no image below a category folder.
+    """
+    require_folder(root)
+    rows: list[dict[str, str]] = []
+    ignored: list[str] = []
+    for path in sorted(_walk(root, "", frozenset())):
+        category, inside, _ = path.partition("/")
+        suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - a name may not be valid UTF-8
+        if suffix not in IMAGE_SUFFIXES or (not inside and suffix in _TEXT_SUFFIXES):
+            ignored.append(_printable(path))
+        elif not inside:
+            rows.append({"path": _printable(path), "category": "", "excluded": NOT_IN_A_CATEGORY})
+        elif path != _printable(path):
+            rows.append(
+                {"path": _printable(path), "category": _printable(category), "excluded": NAME_NOT_UTF8}
+            )
+        else:
+            rows.append({"path": path, "category": category, "excluded": ""})
+    for name in ignored:
+        if "/" not in name and name.lower().endswith(".csv"):
+            logger.warning("%s lies in %s and is not used; a manifest is named with --manifest", name, root)
+    if ignored:
+        logger.info("%d files in %s are no images and are ignored", len(ignored), root)
+    if not any(row["excluded"] != NOT_IN_A_CATEGORY for row in rows):
+        beside = f" ({len(rows)} images lie directly in it)" if rows else ""
+        raise DataError(
+            f"no images in subfolders of {root}{beside}: expected a subfolder a category, such as healthy/ "
+            f"and sick/, with {', '.join(sorted(IMAGE_SUFFIXES))} files, or a --manifest"
+        )
+    return Listing(pd.DataFrame(rows, columns=["path", "category", "excluded"]), tuple(ignored))
+
+
+def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:
+    """Relative paths of the visible files below a folder; a link to a folder above it is not followed."""
+    try:
+        identity = folder.stat()
+        with os.scandir(folder) as opened:
+            entries = list(opened)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+    here = (identity.st_dev, identity.st_ino)
+    if here in above:
+        logger.warning("%s links back to a folder above it and is not followed", folder)
+        return []
+    found: list[str] = []
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            found += _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {here})
+        else:
+            found.append(prefix + entry.name)
+    return found
+
+
+def _printable(name: str) -> str:
+    """The name with bytes that are no UTF-8 written as escapes, so that it can stand in a table."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

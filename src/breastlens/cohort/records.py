@@ -1,0 +1,204 @@
+"""The cohort: one table of all images, labelled, with what is left out and why."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from breastlens.cohort.duplicates import contradictions
+from breastlens.cohort.parallel import Progress
+from breastlens.cohort.reading import COLUMN_ORDER, DEFAULT_RECIPE, PatientSource, Scan, as_names, scan
+from breastlens.cohort.spelling import find_similar
+from breastlens.config import ImageRecipe, LabelMap, ReadingLimits
+from breastlens.errors import DataError
+from breastlens.imaging.decode import DEFAULT_LIMITS
+
+logger = logging.getLogger(__name__)
+
+CATEGORY_NOT_USED = "category not used"
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Labelled images of a folder or manifest.
+
+    Attributes:
+        root: The data folder.
+        table: A row an image, sorted by path and frame: ``path`` (POSIX, relative to the root), ``frame``,
+            ``category``, ``label`` (0, 1, or missing where the category is not used), ``patient_id`` (""
+            where unknown), ``split`` (only if the manifest has it), ``image_size``, ``width`` and ``height``
+            (px), ``format``, ``bits``, ``sha256`` of the file, ``pixels_sha256`` of the decoded pixels,
+            ``duplicate_group`` ("" where no other image has these pixels), ``excluded`` ("" or the reason),
+            and every further column of the manifest.
+        labels: Which categories are positive and which negative.
+        image: How images are brought to the network's size.
+        manifest: The CSV that named the images, if one did.
+        patient_source: Where patient ids come from; None if there are none.
+        ignored: Files that are no images, as paths relative to the root.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    labels: LabelMap
+    image: ImageRecipe
+    manifest: Path | None
+    patient_source: PatientSource | None
+    ignored: tuple[str, ...] = ()
+
+    @classmethod
+    def read(
+        cls,
+        data: str | Path,
+        *,
+        manifest: str | Path | None = None,
+        patient_pattern: str | None = None,
+        positive: str | Sequence[str] = "sick",
+        negative: str | Sequence[str] = (),
+        image: ImageRecipe = DEFAULT_RECIPE,
+        exclude_when: str | Sequence[str] = (),
+        every_frame: bool = False,
+        limits: ReadingLimits = DEFAULT_LIMITS,
+        workers: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> Cohort:
+        """Reads and labels the images of a folder or manifest.
+
+        Args:
+            data: Folder with a subfolder a category, or the folder that a manifest's paths start from.
+            manifest: CSV with the columns path and category, optionally patient_id and split, and any others.
+            patient_pattern: Regular expression with a group named ``patient_id``, searched in each path.
+            positive: The categories that are looked for (label 1).
+            negative: The categories against them (label 0); empty for all others.
+            image: How images are brought to the network's size.
+            exclude_when: Manifest columns; a record with text there is left out for that reason.
+            every_frame: One record a frame of a file with several; otherwise the first frame alone.
+            limits: What a file may cost before it is refused.
+            workers: Threads; None for one a processor.
+            on_progress: Told after each file with how many are done and how many there are.
+
+        Raises:
+            DataError: The data, the manifest, the pattern or the categories are not what was expected.
+        """
+        found = scan(
+            data,
+            manifest=manifest,
+            patient_pattern=patient_pattern,
+            image=image,
+            exclude_when=exclude_when,
+            every_frame=every_frame,
+            limits=limits,
+            workers=workers,
+            on_progress=on_progress,
+        )
+        return cls.from_scan(found, positive=positive, negative=negative)
+
+    @classmethod
+    def from_scan(
+        cls, found: Scan, *, positive: str | Sequence[str] = "sick", negative: str | Sequence[str] = ()
+    ) -> Cohort:
+        """Labels images that were read.
+
+        Left out are images of categories that are not used, and images whose pixels stand under both labels.
+
+        Args:
+            found: What was read.
+            positive: The categories that are looked for (label 1).
+            negative: The categories against them (label 0); empty for all others.
+
+        Raises:
+            DataError: A category does not exist, stands on both sides, or there is only one.
+        """
+        labels = choose_labels(found.table["category"], as_names(positive), as_names(negative))
+        sides = dict.fromkeys(labels.negative, 0) | dict.fromkeys(labels.positive, 1)
+        table = found.table.copy()
+        table["label"] = table["category"].map(sides).astype("Int64")
+        _exclude(table, dict.fromkeys(table.index[table["label"].isna()], CATEGORY_NOT_USED))
+        _exclude(table, contradictions(table))
+        ordered = [name for name in COLUMN_ORDER if name in table.columns]
+        table = table[[*ordered, *(name for name in table.columns if name not in ordered)]]
+        logger.info(
+            "%d images found, %d left out; %s", len(table), (table["excluded"] != "").sum(), labels.describe()
+        )
+        return cls(
+            found.root, table, labels, found.image, found.manifest, found.patient_source, found.ignored
+        )
+
+    @property
+    def included(self) -> pd.DataFrame:
+        """The rows that are used, numbered from 0; label, width, height and bits are int64."""
+        used = self.table[self.table["excluded"] == ""].reset_index(drop=True)
+        return used.astype(dict.fromkeys(("label", "width", "height", "bits"), "int64"))
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The known patients of the images that are used, sorted."""
+        return tuple(sorted(set(self.included["patient_id"]) - {""}))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """All categories that were found, used or not, sorted."""
+        return known_categories(self.table["category"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the image recipe and each record's path, frame, category, patient, pixels and use.
+
+        It depends neither on the order in which files were found nor on how a file stores its pixels.
+        """
+        digest = hashlib.sha256(self.image.model_dump_json().encode())
+        used = (self.table["excluded"] == "").map({True: "used", False: "left out"})
+        columns = [
+            self.table[name].astype(str)
+            for name in ("path", "frame", "category", "patient_id", "pixels_sha256")
+        ]
+        for record in sorted(zip(*columns, used, strict=True)):
+            digest.update("\x1f".join(record).encode() + b"\x1e")
+        return digest.hexdigest()
+
+
+def known_categories(column: Iterable[str]) -> tuple[str, ...]:
+    """The distinct category names of a column, sorted."""
+    return tuple(sorted(set(column) - {""}))
+
+
+def choose_labels(categories: Iterable[str], positive: Sequence[str], negative: Sequence[str]) -> LabelMap:
+    """Settles which categories are positive and which negative.
+
+    Args:
+        categories: The category of every record.
+        positive: Names that are looked for.
+        negative: Names against them; empty for all others.
+
+    Raises:
+        DataError: A name is not among the categories or on both sides, or no category is left for one side.
+    """
+    known = known_categories(categories)
+    listed = ", ".join(known)
+    if len(known) < 2:
+        raise DataError(f"only one category, {listed}; expected at least two, such as healthy and sick")
+    if not positive:
+        raise DataError(f"no positive category was named; the categories are {listed}")
+    for option, names in (("--positive", positive), ("--negative", negative)):
+        for name in names:
+            if name not in known:
+                meant = find_similar(name, known)
+                hint = f"did you mean {option} {meant}?" if meant else f"name one of them with {option}"
+                raise DataError(f"no category {name!r} for {option}; the categories are {listed}; {hint}")
+    if both := sorted(set(positive) & set(negative)):
+        raise DataError(f"{', '.join(both)} cannot be both --positive and --negative")
+    against = tuple(negative) or tuple(name for name in known if name not in positive)
+    if not against:
+        raise DataError(f"every category ({listed}) is positive; expected at least one that is not")
+    return LabelMap(positive=tuple(dict.fromkeys(positive)), negative=tuple(dict.fromkeys(against)))
+
+
+def _exclude(table: pd.DataFrame, reasons: dict[int, str]) -> None:
+    """Writes a reason where there is none yet."""
+    for row, reason in reasons.items():
+        if table.at[row, "excluded"] == "":
+            table.at[row, "excluded"] = reason

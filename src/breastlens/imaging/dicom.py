@@ -1,0 +1,238 @@
+"""DICOM through pydicom and pylibjpeg: technical tags and the patient id, nothing else of the person.
+
+Only the tags listed here are ever parsed into values, so no name, date or address can reach a warning, a log
+or an error message. For the same reason pydicom's own messages about a header are not repeated.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from breastlens.imaging.header import Header, Pixels, Window, require_finite, unpack
+from breastlens.imaging.raster_header import jpeg_header
+
+_META_OFFSET = 132  # after 128 bytes of anything and "DICM"
+_JPEG2000_SIZE = b"\xff\x4f\xff\x51"
+_SIZE_TAGS = ("PatientID", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored")
+_PIXEL_TAGS = (
+    *_SIZE_TAGS[1:], "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "HighBit",
+    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
+    *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
+)  # fmt: skip
+
+
+def read_header(data: bytes) -> Header:
+    """Read size, depth, frames and patient id without touching the pixel data.
+
+    Raises:
+        ValueError: It is damaged, without an image, or deflated.
+    """
+    dataset = _read(data, _SIZE_TAGS, stop_before_pixels=True)
+    try:
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        height, width = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+        bits = int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0)
+        patient_id = _patient_id(dataset)
+    except Exception:  # noqa: BLE001  pydicom raises whatever it meets in a damaged value
+        raise ValueError("its DICOM header is damaged: the size of the image cannot be read") from None
+    if not (height and width and bits):
+        raise ValueError("it is a DICOM file without an image (no rows, columns or bits)")
+    return Header("DICOM", width, height, bits, frames=max(frames, 1), patient_id=patient_id)
+
+
+def read_pixels(data: bytes, header: Header, frame: int) -> tuple[Pixels, Window | None]:
+    """Decode one frame and bring it to what the file says is to be shown, short of the window itself.
+
+    The modality LUT or rescale is applied. Where the file has a VOI window its limits are returned, in
+    rescaled units; where it has a VOI LUT or a sigmoid that is applied and the range of its output returned.
+    MONOCHROME1 is turned so that more is always brighter. Values of enhanced multi-frame files are taken from
+    the frame's functional groups.
+
+    Returns:
+        (h, w) or (h, w, 3) RGB; uint8 or uint16 where the stored grey levels are what is shown, else float32.
+        Then the window, None where the file states none.
+
+    Raises:
+        ValueError: The pixel data are truncated, damaged or compressed in a way that is not read.
+    """
+    from pydicom.pixels import get_decoder
+
+    dataset = _read(data, _PIXEL_TAGS, stop_before_pixels=False)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        if syntax.is_encapsulated:
+            _require_honest_frame(dataset, header, frame)
+        stored, facts = get_decoder(syntax).as_array(dataset, index=frame, decoding_plugin=_plugin(syntax))
+        _merge_functional_groups(dataset, frame)
+        with np.errstate(all="ignore"):
+            pixels, window = _shown(np.asarray(stored), dataset, str(facts["photometric_interpretation"]))
+    except Exception as error:
+        # Only technical tags have been parsed, so that this message cannot name the patient.
+        told = " ".join(str(error).split())[:300]
+        raise ValueError(f"its DICOM pixel data cannot be read: {told or type(error).__name__}") from error
+    if pixels.shape[:2] != (header.height, header.width):
+        raise ValueError(
+            f"its header tells {header.width}x{header.height} px,"
+            f" its data are {pixels.shape[1]}x{pixels.shape[0]}"
+        )
+    require_finite(pixels)
+    return pixels, window
+
+
+def _read(data: bytes, tags: tuple[str, ...], *, stop_before_pixels: bool) -> Any:
+    """Parse the named tags only. A transfer syntax whose size is unknown before it is unpacked is refused."""
+    import pydicom
+    from pydicom.filereader import read_dataset
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    source = io.BytesIO(data)
+    try:
+        source.seek(_META_OFFSET)
+        meta = read_dataset(source, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+        syntax = meta.TransferSyntaxUID
+        if syntax != DeflatedExplicitVRLittleEndian:
+            source.seek(0)
+            return pydicom.dcmread(source, stop_before_pixels=stop_before_pixels, specific_tags=list(tags))
+    except Exception:  # noqa: BLE001  pydicom raises whatever it meets in a damaged header
+        raise ValueError("its DICOM header is truncated or damaged") from None
+    raise ValueError(
+        "it is a deflated DICOM file, whose size is unknown until it is unpacked; save it uncompressed"
+    )
+
+
+def _plugin(syntax: Any) -> str:
+    """The one decoder used for a transfer syntax, so that pixels do not depend on what else is installed.
+
+    pylibjpeg's RLE decoder is faster than pydicom's, but damaged data make it panic in a way that no ``except
+    Exception`` catches.
+    """
+    from pydicom.uid import RLELossless
+
+    if syntax == RLELossless:
+        return "pydicom"
+    return "pylibjpeg" if syntax.is_encapsulated else ""
+
+
+def _patient_id(dataset: Any) -> str | None:
+    """The patient id as it stands in the file.
+
+    Its bytes are taken as UTF-8 or else Latin-1 whatever the header's character set: an id has to be the same
+    in all files of one person, not beautiful, and pydicom's own conversion would quote a faulty id in a
+    warning.
+    """
+    element = dataset.get_item("PatientID") if "PatientID" in dataset else None
+    if element is None or element.value is None:
+        return None
+    value = element.value if isinstance(element.value, bytes) else str(element.value).encode()
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return text.strip(" \0") or None
+
+
+def _require_honest_frame(dataset: Any, header: Header, frame: int) -> None:
+    """Refuse a compressed frame that tells another size: limits were held against the outer header."""
+    from pydicom.encaps import get_frame
+
+    offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    code = get_frame(
+        dataset.PixelData,
+        frame,
+        number_of_frames=header.frames,
+        extended_offsets=offsets if all(offsets) else None,
+    )
+    if code[:2] == b"\xff\xd8":
+        inner = jpeg_header(code)
+        width, height = inner.width, inner.height
+    elif (start := code.find(_JPEG2000_SIZE)) >= 0:
+        right, bottom, left, top = unpack(">4I", code, start + 8)
+        width, height = right - left, bottom - top
+    else:  # RLE has no size of its own; pydicom holds it against rows and columns
+        return
+    if (width, height) != (header.width, header.height):
+        raise ValueError(
+            f"its header tells {header.width}x{header.height} px, its compressed frame {width}x{height}"
+        )
+
+
+def _merge_functional_groups(dataset: Any, frame: int) -> None:
+    """Lift rescale and window of an enhanced file to the top, the frame's own over the shared ones."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    for groups in [*(dataset.get("SharedFunctionalGroupsSequence") or []), *per_frame[frame : frame + 1]]:
+        for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in groups.get(macro) or []:
+                dataset.update(item)
+
+
+def _shown(stored: Pixels, dataset: Any, photometric: str) -> tuple[Pixels, Window | None]:
+    """From stored values to what is to be shown (DICOM PS3.3 C.7.6.3.1.2, C.11.1, C.11.2)."""
+    from pydicom.pixels import apply_color_lut
+
+    bits = int(dataset.BitsStored)
+    if photometric == "PALETTE COLOR":
+        coloured = np.asarray(apply_color_lut(stored, dataset))
+        return coloured, None if coloured.dtype == np.uint8 else (0.0, float(np.iinfo(coloured.dtype).max))
+    if stored.ndim == 3:
+        if stored.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"its colours are {stored.dtype}, expected 8 or 16 bits a channel")
+        return stored, None
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ValueError(f"its photometric interpretation {photometric!r} is not read")
+    pixels, window = _grey(stored, dataset, bits)
+    if photometric == "MONOCHROME1":
+        pixels, window = _turned(pixels, window, bits)
+    return pixels, window
+
+
+def _grey(stored: Pixels, dataset: Any, bits: int) -> tuple[Pixels, Window | None]:
+    """Modality transform, then VOI LUT or window."""
+    from pydicom.pixels import apply_modality_lut, apply_voi
+
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    values = stored
+    if "ModalityLUTSequence" in dataset or (slope, intercept) != (1.0, 0.0):
+        values = np.asarray(apply_modality_lut(stored, dataset))
+    if dataset.get("VOILUTSequence"):
+        depth = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        return np.asarray(apply_voi(values, dataset), np.float32), (0.0, float(2**depth - 1))
+    if values is stored and stored.dtype.kind == "u" and bits <= 16:
+        values = stored.astype(np.uint8 if bits <= 8 else np.uint16)
+    else:
+        values = values.astype(np.float32)
+    center, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    if center is None or width is None or (width < 1 and (function == "LINEAR" or width <= 0)):
+        # No window, or one that the standard forbids: 8-bit levels stay as they are, fewer bits fill theirs.
+        return values, (0.0, float(2**bits - 1)) if values.dtype == np.uint8 and bits < 8 else None
+    if function == "SIGMOID":
+        exponent = np.clip(-4 * (values.astype(np.float32) - center) / width, -80, 80)
+        return 1 / (1 + np.exp(exponent)), (0.0, 1.0)
+    if function == "LINEAR_EXACT":
+        return values, (center - width / 2, center + width / 2)
+    return values, (center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+
+
+def _turned(pixels: Pixels, window: Window | None, bits: int) -> tuple[Pixels, Window | None]:
+    """Black for white: mirrored within the window, else the stored depth, else the values there are."""
+    if window is not None:
+        return (window[0] + window[1] - pixels.astype(np.float32)), window
+    if pixels.dtype.kind == "u":
+        return np.asarray(2**bits - 1 - pixels, pixels.dtype), None
+    return pixels.min() + pixels.max() - pixels, None
+
+
+def _first_number(dataset: Any, keyword: str) -> float | None:
+    """The first value of a tag that may hold several, None where it is missing or empty."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return None
+    return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)

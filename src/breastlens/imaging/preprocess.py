@@ -1,0 +1,126 @@
+"""A decoded image becomes the uint8 square that the network sees: crop, then window, then resize.
+
+Crop comes first, so that a window taken from the image is that of the body and not of the room or of a
+burned-in label. The window comes before the resize, so that a hot pixel is clipped before it is averaged with
+its neighbours, and so that a temperature matrix and its picture on the same range give the same square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from breastlens.config import ImageRecipe
+from breastlens.imaging.crop import Box, body_box
+from breastlens.imaging.decode import DecodedImage
+from breastlens.imaging.header import Pixels, Window
+
+_CLIPPED_PERCENT = 0.01
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """What the network sees of one image, and how it came about.
+
+    Attributes:
+        pixels: uint8 (s, s, 3) RGB, C-contiguous.
+        low: The value that became 0, in units of the decoded pixels.
+        high: The value that became 255.
+        box: x, y, width, height of the crop in px of the decoded image; None where no crop was asked for.
+    """
+
+    pixels: Pixels
+    low: float
+    high: float
+    box: Box | None
+
+
+def preprocess(image: DecodedImage, recipe: ImageRecipe) -> PreparedImage:
+    """Crop, window and resize one image as the recipe says.
+
+    Args:
+        image: From ``decode``.
+        recipe: Side, stretching or letterbox (black bars, image centred), crop, temperature range.
+
+    Returns:
+        The square, the window that was used and the box that was kept.
+    """
+    box = body_box(image.pixels) if recipe.crop == "body" else None
+    pixels = image.pixels
+    if box is not None:
+        x, y, width, height = box
+        pixels = pixels[y : y + height, x : x + width]
+    low, high = display_window(pixels, image, recipe)
+    square = _fit(apply_window(pixels, low, high), recipe)
+    if square.ndim == 2:
+        square = np.asarray(cv2.cvtColor(square, cv2.COLOR_GRAY2RGB))
+    return PreparedImage(np.ascontiguousarray(square), low, high, box)
+
+
+def display_window(pixels: Pixels, image: DecodedImage, recipe: ImageRecipe) -> Window:
+    """Which values become 0 and 255; everything outside is clipped.
+
+    - Temperatures: the recipe's fixed range, so that images of different people stay comparable.
+    - A window in the file (DICOM): that one.
+    - 8 bits: 0 and 255, which leaves the pixels as they are.
+    - All else (16 bits, DICOM without a window): from the darkest to the brightest pixel, leaving out one in
+      ten thousand at either end. Not the full depth, because 10, 12 and 14-bit data are usually stored in 16
+      bits and would come out black; not the plain extremes, because a single defective pixel would decide the
+      contrast.
+
+    Args:
+        pixels: What is left of the image after the crop.
+        image: Where they come from.
+        recipe: For the temperature range.
+    """
+    if image.quantity == "temperature_c":
+        return recipe.temperature_range
+    if image.window is not None:
+        return image.window
+    if pixels.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = np.percentile(pixels, (_CLIPPED_PERCENT, 100 - _CLIPPED_PERCENT), method="nearest")
+    return float(low), float(high)
+
+
+def apply_window(pixels: Pixels, low: float, high: float) -> Pixels:
+    """Map low to 0 and high to 255 in a straight line, rounded to the nearest grey level and clipped: uint8.
+
+    Where low and high are the same value, all above it is 255 and the rest 0.
+    """
+    if pixels.dtype == np.uint8 and (low, high) == (0.0, 255.0):
+        return pixels
+    if not high > low:
+        return np.where(pixels > high, np.uint8(255), np.uint8(0))
+    scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
+
+
+def _fit(pixels: Pixels, recipe: ImageRecipe) -> Pixels:
+    """Bring grey levels to the square, stretching them or leaving black bars."""
+    side = recipe.image_size
+    if recipe.fit == "stretch":
+        return resize(pixels, side, side)
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    inner = resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
+    square = np.zeros((side, side, *pixels.shape[2:]), np.uint8)
+    top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
+    square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return square
+
+
+def resize(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Resize with OpenCV, by area where a side shrinks and bicubic where it grows.
+
+    A side that shrinks goes first: OpenCV's area method falls back to bilinear when the other side grows.
+    """
+    stored_height, stored_width = pixels.shape[:2]
+    smaller = min(width, stored_width), min(height, stored_height)
+    if smaller != (stored_width, stored_height):
+        pixels = np.asarray(cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA))
+    if smaller != (width, height):
+        pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC))
+    return pixels

@@ -1,0 +1,139 @@
+"""From image files to calibrated scores with a saved model; needs neither Keras nor TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.cohort.parallel import map_in_order
+from breastlens.config import ReadingLimits
+from breastlens.errors import DataError, DecodeError
+from breastlens.imaging.decode import IMAGE_SUFFIXES, decode
+from breastlens.imaging.preprocess import preprocess
+from breastlens.models.bundle import Bundle, load_bundle
+from breastlens.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        path: The file, as it was given or found.
+        y_score: Calibrated probability of positive in [0, 1], or None where the file could not be read.
+        y_pred: 1 where ``y_score`` reaches the bundle's threshold, else 0; None where there is no score.
+        category: The name of the predicted side, for example ``sick``; None where there is no score.
+        error: Why there is no score; empty where there is one.
+    """
+
+    path: str
+    y_score: float | None
+    y_pred: int | None
+    category: str | None
+    error: str = ""
+
+
+class Predictor:
+    """A loaded bundle, ready to score images."""
+
+    def __init__(self, bundle: Bundle, limits: ReadingLimits | None = None) -> None:
+        self.bundle = bundle
+        self._limits = limits or ReadingLimits()
+
+    @classmethod
+    def load(cls, model: str | Path) -> Predictor:
+        """Load a bundle or the bundle of a run.
+
+        Raises:
+            BundleError: It is missing, damaged, altered or of a newer format.
+        """
+        return cls(load_bundle(Path(model)))
+
+    def predict(self, path: str | Path) -> Prediction:
+        """Score one image file.
+
+        Raises:
+            DecodeError: The file cannot be read as an image.
+        """
+        prediction = next(self.predict_files([Path(path)]))
+        if prediction.error:
+            raise DecodeError(path, prediction.error)
+        return prediction
+
+    def predict_files(self, paths: Sequence[Path], progress: Progress | None = None) -> Iterator[Prediction]:
+        """Score many image files in order; a file that cannot be read gives a row with its error, and the rest go on.
+
+        Reading runs in threads, and no more than a few hundred images are held at once.
+        """
+        with (progress or Progress()).task("predict", len(paths)) as advance:
+            for start in range(0, len(paths), _CHUNK):
+                chunk = paths[start : start + _CHUNK]
+                yield from self._predict_chunk(chunk)
+                advance(start + len(chunk))
+
+    def score_pixels(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Score prepared images, uint8 (n, s, s, 3) RGB; returns calibrated probabilities of positive, (n,)."""
+        return np.asarray(self.bundle.engine.run(images)["score"], dtype=np.float64).reshape(len(images))
+
+    def _predict_chunk(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+        read = list(map_in_order(self._read, paths))
+        images = [one for one in read if isinstance(one, np.ndarray)]
+        scores = iter(self.score_pixels(np.stack(images)) if images else ())
+        for path, one in zip(paths, read, strict=True):
+            if isinstance(one, str):
+                yield Prediction(path=str(path), y_score=None, y_pred=None, category=None, error=one)
+            else:
+                yield self._decide(path, float(next(scores)))
+
+    def _read(self, path: Path) -> NDArray[np.uint8] | str:
+        try:
+            return preprocess(decode(path, limits=self._limits), self.bundle.card.image).pixels
+        except DecodeError as error:
+            logger.info("not scored: %s", error)
+            return error.reason
+
+    def _decide(self, path: Path, score: float) -> Prediction:
+        card = self.bundle.card
+        positive = score >= card.threshold
+        category = card.labels.positive_name if positive else card.labels.negative_name
+        return Prediction(path=str(path), y_score=score, y_pred=int(positive), category=category)
+
+
+def find_images(paths: Sequence[str | Path]) -> list[Path]:
+    """Files as given, and for each folder the images anywhere below it, sorted by name.
+
+    Raises:
+        DataError: A path does not exist, or no image is found at all.
+    """
+    found: list[Path] = []
+    missing = [str(path) for path in paths if not Path(path).exists()]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(paths)} paths do not exist: {', '.join(missing[:5])}")
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(
+                one
+                for one in path.rglob("*")
+                if one.is_file() and one.suffix.lower() in IMAGE_SUFFIXES and not one.name.startswith(".")
+            )
+        else:
+            found.append(path)
+    if not found:
+        raise DataError(f"no image file was found in {', '.join(map(str, paths))}")
+    return found
+
+
+def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
+    """Predictions as a table: path, y_score, y_pred, category, error; what could not be scored is empty."""
+    table = pd.DataFrame([asdict(one) for one in predictions], columns=[one.name for one in fields(Prediction)])
+    return table.astype({"y_score": "float64", "y_pred": "Int64"})

@@ -1,0 +1,155 @@
+"""The bundle: a saved model with everything needed to use it, checked before it is believed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from breastlens.config import ImageRecipe, LabelMap, Settings
+from breastlens.errors import BundleError
+from breastlens.models.engine import Engine, save_graph
+
+FORMAT = 1
+RESEARCH_NOTICE = (
+    "For research use only. Not a medical device: not for diagnosis, screening or any decision about a "
+    "patient's care."
+)
+_CARD = "bundle.json"
+_KERAS = "model.keras"
+_GRAPH = "model.xml"
+_GRAPH_WEIGHTS = "model.bin"
+_FILES = (_KERAS, _GRAPH, _GRAPH_WEIGHTS)
+
+
+class BundleCard(Settings):
+    """What bundle.json says of a saved model."""
+
+    format: int = Field(
+        default=FORMAT, description="of the bundle, raised when older readers would misread it"
+    )
+    created: str = Field(description="ISO 8601 with time zone")
+    backbone: str = Field(description="name in the registry, for example mobilenet:0.75")
+    image: ImageRecipe
+    labels: LabelMap
+    categories: tuple[str, ...] = Field(
+        description="every category of the training data, in the labels or not"
+    )
+    threshold: float = Field(ge=0, le=1, description="a score at or above it is called positive")
+    threshold_rule: str = Field(description="how the threshold was chosen, in words")
+    data_fingerprint: str = Field(description="SHA-256 over the training data")
+    versions: dict[str, str] = Field(description="of BreastLens and of the libraries that made the model")
+    files: dict[str, str] = Field(
+        default={}, description="SHA-256 of each file; filled in when the bundle is saved"
+    )
+    notice: str = RESEARCH_NOTICE
+
+
+class Bundle:
+    """A saved model that was found whole.
+
+    Attributes:
+        card: What bundle.json says.
+        directory: Where it lies.
+    """
+
+    def __init__(self, card: BundleCard, directory: Path) -> None:
+        self.card = card
+        self.directory = directory
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The compiled network; made on first use."""
+        return Engine.load(self.directory / _GRAPH)
+
+    @property
+    def keras_path(self) -> Path:
+        """The model as Keras saved it, for export and for training on."""
+        return self.directory / _KERAS
+
+
+def save_bundle(directory: Path, keras_model: Any, card: BundleCard) -> Bundle:
+    """Write a bundle; bundle.json goes last, so a directory that has it is whole.
+
+    Args:
+        directory: Made where it does not exist.
+        keras_model: A classifier from ``build_classifier``.
+        card: What to say of it; its ``files`` are filled in.
+
+    Raises:
+        BundleError: The directory holds files already, or cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
+        keras_model.save(directory / _KERAS)
+        save_graph(keras_model, directory / _GRAPH)
+        complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in _FILES}})
+        (directory / _CARD).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BundleError(f"{directory}: the bundle cannot be written: {error.strerror or error}") from error
+    return Bundle(complete, directory)
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """Read a bundle and check it; imports neither Keras nor TensorFlow.
+
+    The check finds damage and mix-ups. It cannot find forgery: whoever can change a model can change
+    bundle.json too.
+
+    Args:
+        directory: The bundle, or a run directory that has it as ``model/``.
+
+    Raises:
+        BundleError: Missing, incomplete, damaged, altered, or of a newer format.
+    """
+    if not (directory / _CARD).exists() and (directory / "model" / _CARD).exists():
+        directory = directory / "model"
+    card = _read_card(directory)
+    for name in _FILES:
+        if _sha256(_regular(directory / name)) != card.files.get(name):
+            raise BundleError(
+                f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "
+                "copy the bundle again from its source, or train anew"
+            )
+    return Bundle(card, directory)
+
+
+def _read_card(directory: Path) -> BundleCard:
+    path = _regular(directory / _CARD)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        written = content["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(f"{path} is damaged: expected JSON with a 'format', {error}") from error
+    if isinstance(written, int) and written > FORMAT:
+        raise BundleError(
+            f"{path} is of format {written}; this BreastLens reads up to {FORMAT}: update it with "
+            "pip install --upgrade breastlens"
+        )
+    try:
+        return BundleCard.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _regular(path: Path) -> Path:
+    """The path, if a plain file is there; a link could lead to a file outside the bundle."""
+    if path.is_symlink():
+        raise BundleError(f"{path} is a link: a bundle holds its own files only")
+    if not path.is_file():
+        raise BundleError(
+            f"no {path.name} in {path.parent}: expected a run or a bundle directory that train has finished"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

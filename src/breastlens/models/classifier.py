@@ -1,0 +1,179 @@
+"""From raw image to score in one Keras graph, and which of its layers may learn."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from breastlens.errors import DataError
+from breastlens.models._keras import import_keras
+from breastlens.models.backbones import Backbone, build_network
+from breastlens.models.weights import load_backbone_weights, resolve_weights
+
+_IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
+_IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
+
+
+def build_features(backbone: Backbone, *, image_size: int, weights: str | Path, seed: int) -> Any:
+    """Build the network from raw grey levels to features: scaling, backbone, pooled stages.
+
+    Only layers and operations that Keras itself knows are used, so the saved model loads without
+    BreastLens.
+
+    Args:
+        backbone: Which network.
+        image_size: Side of the images in pixels.
+        weights: ``imagenet``, ``none``, a file or a folder; see ``resolve_weights``.
+        seed: For what is random: the weights under ``none``, and dropout where the backbone has it.
+
+    Returns:
+        ``keras.Model`` from uint8 ``image`` (n, image_size, image_size, 3), RGB, to float32 ``features``
+        (n, d): for each probe stage the mean and then the maximum of every channel, stages from input to top.
+
+    Raises:
+        WeightsError: The weights are missing, unreachable or do not fit.
+    """
+    keras = import_keras()
+    source = resolve_weights(weights, backbone)
+    image = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
+    with _seeded_initialisers(seed):
+        network = build_network(backbone, _scaled(image, backbone), image_size=image_size)
+    load_backbone_weights(network, backbone, source)
+    pooled = []
+    for stage in backbone.probe_stages:
+        activations = network.get_layer(stage).output
+        pooled.append(keras.layers.GlobalAveragePooling2D(name=f"{stage}_average")(activations))
+        pooled.append(keras.layers.GlobalMaxPooling2D(name=f"{stage}_maximum")(activations))
+    features = keras.layers.Concatenate(name="features")(pooled)
+    return keras.Model(image, features, name=f"{backbone.keras_name}_features")
+
+
+def _scaled(image: Any, backbone: Backbone) -> Any:
+    """The backbone's ``preprocess_input`` as part of the graph: (n, s, s, 3) uint8 to float32."""
+    keras = import_keras()
+    match backbone.scaling:
+        case "tf":
+            return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(image)
+        case "torch":
+            scale = [1 / (255 * std) for std in _IMAGENET_STD_RGB]
+            offset = [-mean / std for mean, std in zip(_IMAGENET_MEAN_RGB, _IMAGENET_STD_RGB, strict=True)]
+            return keras.layers.Rescaling(scale, offset=offset, name="scaling")(image)
+        case "caffe":
+            centred = keras.layers.Rescaling(1.0, offset=[-mean for mean in _CAFFE_MEAN_RGB], name="scaling")(
+                image
+            )
+            return keras.ops.flip(centred, axis=-1)  # RGB to BGR
+        case "none":
+            return image
+
+
+@contextlib.contextmanager
+def _seeded_initialisers(seed: int) -> Iterator[None]:
+    """Make Keras draw the seeds of its initialisers from ``seed``, and leave Python's generator as it was.
+
+    An initialiser without a seed takes one from Python's global ``random`` when it is made; there is no
+    argument for it in ``keras.applications``, and ``keras.utils.set_random_seed`` would also change NumPy
+    and TensorFlow for good.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def build_classifier(features_model: Any, weight: npt.ArrayLike, bias: float) -> Any:
+    """Put a logistic head on a features model; both share their layers.
+
+    Args:
+        features_model: From ``build_features``.
+        weight: (d,) of the features as they come out of the network, not standardised.
+        bias: Added to their weighted sum.
+
+    Returns:
+        ``keras.Model`` from uint8 ``image`` (n, s, s, 3) to ``{"score": (n, 1) in [0, 1], "features": (n,
+        d)}``.
+
+    Raises:
+        ValueError: ``weight`` has another length than the features.
+    """
+    keras = import_keras()
+    features = features_model.output
+    kernel = np.asarray(weight, dtype=np.float32).reshape(-1, 1)
+    if kernel.shape[0] != features.shape[-1]:
+        raise ValueError(
+            f"weight must have one value for each of {features.shape[-1]} features, got {kernel.shape[0]}"
+        )
+    head = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="zeros", name="score")
+    score = head(features)
+    head.set_weights([kernel, np.array([bias], dtype=np.float32)])
+    name = features_model.name.removesuffix("_features")
+    return keras.Model(features_model.input, {"score": score, "features": features}, name=name)
+
+
+def head_of(classifier: Any) -> Any:
+    """The dense layer ``score`` of a classifier: kernel (d, 1), bias (1,)."""
+    return classifier.get_layer("score")
+
+
+def fold_standardised_logistic(
+    mean: npt.ArrayLike, scale: npt.ArrayLike, coef: npt.ArrayLike, intercept: float
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Fold the standardisation in front of a logistic regression into its weights.
+
+    ``coef @ ((x - mean) / scale) + intercept`` equals ``weight @ x + bias`` for every x.
+
+    Args:
+        mean: (d,) subtracted from the features.
+        scale: (d,) positive; the features are divided by it.
+        coef: (d,) or (1, d) of the regression on standardised features.
+        intercept: Of that regression.
+
+    Returns:
+        weight (d,) and bias, computed in float64.
+    """
+    weight = np.asarray(coef, dtype=np.float64).ravel() / np.asarray(scale, dtype=np.float64)
+    return weight, float(intercept - weight @ np.asarray(mean, dtype=np.float64))
+
+
+def set_trainable(
+    classifier: Any, backbone: Backbone, stages: int, *, batch_norm_learns: bool = False
+) -> None:
+    """Let the head and the top stages of the backbone learn, and freeze the rest; compile afterwards.
+
+    Batch normalisation stays out of it: its layers keep their weights and statistics and run in inference
+    mode, as they must with few images. Only training from scratch lets it learn.
+
+    Args:
+        classifier: From ``build_classifier``; its ``trainable`` flags are changed in place.
+        backbone: Which backbone it is made of.
+        stages: How many of ``backbone.stages`` learn, counted from the top; 0 trains the head alone. All
+            of them includes the layers before the end of the first stage.
+        batch_norm_learns: For training from scratch, with all stages: batch normalisation learns and uses
+            the statistics of each batch.
+
+    Raises:
+        DataError: The backbone has fewer stages than asked for.
+    """
+    keras = import_keras()
+    if not 0 <= stages <= len(backbone.stages):
+        raise DataError(
+            f"{backbone.name} has {len(backbone.stages)} stages, cannot train the top {stages} of them"
+        )
+    frozen = stages < len(backbone.stages)
+    cut = backbone.stages[-stages - 1] if frozen else None
+    # layers come sorted by their distance from the output, and every path runs through the cut
+    for layer in classifier.layers:
+        is_head = layer.name == "score"
+        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = is_head or (not frozen and (batch_norm_learns or not batch_norm))
+        if layer.name == cut:
+            frozen = False

@@ -1,0 +1,118 @@
+"""What stands below each figure, and what it shows in words and numbers for those who cannot see it."""
+
+from __future__ import annotations
+
+from breastlens.report.figures import most_wrong_rows
+from breastlens.report.rendering import Picture, embed
+from breastlens.report.run_files import FIGURE_NAMES, RunFiles
+from breastlens.report.wording import PART_TITLES, count_text, figure_text, with_interval
+
+
+def pictures(files: RunFiles) -> list[Picture]:
+    """The run's figures in their order on the page, with captions and alternative texts."""
+    texts = {
+        "confusion_matrix": _confusion_matrix,
+        "roc": _roc,
+        "precision_recall": _precision_recall,
+        "scores": _scores,
+        "history": _history,
+        "most_wrong": _most_wrong,
+    }
+    shown = []
+    for name in FIGURE_NAMES:
+        if name in files.figures:
+            caption, alternative = texts[name](files)
+            shown.append(embed(files.figures[name], caption=caption, alternative=alternative))
+    return shown
+
+
+def _part(files: RunFiles) -> str:
+    return PART_TITLES[files.part].lower()
+
+
+def _confusion_matrix(files: RunFiles) -> tuple[str, str]:
+    (tn, fp), (fn, tp) = files.block.confusion_matrix
+    negative, positive = files.negative_name, files.positive_name
+    return (
+        f"Confusion matrix ({_part(files)}): images, and their share of the row.",
+        f"Confusion matrix. Of {tn + fp} {negative} images {tn} were called negative and {fp} positive; "
+        f"of {fn + tp} {positive} images {fn} were called negative and {tp} positive.",
+    )
+
+
+def _roc(files: RunFiles) -> tuple[str, str]:
+    block = files.block
+    caption = f"ROC curve ({_part(files)}); the dot is the operating point."
+    if block.auc is None:
+        return caption, f"No ROC curve: {block.reasons.get('auc', 'not defined')}."
+    return caption, (
+        f"ROC curve with an AUC of {with_interval(block.auc, block.intervals.get('auc'))}. At the threshold "
+        f"{block.threshold:.3g} the sensitivity is {figure_text(block.sensitivity)} and the specificity "
+        f"{figure_text(block.specificity)}."
+    )
+
+
+def _precision_recall(files: RunFiles) -> tuple[str, str]:
+    block = files.block
+    caption = f"Precision and recall ({_part(files)}); the dashed line is the prevalence."
+    if block.average_precision is None:
+        return caption, f"No precision-recall curve: {block.reasons.get('average_precision', 'not defined')}."
+    average = with_interval(block.average_precision, block.intervals.get("average_precision"))
+    return caption, (
+        f"Precision-recall curve with an average precision of {average}; the prevalence is "
+        f"{figure_text(block.positives / block.n)}. At the threshold the precision is "
+        f"{figure_text(block.ppv)} and the recall {figure_text(block.sensitivity)}."
+    )
+
+
+def _scores(files: RunFiles) -> tuple[str, str]:
+    medians = files.predictions.groupby("y_true")["y_score"].median()
+    said = [
+        f"{name} images have a median score of {figure_text(medians[label])}"
+        for label, name in enumerate((files.negative_name, files.positive_name))
+        if label in medians
+    ]
+    return (
+        f"Scores by class ({_part(files)}); images right of the dashed threshold are called positive.",
+        f"Histograms of the scores: {'; '.join(said)}; the threshold is {files.block.threshold:.3g}.",
+    )
+
+
+def _history(files: RunFiles) -> tuple[str, str]:
+    caption = "Training: AUC and loss by epoch; for a probe, AUC in the inner folds by regularisation."
+    said = []
+    for phase, rows in files.history.groupby("phase") if len(files.history) else ():
+        judged = rows.dropna(subset=["val_auc"])
+        if judged.empty:
+            said.append(f"{phase}: {count_text(len(rows), 'row')} without a validation AUC")
+            continue
+        best = judged.sort_values("val_auc", kind="stable").iloc[-1]
+        place = (
+            f"C {best['strength']:g}"
+            if phase == "probe" and "strength" in rows
+            else f"epoch {best['epoch']:g}"
+        )
+        said.append(f"{phase}: the best validation AUC was {figure_text(best['val_auc'])} at {place}")
+    return (
+        caption,
+        f"Training history. {'; '.join(said) or 'Nothing was trained by epochs or searched over'}.",
+    )
+
+
+def _most_wrong(files: RunFiles) -> tuple[str, str]:
+    caption = (
+        "The images the model was most wrong about, as the network saw them, the worst first. "
+        "Look here for wrong labels and for what the model cannot know."
+    )
+    wrong = most_wrong_rows(files.predictions)
+    if wrong.empty:
+        return caption, "No image was on the wrong side of the threshold."
+    names = (files.negative_name, files.positive_name)
+    worst = "; ".join(
+        f"{path}, {names[label]}, scored {figure_text(score)}"
+        for path, label, score in wrong[["path", "y_true", "y_score"]].head(3).itertuples(index=False)
+    )
+    return (
+        caption,
+        f"{count_text(len(wrong), 'image')} the model was most wrong about, the worst first: {worst}.",
+    )

@@ -1,0 +1,82 @@
+"""Writes report.html: one self-contained page made from the files of a run directory and nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from breastlens.report import captions, tables, wording
+from breastlens.report.rendering import write_page
+from breastlens.report.run_files import Block, RunFiles, read_run_files
+
+REPORT_NAME = "report.html"
+
+PATIENT_SOURCES = {
+    "manifest": "the manifest",
+    "pattern": "the file names",
+    "dicom": "the DICOM headers",
+}
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write the report of a run beside its files.
+
+    Args:
+        run_dir: A training's or an evaluation's directory, with at least run.json, metrics.json, records.csv
+            and predictions.csv. Absent figures are left out of the page.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        RunDirectoryError: A needed file is missing, damaged or of another format.
+    """
+    run_dir = Path(run_dir)
+    return write_page(run_dir / REPORT_NAME, "report.html", _context(read_run_files(run_dir)))
+
+
+def _context(files: RunFiles) -> dict[str, Any]:
+    facts = files.facts
+    return {
+        "facts": facts,
+        "created": wording.moment_text(facts.created),
+        "verdict": wording.verdict(files),
+        "calls": wording.calls(files),
+        "reservations": wording.reservations(files),
+        "research_use": wording.RESEARCH_USE,
+        "labels": facts.labels.describe(),
+        "patient_source": PATIENT_SOURCES.get(facts.data.patient_source or "", facts.data.patient_source),
+        "categories": tables.category_rows(files),
+        "exclusions": tables.exclusion_rows(files),
+        "file_tables": tables.file_tables(files),
+        "extra_columns": tables.extra_columns(files),
+        "disjointness": wording.disjointness(files),
+        "pictures": captions.pictures(files),
+        "blocks": [
+            _block_context(name, block)
+            for name, block in ((files.part, files.block), ("validation", files.validation))
+            if block is not None
+        ],
+        "controls": {
+            name: wording.control_sentence(name, control) for name, control in files.controls.items()
+        },
+        "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
+        "calibration": wording.calibration_sentence(files),
+        "command": shlex.join(facts.command),
+        "total_wall_s": sum(phase.wall_s for phase in facts.phases),
+    }
+
+
+def _block_context(name: str, block: Block) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": wording.PART_TITLES[name],
+        "size": wording.size_of(block),
+        "positives": block.positives,
+        "negatives": block.negatives,
+        "by_patient": block.by_patient,
+        "by_patient_reason": block.reasons.get("by_patient", ""),
+        "rows": tables.metric_rows(block),
+        "intervals": tables.interval_note(block),
+    }

@@ -1,0 +1,295 @@
+"""Reads a run directory for a page: typed facts, tables and pictures, or one line that says what is wrong.
+
+Only what a page cannot do without is required; everything else has an empty default, so that a shorter run
+still gets its report.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from breastlens.config import LabelMap
+from breastlens.errors import RunDirectoryError
+
+FIGURE_NAMES = ("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong")
+MAIN_BLOCKS = ("test", "out_of_fold", "external")
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Interval(_Facts):
+    """A figure with the ends of its interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    method: str = ""
+
+
+class Block(_Facts):
+    """The figures of one part, of metrics.json."""
+
+    n: int
+    patients: int | None = None
+    positives: int
+    negatives: int
+    threshold: float
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    auc: float | None = None
+    average_precision: float | None = None
+    sensitivity: float | None = None
+    specificity: float | None = None
+    ppv: float | None = None
+    npv: float | None = None
+    f1: float | None = None
+    mcc: float | None = None
+    brier: float | None = None
+    confusion_matrix: tuple[tuple[int, int], tuple[int, int]]
+    reasons: dict[str, str] = {}
+    intervals: dict[str, Interval] = {}
+    by_patient: Block | None = None
+
+    def value(self, metric: str) -> float | None:
+        """One scalar metric by its name in metrics.json."""
+        found: float | None = getattr(self, metric)
+        return found
+
+
+class Control(_Facts):
+    """A model that was denied the breast, and how far the real one is above it."""
+
+    auc: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: Interval | None = None
+    what: str = ""
+
+
+class Backbone(_Facts):
+    """The network underneath."""
+
+    name: str
+    title: str = ""
+    parameters: int | None = None
+    weights: str = ""
+    weights_sha256: str | None = None
+    licence: str = ""
+    paper: str = ""
+
+
+class Data(_Facts):
+    """What was found and used."""
+
+    root: str = ""
+    manifest: str | None = None
+    fingerprint: str = ""
+    found: int = 0
+    excluded: int = 0
+    used: int = 0
+    patients: int | None = None
+    patient_source: str | None = None
+
+
+class Finding(_Facts):
+    """Something about the data that the reader should know."""
+
+    code: str
+    severity: Literal["info", "warning", "error"]
+    what: str
+    count: int = 0
+    records: list[str] = []
+    advice: str = ""
+
+
+class Part(_Facts):
+    """One part or fold of the split."""
+
+    name: str
+    images: int
+    patients: int | None = None
+    positive: int
+    negative: int
+
+
+class Proof(_Facts):
+    """What was compared between the parts, and what was found in two of them."""
+
+    patients_checked: int = 0
+    patients_shared: int = 0
+    duplicate_groups_checked: int = 0
+    duplicates_shared: int = 0
+
+
+class Split(_Facts):
+    """How the records were divided."""
+
+    kind: str
+    hash: str = ""
+    parts: list[Part] = []
+    proof: Proof | None = None
+
+
+class OperatingPoint(_Facts):
+    """Where the line between the two calls was drawn, and on what."""
+
+    rule: str = ""
+    threshold: float
+    chosen_on: str = ""
+
+
+class Phase(_Facts):
+    """One phase of the run and its cost in seconds."""
+
+    name: str
+    wall_s: float
+    cpu_s: float | None = None
+
+
+class RunFacts(_Facts):
+    """The content of run.json, as far as a page shows it."""
+
+    format: Literal[1]
+    kind: Literal["training", "evaluation"]
+    command: list[str] = []
+    created: str = ""
+    recipe: dict[str, Any] = {}
+    image: dict[str, Any] = {}
+    labels: LabelMap
+    backbone: Backbone
+    data: Data = Data()
+    findings: list[Finding] = []
+    split: Split
+    operating_point: OperatingPoint
+    kept: str | None = None
+    notes: list[str] = []
+    versions: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+    phases: list[Phase] = []
+
+
+class _Metrics(_Facts):
+    test: Block | None = None
+    validation: Block | None = None
+    out_of_fold: Block | None = None
+    external: Block | None = None
+    controls: dict[str, Control] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Everything of a run directory that a page shows.
+
+    Attributes:
+        facts: The content of run.json.
+        part: Name of the judged block: test, out_of_fold or external.
+        block: Its figures.
+        validation: The figures of the validation part, if there is one.
+        controls: Negative controls by name; empty when none was run.
+        records: records.csv, all columns as text.
+        predictions: The judged part's rows of predictions.csv.
+        history: history.csv; empty when there is none.
+        figures: PNG bytes by figure name, only those that exist.
+    """
+
+    facts: RunFacts
+    part: str
+    block: Block
+    validation: Block | None
+    controls: dict[str, Control]
+    records: pd.DataFrame
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    figures: dict[str, bytes]
+
+    @property
+    def negative_name(self) -> str:
+        """What the negative images are called."""
+        return " or ".join(self.facts.labels.negative)
+
+    @property
+    def positive_name(self) -> str:
+        """What the positive images are called."""
+        return " or ".join(self.facts.labels.positive)
+
+
+def read_run_files(run_dir: Path) -> RunFiles:
+    """Read what a page needs from a run directory.
+
+    Raises:
+        RunDirectoryError: A needed file is missing, damaged, or of another format.
+    """
+    facts = RunFacts.model_validate(_read_json(run_dir, "run.json", RunFacts))
+    metrics = _Metrics.model_validate(_read_json(run_dir, "metrics.json", _Metrics))
+    part = next((name for name in MAIN_BLOCKS if getattr(metrics, name) is not None), None)
+    if part is None:
+        raise RunDirectoryError(
+            f"{run_dir / 'metrics.json'}: expected one of {', '.join(MAIN_BLOCKS)}, found none"
+        )
+    predictions = _read_table(
+        run_dir, "predictions.csv", {"path", "patient_id", "split", "y_true", "y_score", "y_pred"}
+    )
+    predictions = predictions.astype({"y_true": "int64", "y_score": "float64", "y_pred": "int64"})
+    has_history = (run_dir / "history.csv").is_file()
+    pictures = {name: run_dir / "figures" / f"{name}.png" for name in FIGURE_NAMES}
+    return RunFiles(
+        facts=facts,
+        part=part,
+        block=getattr(metrics, part),
+        validation=metrics.validation,
+        controls=metrics.controls,
+        records=_read_table(
+            run_dir,
+            "records.csv",
+            {
+                "path",
+                "category",
+                "label",
+                "patient_id",
+                "split",
+                "width",
+                "height",
+                "format",
+                "bits",
+                "excluded",
+            },
+        ),
+        predictions=predictions[predictions["split"] == "test"] if part == "test" else predictions,
+        history=pd.read_csv(run_dir / "history.csv") if has_history else pd.DataFrame(),
+        figures={name: path.read_bytes() for name, path in pictures.items() if path.is_file()},
+    )
+
+
+def _read_json(run_dir: Path, name: str, model: type[_Facts]) -> _Facts:
+    try:
+        return model.model_validate(json.loads((run_dir / name).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise RunDirectoryError(f"{run_dir} is not a complete run directory: it has no {name}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RunDirectoryError(
+            f"{run_dir / name} is not what this version reads: {place}: {first['msg']}"
+        ) from error
+    except ValueError as error:
+        raise RunDirectoryError(f"{run_dir / name} is damaged: {error}") from error
+
+
+def _read_table(run_dir: Path, name: str, needed: set[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(run_dir / name, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise RunDirectoryError(f"{run_dir} is not a complete run directory: it has no {name}") from error
+    lacking = sorted(needed - set(table.columns))
+    if lacking:
+        raise RunDirectoryError(f"{run_dir / name} lacks the column {', '.join(lacking)}")
+    return table

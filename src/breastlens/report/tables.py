@@ -1,0 +1,183 @@
+"""The rows of a page's tables, taken from a run's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from breastlens.report.run_files import Block, RunFiles
+from breastlens.report.wording import figure_text
+
+METRICS = (
+    ("auc", "AUC", "chance that a positive image scores above a negative one"),
+    (
+        "average_precision",
+        "Average precision",
+        "area under the precision-recall curve; guessing gives the prevalence",
+    ),
+    ("sensitivity", "Sensitivity", "share of the positive that is called positive"),
+    ("specificity", "Specificity", "share of the negative that is called negative"),
+    ("ppv", "PPV", "share of positive calls that is right, at this prevalence"),
+    ("npv", "NPV", "share of negative calls that is right, at this prevalence"),
+    ("accuracy", "Accuracy", "share of all calls that is right"),
+    ("balanced_accuracy", "Balanced accuracy", "mean of sensitivity and specificity"),
+    ("f1", "F1", "harmonic mean of sensitivity and PPV"),
+    ("mcc", "MCC", "correlation between call and truth, −1 to 1"),
+    ("brier", "Brier score", "mean squared error of the score; 0 is best"),
+)
+
+KNOWN_COLUMNS = frozenset(
+    {
+        *("path", "frame", "category", "label", "patient_id", "split", "image_size", "width", "height"),
+        *("format", "bits", "sha256", "pixels_sha256", "duplicate_group", "excluded"),
+        *("window_low", "window_high", "crop_box"),
+    }
+)
+_MOST_SIZES = 12
+_EXAMPLES = 5
+
+
+class CategoryRow(NamedTuple):
+    """One category: what it counts as, and how many images and patients it has."""
+
+    category: str
+    side: str
+    used: int
+    excluded: int
+    patients: str
+
+
+class ExclusionRow(NamedTuple):
+    """One reason for leaving images out, how many, and which."""
+
+    reason: str
+    images: int
+    examples: str
+
+
+class MetricCell(NamedTuple):
+    """One figure in a table: its text, its interval, and a remark where one of them is missing."""
+
+    value: str
+    interval: str = ""
+    remark: str = ""
+
+
+class MetricRow(NamedTuple):
+    """One metric for images and, where there are figures by patient, for patients."""
+
+    title: str
+    meaning: str
+    cells: list[MetricCell]
+
+
+class CountTable(NamedTuple):
+    """Counts of one property by category."""
+
+    property: str
+    categories: list[str]
+    rows: list[tuple[str, list[int]]]
+
+
+def category_rows(files: RunFiles) -> list[CategoryRow]:
+    """Images and patients of each category, positive ones first."""
+    labels, known = files.facts.labels, bool(files.facts.data.patient_source)
+    rows = []
+    for category, group in files.records.groupby("category"):
+        name = str(category)
+        used = group[group["excluded"] == ""]
+        side = (
+            "positive" if name in labels.positive else "negative" if name in labels.negative else "not used"
+        )
+        patients = used["patient_id"].replace("", pd.NA).nunique()
+        rows.append(
+            CategoryRow(
+                name, side, len(used), len(group) - len(used), f"{patients:,}" if known else "unknown"
+            )
+        )
+    return sorted(rows, key=lambda row: (row.side != "positive", row.side != "negative", row.category))
+
+
+def exclusion_rows(files: RunFiles) -> list[ExclusionRow]:
+    """Reasons for leaving images out, the most frequent first, with a few of the images."""
+    excluded = files.records[files.records["excluded"] != ""]
+    rows = []
+    for reason, group in excluded.groupby("excluded"):
+        more = f" and {len(group) - _EXAMPLES:,} more" if len(group) > _EXAMPLES else ""
+        rows.append(ExclusionRow(str(reason), len(group), ", ".join(group["path"].head(_EXAMPLES)) + more))
+    return sorted(rows, key=lambda row: (-row.images, row.reason))
+
+
+def file_tables(files: RunFiles) -> list[CountTable]:
+    """Formats and sizes of every readable image by category: a difference is a possible shortcut."""
+    readable = files.records[files.records["format"] != ""]
+    formats = readable["format"] + ", " + readable["bits"] + " bit"
+    sizes = readable["width"] + " × " + readable["height"] + " px"
+    return [
+        _count_table("Format", formats, readable["category"]),
+        _count_table("Size", sizes, readable["category"]),
+    ]
+
+
+def extra_columns(files: RunFiles) -> list[str]:
+    """Columns that the manifest brought along."""
+    return [str(column) for column in files.records.columns if column not in KNOWN_COLUMNS]
+
+
+def metric_rows(block: Block) -> list[MetricRow]:
+    """Every scalar metric with its interval, or the reason why there is none."""
+    levels = [block] + ([block.by_patient] if block.by_patient is not None else [])
+    return [
+        MetricRow(title, meaning, [_metric_cell(level, metric) for level in levels])
+        for metric, title, meaning in METRICS
+    ]
+
+
+def interval_note(block: Block) -> str:
+    """Which intervals the table shows, in words."""
+    methods = dict.fromkeys(f"{item.level:.0%}, {item.method}" for item in block.intervals.values())
+    return "Intervals: " + "; ".join(methods) + "." if methods else "No interval could be given."
+
+
+def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings as name and text; nested ones get a dotted name."""
+    return [(name, _setting_text(value)) for name, value in _flat(settings, "")]
+
+
+def _metric_cell(block: Block, metric: str) -> MetricCell:
+    value, interval = block.value(metric), block.intervals.get(metric)
+    if value is None:
+        return MetricCell("–", remark=block.reasons.get(metric, ""))
+    if interval is None or interval.low is None or interval.high is None:
+        return MetricCell(figure_text(value), remark=block.reasons.get(f"{metric} interval", ""))
+    return MetricCell(figure_text(value), f"{figure_text(interval.low)} to {figure_text(interval.high)}")
+
+
+def _count_table(title: str, values: pd.Series, categories: pd.Series) -> CountTable:
+    counts = pd.crosstab(values, categories)
+    order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
+    rows = [(str(value), [int(count) for count in counts.loc[value]]) for value in order[:_MOST_SIZES]]
+    others = counts.loc[order[_MOST_SIZES:]]
+    if len(others):
+        rows.append((f"{len(others):,} others", [int(count) for count in others.sum()]))
+    return CountTable(title, [str(name) for name in counts.columns], rows)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _setting_text(value: object) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)

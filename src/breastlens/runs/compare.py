@@ -1,0 +1,67 @@
+"""Several backbones on the same split, and the page that sets them side by side."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from breastlens.cohort.records import Cohort
+from breastlens.errors import BreastLensError
+from breastlens.models.backbones import ALL_COMPARED
+from breastlens.progress import Progress
+from breastlens.report.comparison import ComparisonEntry, write_comparison
+from breastlens.runs.directory import first_free, new_directory
+from breastlens.runs.train import make_recipe, train
+
+logger = logging.getLogger(__name__)
+
+
+def train_all(
+    cohort: Cohort,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+    tensorboard: str | Path | None = None,
+    backbones: Sequence[str] = ALL_COMPARED,
+    **settings: Any,
+) -> Path:
+    """Train each backbone on the same split; one that fails is listed with its error and the others go on.
+
+    Args:
+        cohort: The labelled images.
+        out: A directory to make, with a run directory a backbone and comparison.html and .csv; None: ``runs/all-N``.
+        progress: Where to tell how far it is.
+        command: The command line, for run.json and the reports.
+        tensorboard: Folder for TensorBoard's logs, if wanted.
+        backbones: Which ones.
+        **settings: Fields of ``TrainingRecipe`` but ``backbone``.
+
+    Returns:
+        The path of comparison.html.
+
+    Raises:
+        BreastLensError: A setting is not valid, the directory cannot be made, or every backbone failed.
+    """
+    make_recipe(settings)
+    progress = progress or Progress()
+    out = first_free(Path("runs"), "all") if out is None else Path(out)
+    with new_directory(out) as unfinished:
+        entries = []
+        for name in backbones:
+            progress.say(f"--- {name}")
+            run_dir = unfinished / name.replace(":", "-")
+            logs = None if tensorboard is None else Path(tensorboard) / name.replace(":", "-")
+            try:
+                train(cohort, out=run_dir, progress=progress, command=command, tensorboard=logs, backbone=name, **settings)
+                entries.append(ComparisonEntry(name, run_dir, None))
+            except Exception as error:  # noqa: BLE001  one failure must not lose the others' hours
+                logger.info("%s failed", name, exc_info=True)
+                progress.say(f"{name} failed: {error}")
+                entries.append(ComparisonEntry(name, None, str(error) or type(error).__name__))
+        if all(entry.error for entry in entries):
+            raise BreastLensError(f"every backbone failed; the first: {entries[0].error}")
+        write_comparison(unfinished, entries)
+    return out / "comparison.html"

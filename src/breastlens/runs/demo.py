@@ -1,0 +1,41 @@
+"""The demo: a simulated cohort, trained on without any download, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from breastlens.audit.findings import find_problems
+from breastlens.cohort.records import Cohort
+from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.progress import Progress
+from breastlens.runs.directory import Run, explained_write_errors
+from breastlens.runs.train import train
+
+SETTINGS = PhantomSettings(patients=120, images_per_patient=2, seed=0)
+
+
+def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> Run:
+    """Simulate, look, train, evaluate and report.
+
+    Args:
+        out: A new folder; the images go to ``images``, the run to ``run``.
+        progress: Where to tell how far it is.
+        command: The command line, for run.json.
+
+    Raises:
+        RunDirectoryError: The folder holds something already or cannot be written.
+    """
+    with explained_write_errors(out):
+        manifest = write_cohort(out / "images", SETTINGS)
+    progress.say(f"simulated {SETTINGS.patients} patients with {SETTINGS.images_per_patient} images each")
+    cohort = Cohort.read(out / "images", manifest=manifest)
+    progress.say(cohort.labels.describe())
+    findings = find_problems(cohort)
+    for finding in findings:
+        progress.say(f"{finding.severity}: {finding.what}")
+    if not findings:
+        progress.say("nothing found that would make a score on these images false")
+    return train(
+        cohort, out=out / "run", progress=progress, command=command, backbone="mobilenet", weights="none", strategy="probe"
+    )

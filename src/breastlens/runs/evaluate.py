@@ -1,0 +1,114 @@
+"""A saved model on other labelled images: an external test set, at the stored threshold."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from breastlens.audit.findings import find_problems
+from breastlens.cohort.batches import load_images
+from breastlens.cohort.records import Cohort
+from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.inference.predictor import Predictor
+from breastlens.models.backbones import get_backbone
+from breastlens.progress import Progress
+from breastlens.report.page import write_report
+from breastlens.runs.directory import FORMAT, Run, first_free, new_directory, write_json, write_table
+from breastlens.runs.facts import Stopwatch, describe_data, describe_machine, describe_split, describe_versions
+from breastlens.runs.pictures import draw_figures
+from breastlens.runs.tables import records_table
+
+PART = "external"
+
+
+def evaluate(
+    predictor: Predictor,
+    cohort: Cohort,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+) -> Run:
+    """Score every image of a cohort and judge the scores; leave a run directory without a model.
+
+    Args:
+        predictor: The loaded model.
+        cohort: Labelled images, prepared as the model was trained (``image=predictor.bundle.card.image``).
+        out: The directory to make; None: ``runs/evaluation-N`` with the first free number.
+        progress: Where to tell how far it is.
+        command: The command line, for run.json and the report.
+
+    Returns:
+        The run; its figures stand under ``metrics["external"]``.
+
+    Raises:
+        RunDirectoryError: The directory exists or cannot be written.
+    """
+    progress = progress or Progress()
+    card = predictor.bundle.card
+    watch = Stopwatch()
+    out = first_free(Path("runs"), "evaluation") if out is None else Path(out)
+    with new_directory(out) as directory:
+        used = cohort.included.assign(split=PART)
+        with watch.phase("read images"), progress.task("read images", len(used)) as advance:
+            loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
+        with watch.phase("score"):
+            y_score = predictor.score_pixels(loaded.pixels)
+        with watch.phase("evaluate"):
+            predictions = pd.DataFrame(
+                {
+                    "path": used["path"],
+                    "patient_id": used["patient_id"],
+                    "split": PART,
+                    "y_true": used["label"],
+                    "y_score": y_score,
+                    "y_pred": (y_score >= card.threshold).astype(int),
+                }
+            )
+            block = evaluate_scores(used["label"].to_numpy(), y_score, card.threshold, used["patient_id"].tolist())
+            metrics = {PART: block}
+            write_table(directory / "records.csv", records_table(cohort, used, loaded))
+            write_table(directory / "predictions.csv", predictions)
+            write_json(directory / "metrics.json", metrics)
+        with watch.phase("figures"):
+            draw_figures(
+                directory, cohort.labels, metrics, predictions, None, lambda rows: loaded.pixels[np.asarray(rows.index)]
+            )
+        backbone = get_backbone(card.backbone)
+        facts = {
+            "format": FORMAT,
+            "kind": "evaluation",
+            "status": "complete",
+            "command": list(command),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "recipe": {},
+            "image": cohort.image.model_dump(mode="json"),
+            "labels": cohort.labels.model_dump(mode="json"),
+            "backbone": {
+                "name": backbone.name,
+                "title": backbone.title,
+                "weights": f"bundle of {card.created}",
+                "licence": backbone.weights_licence,
+                "paper": backbone.paper,
+            },
+            "model": card.model_dump(mode="json"),
+            "data": describe_data(cohort),
+            "findings": [finding.model_dump(mode="json") for finding in find_problems(cohort)],
+            "split": describe_split("external", used),
+            "operating_point": {
+                "rule": card.threshold_rule,
+                "threshold": card.threshold,
+                "chosen_on": "the training run",
+            },
+            "notes": [],
+            "versions": describe_versions(),
+            "machine": describe_machine(),
+            "phases": watch.phases,
+        }
+        write_json(directory / "run.json", facts)
+        write_report(directory)
+    return Run.read(out)

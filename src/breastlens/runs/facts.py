@@ -1,0 +1,131 @@
+"""What run.json says about the machine, the versions, the data and the split."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+
+from breastlens.cohort.records import Cohort
+from breastlens.cohort.splits import PARTS, prove_disjoint, split_hash
+
+_REPORTED_PACKAGES = (
+    "breastlens",
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "openvino",
+    "opencv-python-headless",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+)
+
+
+class Stopwatch:
+    """Wall and processor seconds of each phase of a run."""
+
+    def __init__(self) -> None:
+        self.phases: list[dict[str, Any]] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time the block; phases of the same name are added up."""
+        wall, cpu = time.perf_counter(), _cpu_s()
+        try:
+            yield
+        finally:
+            spent = {"wall_s": time.perf_counter() - wall, "cpu_s": _cpu_s() - cpu}
+            known = next((phase for phase in self.phases if phase["name"] == name), None)
+            if known is None:
+                self.phases.append({"name": name} | {key: round(value, 3) for key, value in spent.items()})
+            else:
+                known.update({key: round(known[key] + value, 3) for key, value in spent.items()})
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide figures; those not installed are left out."""
+    versions = {"python": platform.python_version()}
+    for package in _REPORTED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores and system; no host name and no user name."""
+    return {
+        "processor": _processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def describe_data(cohort: Cohort) -> dict[str, Any]:
+    """Counts and identity of the images; names only the last part of the folder's path."""
+    return {
+        "root": cohort.root.resolve().name,
+        "manifest": cohort.manifest.name if cohort.manifest else None,
+        "fingerprint": cohort.fingerprint,
+        "found": len(cohort.table),
+        "excluded": int((cohort.table["excluded"] != "").sum()),
+        "used": len(cohort.included),
+        "patients": len(cohort.patients),
+        "patient_source": cohort.patient_source,
+    }
+
+
+def describe_split(kind: str, used: pd.DataFrame) -> dict[str, Any]:
+    """Sizes of the parts, the split's hash, and the proof that nothing crosses it.
+
+    Args:
+        kind: ``holdout``, ``folds``, ``manifest`` or ``external``.
+        used: The records that are used, with a ``split`` for each.
+
+    Raises:
+        SplitError: A patient or a duplicate stands in two parts.
+    """
+    order = [name for name in PARTS if name in set(used["split"])] or sorted(set(used["split"]), key=_natural)
+    parts = [_describe_part(name, used[used["split"] == name]) for name in order]
+    return {"kind": kind, "hash": split_hash(used), "parts": parts, "proof": prove_disjoint(used)}
+
+
+def _describe_part(name: str, rows: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "name": name,
+        "images": len(rows),
+        "patients": rows.loc[rows["patient_id"] != "", "patient_id"].nunique(),
+        "positive": int((rows["label"] == 1).sum()),
+        "negative": int((rows["label"] == 0).sum()),
+    }
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdigit() else (sys.maxsize, name)
+
+
+def _cpu_s() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

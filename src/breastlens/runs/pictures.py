@@ -1,0 +1,56 @@
+"""Which figures a run gets, and from which of its data each is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.config import LabelMap
+from breastlens.report import figures
+
+JUDGED_PARTS = ("test", "out_of_fold", "external")
+"""The part of metrics.json that a run is judged by; each run has one of them."""
+
+
+def draw_figures(
+    directory: Path,
+    labels: LabelMap,
+    metrics: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    history: pd.DataFrame | None,
+    pixels_of: Callable[[pd.DataFrame], NDArray[np.uint8]],
+) -> None:
+    """Draw all figures of a run into its ``figures`` folder.
+
+    Args:
+        directory: The run directory.
+        labels: Names of the two sides.
+        metrics: The content of metrics.json.
+        predictions: The content of predictions.csv.
+        history: The content of history.csv; None for an evaluation, which has no such figure.
+        pixels_of: Gives the images of some rows of ``predictions`` as the network saw them, uint8 (k, s, s, 3).
+    """
+    folder = directory / "figures"
+    folder.mkdir()
+    names = (labels.negative_name, labels.positive_name)
+    part = next(name for name in JUDGED_PARTS if name in metrics)
+    block = metrics[part]
+    judged = predictions[predictions["split"] == "test"] if part == "test" else predictions
+    figures.draw_confusion_matrix(block["confusion_matrix"], names, folder / "confusion_matrix.png")
+    figures.draw_roc(block, folder / "roc.png")
+    figures.draw_precision_recall(block, folder / "precision_recall.png")
+    figures.draw_scores(
+        judged["y_true"].to_numpy(), judged["y_score"].to_numpy(), block["threshold"], names, folder / "scores.png"
+    )
+    if history is not None:
+        figures.draw_history(history, folder / "history.png")
+    wrong = figures.most_wrong_rows(judged)
+    titles = [
+        f"{row.path}\n{names[row.y_true]}, score {row.y_score:.2f}" for row in wrong.itertuples(index=False)
+    ]
+    figures.draw_most_wrong(pixels_of(wrong), titles, folder / "most_wrong.png")

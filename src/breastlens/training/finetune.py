@@ -1,0 +1,228 @@
+"""Training of the network itself with Keras: from the probe upwards, or from random weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from breastlens.config import Augmentation, TrainingRecipe
+from breastlens.evaluation.calibration import fit_platt
+from breastlens.evaluation.metrics import auc
+from breastlens.imaging.augment import augment
+from breastlens.models._keras import import_keras
+from breastlens.models.backbones import Backbone
+from breastlens.models.classifier import build_classifier, set_trainable
+from breastlens.models.head import rescale_head, untrained_head
+from breastlens.progress import Progress
+from breastlens.training.probe import Probe
+
+WARM_UP_SHARE = 0.1
+"""Share of all steps over which the learning rate rises from zero to its peak."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A classifier with its best weights, calibrated on validation, and a row of history an epoch."""
+
+    network: Any
+    history: list[dict[str, Any]]
+
+
+def train_network(
+    features_model: Any,
+    backbone: Backbone,
+    probe: Probe | None,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    train: NDArray[np.integer],
+    validation: NDArray[np.integer],
+    *,
+    recipe: TrainingRecipe,
+    progress: Progress,
+    title: str,
+    tensorboard: str | None = None,
+) -> TrainedNetwork:
+    """Train with AdamW, warm-up and cosine decay, stopping when the validation AUC no longer rises.
+
+    From a probe, the head and the top stages learn and batch normalisation stays in inference mode; without one
+    everything learns, batch normalisation too. The classes weigh the same in the loss. The weights of the epoch with
+    the best validation AUC are restored and the scores calibrated on validation (Platt 1999).
+
+    Args:
+        features_model: Fresh, from ``build_features``; its weights are changed.
+        backbone: Which network.
+        probe: Where to start; None for an untrained head with everything learning.
+        pixels: uint8 (n, s, s, 3), RGB.
+        labels: 0 or 1, (n,).
+        train: Rows to learn from; they alone are augmented.
+        validation: Rows to stop and calibrate on.
+        recipe: Epochs, rates, batch size, patience, augmentation, seed.
+        progress: Where to tell how far it is.
+        title: What to call this training there.
+        tensorboard: Folder for TensorBoard's logs, if wanted.
+    """
+    keras = import_keras()
+    _make_deterministic(recipe.seed)
+    head = untrained_head(features_model) if probe is None else probe.head()
+    classifier = build_classifier(features_model, *head)
+    stages = len(backbone.stages) if probe is None or recipe.trainable_stages is None else recipe.trainable_stages
+    set_trainable(classifier, backbone, stages, batch_norm_learns=probe is None)
+    network = keras.Model(classifier.input, classifier.output["score"])
+
+    batches = _augmented_batches(pixels[train], labels[train], train, recipe)
+    steps = recipe.epochs * len(batches)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, steps - math.ceil(WARM_UP_SHARE * steps)),
+        warmup_target=recipe.learning_rate,
+        warmup_steps=math.ceil(WARM_UP_SHARE * steps),
+    )
+    network.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0),
+        loss=keras.losses.BinaryCrossentropy(),
+        weighted_metrics=[keras.metrics.AUC(name="auc")],
+        jit_compile=False,
+    )
+    phase = "scratch" if probe is None else "finetune"
+    history: list[dict[str, Any]] = []
+    with progress.task(title, steps) as advance:
+        callbacks = [
+            _validation_callback(network, pixels[validation], labels[validation], phase, schedule, history),
+            keras.callbacks.EarlyStopping(
+                monitor="val_auc", mode="max", patience=recipe.patience, restore_best_weights=True
+            ),
+            _progress_callback(advance, len(batches)),
+        ]
+        if tensorboard is not None:
+            callbacks.append(keras.callbacks.TensorBoard(tensorboard))
+        network.fit(batches, epochs=recipe.epochs, verbose=0, callbacks=callbacks, shuffle=False)
+    _calibrate(classifier, network.predict(pixels[validation], verbose=0), labels[validation])
+    return TrainedNetwork(network=classifier, history=history)
+
+
+def _make_deterministic(seed: int) -> None:
+    """Same seed, same result on one machine: TensorFlow offers this only for the whole process."""
+    import_keras().utils.set_random_seed(seed)
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def _augmented_batches(
+    pixels: NDArray[np.uint8], labels: NDArray[np.integer], records: NDArray[np.integer], recipe: TrainingRecipe
+) -> Any:
+    """Batches of augmented images with class weights, in an order drawn anew each epoch from (seed, epoch)."""
+    keras = import_keras()
+    weights = labels.size / (2.0 * np.bincount(labels, minlength=2))
+
+    class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
+        """Keras asks for batch after batch; the epoch is counted here."""
+
+        def __init__(self) -> None:
+            super().__init__(workers=1)
+            self._epoch = 0
+            self._order = self._shuffled()
+
+        def __len__(self) -> int:
+            return math.ceil(labels.size / recipe.batch_size)
+
+        def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+            chosen = self._order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
+            images = _augment_all(pixels[chosen], records[chosen], recipe.augmentation, recipe.seed, self._epoch)
+            return images, labels[chosen, None].astype(np.float32), weights[labels[chosen]].astype(np.float32)
+
+        def on_epoch_end(self) -> None:
+            self._epoch += 1
+            self._order = self._shuffled()
+
+        def _shuffled(self) -> NDArray[np.intp]:
+            return np.random.default_rng([recipe.seed, self._epoch]).permutation(labels.size)
+
+    return AugmentedBatches()
+
+
+def _augment_all(
+    pixels: NDArray[np.uint8], records: NDArray[np.integer], augmentation: Augmentation, seed: int, epoch: int
+) -> NDArray[np.uint8]:
+    return np.stack(
+        [
+            augment(image, augmentation, seed=seed, epoch=epoch, record=int(record))
+            for image, record in zip(pixels, records, strict=True)
+        ]
+    )
+
+
+def _validation_callback(
+    network: Any,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    phase: str,
+    schedule: Any,
+    history: list[dict[str, Any]],
+) -> Any:
+    """Exact validation AUC and loss after each epoch; Keras's own AUC is a binned approximation."""
+    keras = import_keras()
+
+    class ValidationScores(keras.callbacks.Callback):  # type: ignore[misc]
+        """Adds ``val_auc`` and ``val_loss`` to the logs that the later callbacks read."""
+
+        def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            self._start = perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            from sklearn.metrics import log_loss
+
+            logs = {} if logs is None else logs
+            scores = np.asarray(network.predict(pixels, verbose=0), dtype=np.float64)[:, 0]
+            logs["val_auc"] = auc(labels, scores) or 0.0
+            logs["val_loss"] = float(log_loss(labels, scores, labels=(0, 1)))
+            history.append(
+                {
+                    "epoch": epoch,
+                    "phase": phase,
+                    "loss": float(logs["loss"]),
+                    "auc": float(logs["auc"]),
+                    "val_loss": logs["val_loss"],
+                    "val_auc": logs["val_auc"],
+                    "learning_rate": float(schedule(int(network.optimizer.iterations))),
+                    "seconds": perf_counter() - self._start,
+                }
+            )
+
+    return ValidationScores()
+
+
+def _progress_callback(advance: Any, steps_an_epoch: int) -> Any:
+    keras = import_keras()
+
+    class ShowProgress(keras.callbacks.Callback):  # type: ignore[misc]
+        """Passes loss and AUC on after each batch, and the validation AUC after each epoch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._epoch = 0
+            self._validation: dict[str, float] = {}
+
+        def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            self._epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            figures = {name: float(value) for name, value in (logs or {}).items() if name in {"loss", "auc"}}
+            advance(self._epoch * steps_an_epoch + batch + 1, **figures, **self._validation)
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            self._validation = {"val_auc": float((logs or {})["val_auc"])}
+
+    return ShowProgress()
+
+
+def _calibrate(classifier: Any, scores: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
+    from scipy.special import logit
+
+    bounded = np.clip(np.asarray(scores, dtype=np.float64).ravel(), 1e-7, 1 - 1e-7)
+    rescale_head(classifier, *fit_platt(logit(bounded), labels))

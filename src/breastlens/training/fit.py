@@ -1,0 +1,202 @@
+"""One training on given patients: the probe, and from it, where asked for, a fine-tuned network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from breastlens.cohort.splits import split_folds
+from breastlens.config import Strategy, TrainingRecipe
+from breastlens.errors import SplitError
+from breastlens.evaluation.metrics import auc
+from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
+from breastlens.models.backbones import Backbone
+from breastlens.models.classifier import build_classifier
+from breastlens.models.engine import Engine
+from breastlens.progress import Progress
+from breastlens.training.finetune import train_network
+from breastlens.training.probe import Probe, fit_probe, sigmoid
+
+Rows = NDArray[np.integer]
+
+CARVED_FOLDS = 5
+"""Cross-validation has no validation part: fine-tuning sets aside this fraction (1 in 5) of its training patients."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """All images of a cohort as training sees them.
+
+    Attributes:
+        pixels: uint8 (n, s, s, 3) RGB.
+        features: float32 (n, d) of the frozen backbone, or None for training from scratch.
+        labels: 0 or 1, (n,).
+        groups: What must stay together, (n,).
+    """
+
+    pixels: NDArray[np.uint8]
+    features: NDArray[np.float32] | None
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A trained model and how its choices were made.
+
+    Attributes:
+        kept: Which model this is in the end.
+        operating_point: The threshold, chosen without any image that is held out.
+        chosen_on: Where: ``validation``, ``inner folds`` or ``validation patients inside the training folds``.
+        history: Rows of history.csv.
+        notes: Sentences for the reader.
+        probe: The probe, where that was kept.
+        network: The trained classifier (a ``keras.Model``), where that was kept.
+    """
+
+    kept: Strategy
+    operating_point: OperatingPoint
+    chosen_on: str
+    history: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+    probe: Probe | None = None
+    network: Any = None
+
+    def scores(self, images: TrainingImages, rows: Rows) -> NDArray[np.float64]:
+        """Calibrated probability of positive for some of the images, (len(rows),)."""
+        if self.probe is not None and images.features is not None:
+            return self.probe.scores(images.features[rows])
+        return score_with(self.network, images.pixels[rows])
+
+    def to_network(self, features_model: Any) -> Any:
+        """The classifier as one Keras network; for a probe, its head on the given frozen features model."""
+        if self.probe is not None:
+            return build_classifier(features_model, *self.probe.head())
+        return self.network
+
+
+def fit_model(
+    images: TrainingImages,
+    train: Rows,
+    validation: Rows | None,
+    *,
+    backbone: Backbone,
+    build_features_model: Callable[[], Any],
+    recipe: TrainingRecipe,
+    progress: Progress,
+    title: str,
+    tensorboard: str | None = None,
+) -> Fit:
+    """Train on some rows; every choice is made on these rows and the validation rows alone.
+
+    Args:
+        images: All images.
+        train: Rows to learn from.
+        validation: Rows to choose on. None: the probe chooses on inner folds of ``train``, and a network sets a fifth
+            of the training patients aside.
+        backbone: Which network.
+        build_features_model: Makes a fresh features model with the starting weights, for training to change.
+        recipe: Strategy, epochs and the like.
+        progress: Where to tell how far it is.
+        title: What to call this training there.
+        tensorboard: Folder for TensorBoard's logs, if wanted.
+
+    Raises:
+        SplitError: The training rows hold one class only, or too few patients to set a validation part aside.
+    """
+    if recipe.strategy == "probe":
+        return _fit_probe_alone(images, train, validation, recipe)
+    chosen_on = "validation"
+    if validation is None:
+        train, validation = _carve(images, train, recipe.seed)
+        chosen_on = "validation patients inside the training folds"
+    probe = None
+    history: list[dict[str, Any]] = []
+    if recipe.strategy == "finetune" and images.features is not None:
+        probe = fit_probe(images.features[train], images.labels[train], images.groups[train], seed=recipe.seed)
+        history += probe_history(probe)
+    trained = train_network(
+        build_features_model(),
+        backbone,
+        probe,
+        images.pixels,
+        images.labels,
+        train,
+        validation,
+        recipe=recipe,
+        progress=progress,
+        title=title,
+        tensorboard=tensorboard,
+    )
+    history += trained.history
+    labels = images.labels[validation]
+    scores = score_with(trained.network, images.pixels[validation])
+    notes = []
+    if probe is not None and images.features is not None:
+        before = probe.scores(images.features[validation])
+        auc_before, auc_after = auc(labels, before), auc(labels, scores)
+        verdict = f"validation AUC {_told(auc_before)} for the probe, {_told(auc_after)} after fine-tuning"
+        if auc_before is not None and auc_after is not None and auc_after <= auc_before:
+            notes.append(f"Fine-tuning was no better than the probe, which was kept ({verdict}).")
+            point = choose_operating_point(labels, before, target_sensitivity=recipe.target_sensitivity)
+            return Fit("probe", point, chosen_on, history, notes, probe=probe)
+        notes.append(f"The fine-tuned network was kept ({verdict}).")
+    point = choose_operating_point(labels, scores, target_sensitivity=recipe.target_sensitivity)
+    return Fit(recipe.strategy, point, chosen_on, history, notes, network=trained.network)
+
+
+def score_with(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Score images with a Keras classifier, through the same engine that later uses it; returns (n,)."""
+    scores = Engine.from_keras(network).run(pixels)["score"]
+    return np.asarray(scores, dtype=np.float64).reshape(len(pixels))
+
+
+def probe_history(probe: Probe) -> list[dict[str, Any]]:
+    """A row a strength that was tried."""
+    return [
+        {
+            "epoch": index,
+            "phase": "probe",
+            "strength": trial.strength,
+            "val_loss": trial.log_loss,
+            "val_auc": trial.auc,
+        }
+        for index, trial in enumerate(probe.trials)
+    ]
+
+
+def _fit_probe_alone(
+    images: TrainingImages, train: Rows, validation: Rows | None, recipe: TrainingRecipe
+) -> Fit:
+    if images.features is None:
+        raise ValueError("a probe needs features")
+    labels = images.labels
+    probe = fit_probe(images.features[train], labels[train], images.groups[train], seed=recipe.seed)
+    if validation is not None:
+        held, scores, chosen_on = labels[validation], probe.scores(images.features[validation]), "validation"
+    elif probe.inner_logits is not None:
+        held, scores, chosen_on = labels[train], sigmoid(probe.inner_logits), "inner folds"
+    else:
+        held, scores, chosen_on = labels[train], probe.scores(images.features[train]), "training images, too few to hold any out"
+    point = choose_operating_point(held, scores, target_sensitivity=recipe.target_sensitivity)
+    return Fit("probe", point, chosen_on, probe_history(probe), probe=probe)
+
+
+def _carve(images: TrainingImages, train: Rows, seed: int) -> tuple[Rows, Rows]:
+    labels, groups = images.labels[train], images.groups[train]
+    fewest = min(np.unique(groups[labels == label]).size for label in (0, 1))
+    if fewest < 2:
+        raise SplitError(
+            f"fine-tuning inside a fold needs at least 2 patients of each class to set one aside for validation, "
+            f"received {fewest}; use --strategy probe or fewer folds"
+        )
+    carved = split_folds(labels, groups, min(CARVED_FOLDS, fewest), seed) == 0
+    return train[~carved], train[carved]
+
+
+def _told(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

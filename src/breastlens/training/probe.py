@@ -1,0 +1,223 @@
+"""The probe: regularised logistic regression on frozen features, its strength chosen inside the training patients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from breastlens.cohort.splits import split_folds
+from breastlens.errors import SplitError
+from breastlens.evaluation.calibration import apply_platt, fit_platt
+from breastlens.evaluation.metrics import auc
+from breastlens.models.classifier import fold_standardised_logistic
+
+STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(-4.0, 0.6, 0.5))
+"""Inverse L2 penalties tried (scikit-learn's C), from strongly to weakly regularised."""
+
+INNER_FOLDS = 5
+INNER_REPEATS = 2
+_FALLBACK_STRENGTH = 1e-2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One regularisation strength and how it did on the inner folds (means over the repeats)."""
+
+    strength: float
+    auc: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe.
+
+    The probability of positive is ``sigmoid(slope * (standardised @ coefficients + intercept) + offset)`` with
+    ``standardised = (features - mean) / scale``.
+
+    Attributes:
+        mean: Feature means of the training images, shape (d,).
+        scale: Feature standard deviations, 1 where a feature is constant, shape (d,).
+        coefficients: Shape (d,), calibration included.
+        intercept: Calibration included.
+        strength: The chosen inverse L2 penalty.
+        trials: Every strength tried; empty where there were too few patients to try any.
+        inner_logits: Out-of-fold logits of the training images at the chosen strength, calibrated, shape (n,);
+            None where there were too few patients.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    intercept: float
+    strength: float
+    trials: tuple[Trial, ...]
+    inner_logits: NDArray[np.float64] | None
+
+    def head(self) -> tuple[NDArray[np.float64], float]:
+        """Weights (d,) and bias for features as they come out of the network."""
+        return fold_standardised_logistic(self.mean, self.scale, self.coefficients, self.intercept)
+
+    def logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated log-odds of positive, shape (n,), from features of shape (n, d)."""
+        standardised = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
+        return standardised @ self.coefficients + self.intercept
+
+    def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probability of positive, shape (n,), from features of shape (n, d)."""
+        return sigmoid(self.logits(features))
+
+
+def fit_probe(
+    features: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    *,
+    seed: int,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> Probe:
+    """Fit the probe on training images, choosing its strength on inner folds that share no group.
+
+    Features are standardised; the classes weigh the same in the fit; the strength is the one whose inner out-of-fold
+    logits, after Platt calibration, have the lowest log loss, averaged over two shufflings of the folds. The same
+    calibration is then part of the probe, so that scores are probabilities at the training prevalence and probes of
+    different strengths (other folds) stand on one scale.
+
+    Args:
+        features: Non-negative pooled activations, shape (n, d).
+        labels: 0 or 1, shape (n,), both present.
+        groups: What must stay together (patients joined with duplicates), shape (n,).
+        seed: Decides the inner folds.
+        strengths: Inverse L2 penalties to try.
+
+    Raises:
+        SplitError: Only one class is present.
+    """
+    labels = np.asarray(labels)
+    if np.unique(labels).size < 2:
+        raise SplitError(f"training needs both classes, but all {labels.size} images have label {labels[0]}")
+    features = np.asarray(features, dtype=np.float64)
+    mean, scale = _standardisation(features)
+    rotated, axes = _rotate((features - mean) / scale)
+
+    chosen, trials, inner = _choose_strength(rotated, labels, groups, strengths, seed)
+    weights, intercept = _fit_logistic(rotated, labels, chosen)
+    slope, offset = (1.0, _prevalence_shift(labels)) if inner is None else fit_platt(inner, labels)
+    return Probe(
+        mean=mean,
+        scale=scale,
+        coefficients=slope * (axes @ weights),
+        intercept=slope * intercept + offset,
+        strength=chosen,
+        trials=trials,
+        inner_logits=None if inner is None else slope * inner + offset,
+    )
+
+
+def _standardisation(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    mean = features.mean(axis=0)
+    scale = features.std(axis=0)
+    # A feature that hardly moves in training would be blown up by any small change in use.
+    constant = scale < 1e-6 * np.maximum(np.abs(mean), 1.0)
+    return mean, np.where(constant, 1.0, scale)
+
+
+def _rotate(standardised: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotate n images of d features into at most n coordinates; L2-penalised fits are the same in either space.
+
+    The penalised solution lies in the span of the images (representer theorem; Kimeldorf and Wahba 1971), so that
+    nothing is lost, and a fit costs n x n instead of n x d.
+    """
+    count, width = standardised.shape
+    if width <= count:
+        return standardised, np.eye(width)
+    values, vectors = np.linalg.eigh(standardised @ standardised.T)
+    kept = values > values[-1] * 1e-12
+    lengths = np.sqrt(values[kept])
+    axes = standardised.T @ (vectors[:, kept] / lengths)
+    return vectors[:, kept] * lengths, axes
+
+
+def _choose_strength(
+    rotated: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    strengths: tuple[float, ...],
+    seed: int,
+) -> tuple[float, tuple[Trial, ...], NDArray[np.float64] | None]:
+    repeats = []
+    for repeat in range(INNER_REPEATS):
+        folds = _inner_folds(labels, groups, seed + repeat)
+        if folds is None:
+            return _FALLBACK_STRENGTH, (), None
+        repeats.append(_inner_logits(rotated, labels, folds, strengths))
+    logits = np.stack(repeats)
+    trials = tuple(
+        Trial(
+            strength=strength,
+            auc=float(np.mean([auc(labels, sigmoid(one)) for one in logits[:, index]])),
+            log_loss=float(np.mean([_calibrated_log_loss(labels, one) for one in logits[:, index]])),
+        )
+        for index, strength in enumerate(strengths)
+    )
+    best = min(range(len(trials)), key=lambda index: trials[index].log_loss)
+    return strengths[best], trials, logits[:, best].mean(axis=0)
+
+
+def _inner_folds(
+    labels: NDArray[np.integer], groups: NDArray[np.integer], seed: int
+) -> NDArray[np.integer] | None:
+    """As many inner folds as the rarer class has groups, at most five; None when there are not even two."""
+    available = min(np.unique(groups[labels == label]).size for label in (0, 1))
+    for folds in range(min(INNER_FOLDS, available), 1, -1):
+        try:
+            return split_folds(labels, groups, folds, seed)
+        except SplitError:
+            continue
+    return None
+
+
+def _inner_logits(
+    rotated: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    folds: NDArray[np.integer],
+    strengths: tuple[float, ...],
+) -> NDArray[np.float64]:
+    """Out-of-fold logits of every image for every strength, shape (strengths, n)."""
+    logits = np.empty((len(strengths), labels.size))
+    for fold in np.unique(folds):
+        inside = folds != fold
+        for index, strength in enumerate(strengths):
+            weights, intercept = _fit_logistic(rotated[inside], labels[inside], strength)
+            logits[index, ~inside] = rotated[~inside] @ weights + intercept
+    return logits
+
+
+def _fit_logistic(
+    features: NDArray[np.float64], labels: NDArray[np.integer], strength: float
+) -> tuple[NDArray[np.float64], float]:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000, tol=1e-5).fit(features, labels)
+    return model.coef_[0], float(model.intercept_[0])
+
+
+def _calibrated_log_loss(labels: NDArray[np.integer], logits: NDArray[np.float64]) -> float:
+    from sklearn.metrics import log_loss
+
+    slope, offset = fit_platt(logits, labels)
+    return float(log_loss(labels, apply_platt(logits, slope, offset), labels=(0, 1)))
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.special import expit
+
+    return np.asarray(expit(logits), dtype=np.float64)
+
+
+def _prevalence_shift(labels: NDArray[np.integer]) -> float:
+    """What turns log-odds of a balanced fit into log-odds at the prevalence of these labels."""
+    positives = int(labels.sum())
+    return float(np.log(positives / (labels.size - positives)))

@@ -1,0 +1,268 @@
+"""Intervals against DeLong, the binomial, a plain loop over draws, and what clustering must do to them."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from breastlens.errors import DataError
+from breastlens.evaluation import SCALAR_METRICS, bootstrap_intervals, evaluate_scores, paired_difference
+
+
+def scored(seed, n=300, share=0.4, lift=0.25):
+    rng = np.random.default_rng(seed)
+    y_true = (np.arange(n) < share * n).astype(int)
+    y_score = np.clip(0.35 + lift * y_true + 0.2 * rng.normal(size=n), 0, 1)
+    return y_true, y_score
+
+
+def delong(y_true, *scores):
+    """AUCs and their covariance (DeLong, DeLong and Clarke-Pearson, 1988), by comparing all pairs."""
+    of_positives, of_negatives = [], []
+    for score in scores:
+        pairs = score[y_true == 1][:, None] - score[y_true == 0][None]
+        won = (pairs > 0) + 0.5 * (pairs == 0)
+        of_positives.append(won.mean(axis=1))
+        of_negatives.append(won.mean(axis=0))
+    covariance = np.atleast_2d(np.cov(of_positives)) / (y_true == 1).sum()
+    covariance = covariance + np.atleast_2d(np.cov(of_negatives)) / (y_true == 0).sum()
+    return np.array([each.mean() for each in of_positives]), covariance
+
+
+def width(interval):
+    return interval["high"] - interval["low"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_auc_interval_is_close_to_delong(seed, level):
+    y_true, y_score = scored(seed)
+    patient_id = [f"p{i}" for i in range(300)]
+    interval = bootstrap_intervals(y_true, y_score, 0.5, patient_id, level=level)[0]["auc"]
+    (area,), ((variance,),) = delong(y_true, y_score)
+    half = stats.norm.ppf((1 + level) / 2) * np.sqrt(variance)
+    assert interval["value"] == pytest.approx(area, abs=1e-12)
+    assert interval["level"] == level
+    assert interval["low"] == pytest.approx(area - half, abs=0.2 * half)
+    assert interval["high"] == pytest.approx(area + half, abs=0.2 * half)
+
+
+def test_sensitivity_interval_is_the_binomial_one():
+    y_true, y_score = scored(0)
+    interval = bootstrap_intervals(y_true, y_score, 0.5, draws=20_000)[0]["sensitivity"]
+    low, high = stats.binom(120, interval["value"]).ppf([0.025, 0.975]) / 120
+    assert (interval["low"], interval["high"]) == (
+        pytest.approx(low, abs=1e-9),
+        pytest.approx(high, abs=1e-9),
+    )
+
+
+def test_draws_are_those_of_a_plain_loop_over_patients():
+    """The same resampling written as a loop that copies images, fed with its own random numbers."""
+    rng = np.random.default_rng(5)
+    y_true, y_score = scored(2, n=60)
+    patient = rng.permutation(np.arange(60) // 4)
+    # Patients may hold images of both classes: they are drawn with the positive ones.
+    positive = [p for p in range(15) if y_true[patient == p].any()]
+    negative = [p for p in range(15) if p not in positive]
+    areas = []
+    for _ in range(3000):
+        drawn = np.concatenate([rng.choice(positive, len(positive)), rng.choice(negative, len(negative))])
+        rows = np.concatenate([np.flatnonzero(patient == p) for p in drawn])
+        won = stats.rankdata(y_score[rows])[y_true[rows] == 1].sum()
+        sick = y_true[rows].sum()
+        healthy = rows.size - sick
+        areas.append((won - sick * (sick + 1) / 2) / (sick * healthy) if healthy else np.nan)
+    low, high = np.nanquantile(areas, [0.025, 0.975])
+    interval = bootstrap_intervals(y_true, y_score, 0.5, [f"p{p}" for p in patient], draws=20_000)[0]["auc"]
+    assert interval["low"] == pytest.approx(low, abs=0.012)
+    assert interval["high"] == pytest.approx(high, abs=0.012)
+
+
+def test_five_identical_images_a_patient_are_worth_one():
+    y_true, y_score = scored(1, n=80)
+    once, _ = bootstrap_intervals(y_true, y_score, 0.5, [f"p{i}" for i in range(80)])
+    repeated = np.repeat(y_true, 5), np.repeat(y_score, 5), 0.5
+    clustered, _ = bootstrap_intervals(*repeated, [f"p{i // 5}" for i in range(400)])
+    pretended, _ = bootstrap_intervals(*repeated, [f"p{i}" for i in range(400)])
+    for name in SCALAR_METRICS:
+        assert clustered[name]["low"] == pytest.approx(once[name]["low"], abs=1e-12), name
+        assert clustered[name]["high"] == pytest.approx(once[name]["high"], abs=1e-12), name
+        assert width(clustered[name]) == pytest.approx(np.sqrt(5) * width(pretended[name]), rel=0.25), name
+
+
+def test_every_metric_has_an_interval_around_its_value():
+    y_true, y_score = scored(3)
+    intervals, reasons = bootstrap_intervals(y_true, y_score, 0.5, [f"p{i // 2}" for i in range(300)])
+    assert not reasons
+    assert set(intervals) == set(SCALAR_METRICS)
+    block = evaluate_scores(y_true, y_score, 0.5, [f"p{i // 2}" for i in range(300)])
+    assert block["intervals"] == intervals
+    for name, interval in intervals.items():
+        assert interval["value"] == block[name]
+        assert interval["low"] < interval["value"] < interval["high"]
+        assert interval["method"] == "patient bootstrap, stratified by class, percentile, 2000 draws"
+
+
+def test_covers_the_truth_about_as_often_as_it_says():
+    # AUC of two normals one standard deviation apart.
+    truth = stats.norm.cdf(1 / np.sqrt(2))
+    rng = np.random.default_rng(0)
+    y_true = (np.arange(160) < 80).astype(int)
+    covered = 0
+    for seed in range(200):
+        y_score = stats.norm.cdf(y_true + rng.normal(size=160))
+        interval = bootstrap_intervals(y_true, y_score, 0.5, draws=400, level=0.9, seed=seed)[0]["auc"]
+        covered += interval["low"] <= truth <= interval["high"]
+    # 200 trials at 0.90: a standard error of 0.021.
+    assert 0.83 <= covered / 200 <= 0.96
+
+
+def test_seed_decides_and_order_of_known_patients_does_not():
+    y_true, y_score = scored(4)
+    patient_id = np.array([f"p{i // 3}" for i in range(300)])
+    order = np.random.default_rng(1).permutation(300)
+    first, _ = bootstrap_intervals(y_true, y_score, 0.5, patient_id.tolist(), seed=3)
+    again, _ = bootstrap_intervals(y_true, y_score, 0.5, patient_id.tolist(), seed=3)
+    shuffled, _ = bootstrap_intervals(y_true[order], y_score[order], 0.5, patient_id[order].tolist(), seed=3)
+    other, _ = bootstrap_intervals(y_true, y_score, 0.5, patient_id.tolist(), seed=4)
+    assert first == again
+    for name in SCALAR_METRICS:
+        assert shuffled[name]["low"] == pytest.approx(first[name]["low"], abs=1e-12)
+    assert first["auc"]["low"] != other["auc"]["low"]
+
+
+def test_draws_in_turns_are_the_draws_at_once(monkeypatch):
+    y_true, y_score = scored(5)
+    at_once, _ = bootstrap_intervals(y_true, y_score, 0.5)
+    monkeypatch.setattr("breastlens.evaluation.intervals._WEIGHTS_AT_ONCE", 300 * 7)
+    in_turns, _ = bootstrap_intervals(y_true, y_score, 0.5)
+    for name in SCALAR_METRICS:
+        assert in_turns[name]["low"] == pytest.approx(at_once[name]["low"], abs=1e-12)
+        assert in_turns[name]["high"] == pytest.approx(at_once[name]["high"], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("patient_id", "start"),
+    [
+        (None, "image bootstrap (patients unknown), stratified by class"),
+        ([""] * 300, "image bootstrap (patients unknown), stratified by class"),
+        ([""] + ["p"] * 2 + [f"q{i}" for i in range(297)], "patient bootstrap (1 images without a patient"),
+    ],
+)
+def test_method_says_what_was_drawn(patient_id, start):
+    y_true, y_score = scored(6)
+    intervals, _ = bootstrap_intervals(y_true, y_score, 0.5, patient_id)
+    assert intervals["auc"]["method"].startswith(start)
+
+
+def test_unknown_patients_are_each_image_on_its_own():
+    y_true, y_score = scored(6)
+    alone, _ = bootstrap_intervals(y_true, y_score, 0.5, [f"p{i:03d}" for i in range(300)])
+    unknown, _ = bootstrap_intervals(y_true, y_score, 0.5)
+    for name in SCALAR_METRICS:
+        assert unknown[name]["low"] == pytest.approx(alone[name]["low"], abs=1e-12)
+
+
+def test_one_patient_of_a_class_leaves_only_the_other_class_an_interval():
+    y_true = np.array([1] * 6 + [0] * 40)
+    y_score = np.clip(0.4 + 0.2 * y_true + 0.2 * np.random.default_rng(0).normal(size=46), 0, 1)
+    patient_id = ["sick"] * 6 + [f"h{i}" for i in range(40)]
+    intervals, reasons = bootstrap_intervals(y_true, y_score, 0.5, patient_id)
+    assert set(intervals) == {"specificity"}
+    assert reasons["auc"] == "a class has one patient only; drawing patients needs at least two"
+    block = evaluate_scores(y_true, y_score, 0.5, patient_id)
+    assert block["auc"] is not None
+    assert block["reasons"]["auc interval"] == reasons["auc"]
+
+
+def test_nothing_called_wrong_is_not_certainty():
+    y_true = np.array([0, 1] * 20)
+    intervals, reasons = bootstrap_intervals(y_true, 0.1 + 0.8 * y_true, 0.5)
+    assert intervals == {}
+    for name in SCALAR_METRICS:
+        assert (
+            reasons[name] == "it is the same in nearly every draw, which says nothing about how certain it is"
+        )
+
+
+def test_draws_without_a_value_are_counted():
+    # One of 40 images is called positive, so a third of the draws hold none and the PPV has no value there.
+    y_true = np.array([0, 1] * 20)
+    y_score = np.linspace(0.05, 0.3, 40)
+    y_score[1] = 0.9
+    _, reasons = bootstrap_intervals(y_true, y_score, 0.5)
+    assert reasons["ppv"].startswith("it has no value in 7")
+    # With five of them (two right) the draws without any are few: left out, and said so.
+    y_score[[3, 4, 6, 8]] = 0.8
+    intervals, _ = bootstrap_intervals(y_true, y_score, 0.5)
+    assert "undefined" in intervals["ppv"]["method"]
+    assert "undefined" not in intervals["auc"]["method"]
+
+
+def test_a_class_missing_leaves_what_needs_no_class():
+    rng = np.random.default_rng(0)
+    intervals, reasons = bootstrap_intervals(np.zeros(50, int), rng.random(50), 0.5)
+    assert set(intervals) == {"accuracy", "specificity", "brier"}
+    assert reasons["auc"] == "the figure itself has no value"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paired_difference_is_close_to_delong(seed):
+    y_true, score_a = scored(seed)
+    noise = np.random.default_rng(seed + 50).normal(size=300)
+    score_b = np.clip(score_a + 0.1 * noise, 0, 1)
+    found = paired_difference(y_true, score_a, score_b)
+    areas, covariance = delong(y_true, score_a, score_b)
+    half = stats.norm.ppf(0.975) * np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert found["value"] == pytest.approx(areas[0] - areas[1], abs=1e-12)
+    assert found["low"] == pytest.approx(found["value"] - half, abs=0.2 * half)
+    assert found["high"] == pytest.approx(found["value"] + half, abs=0.2 * half)
+    assert found["method"].endswith("paired")
+    # Pairing is worth something: the scores agree on who is difficult.
+    unpaired = 2 * stats.norm.ppf(0.975) * np.sqrt(covariance[0, 0] + covariance[1, 1])
+    assert width(found) < 0.7 * unpaired
+
+
+def test_paired_difference_turns_round_with_its_scores():
+    y_true, score_a = scored(1)
+    _, score_b = scored(2)
+    patient_id = [f"p{i // 3}" for i in range(300)]
+    forth = paired_difference(y_true, score_a, score_b, patient_id)
+    back = paired_difference(y_true, score_b, score_a, patient_id)
+    assert forth["value"] == pytest.approx(-back["value"], abs=1e-12)
+    assert forth["low"] == pytest.approx(-back["high"], abs=1e-12)
+
+
+def test_paired_difference_without_an_answer_says_why():
+    same = paired_difference([0, 1, 0, 1], [0.1, 0.4, 0.3, 0.2], [0.1, 0.4, 0.3, 0.2])
+    assert (same["value"], same["low"], same["high"]) == (0.0, None, None)
+    assert "nearly every draw" in same["reason"]
+    lacking = paired_difference([0, 0], [0.1, 0.4], [0.2, 0.3])
+    assert (lacking["value"], lacking["low"], lacking["reason"]) == (
+        None,
+        None,
+        "the figure itself has no value",
+    )
+
+
+def test_paired_difference_checks_both_scores():
+    with pytest.raises(DataError, match="y_score must lie between 0 and 1, got 2"):
+        paired_difference([0, 1], [0.1, 0.2], [0.1, 2.0])
+
+
+@pytest.mark.parametrize("options", [{"draws": 0}, {"level": 0.0}, {"level": 1.0}])
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match="draws must be at least 1"):
+        bootstrap_intervals([0, 1], [0.1, 0.9], 0.5, **options)
+
+
+def test_a_thousand_images_take_less_than_two_seconds():
+    y_true, y_score = scored(0, n=1000)
+    patient_id = [f"p{i // 2}" for i in range(1000)]
+    start = time.process_time()
+    bootstrap_intervals(y_true, y_score, 0.5, patient_id)
+    assert time.process_time() - start < 2.0
