@@ -20,7 +20,9 @@ class ReadingLimits(Settings):
     """What a file may cost before it is refused, so that a hostile or broken file cannot take the machine."""
 
     file_bytes: int = Field(default=512 * 1024**2, gt=0)
-    pixels: int = Field(default=100_000_000, gt=0, description="height times width of one frame, known before decoding")
+    pixels: int = Field(
+        default=100_000_000, gt=0, description="height times width of one frame, known before decoding"
+    )
     frames: int = Field(default=2_000, gt=0)
 
 
@@ -79,8 +81,12 @@ class Augmentation(Settings):
     """Random changes to training images; names and meanings are those of Keras's ImageDataGenerator."""
 
     rotation_range: float = Field(default=0.0, ge=0, description="degrees; drawn from [-r, r]")
-    width_shift_range: float = Field(default=0.0, ge=0, description="below 1 a fraction of the width, else pixels")
-    height_shift_range: float = Field(default=0.0, ge=0, description="below 1 a fraction of the height, else pixels")
+    width_shift_range: float = Field(
+        default=0.0, ge=0, description="below 1 a fraction of the width, else pixels"
+    )
+    height_shift_range: float = Field(
+        default=0.0, ge=0, description="below 1 a fraction of the height, else pixels"
+    )
     shear_range: float = Field(default=0.0, ge=0, description="degrees")
     zoom_range: float | tuple[float, float] = 0.0
     channel_shift_range: float = Field(default=0.0, ge=0, description="grey levels")
@@ -104,8 +110,12 @@ class TrainingRecipe(Settings):
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    patience: int = Field(default=5, ge=1, description="epochs without a better validation AUC before stopping")
-    trainable_stages: int | None = Field(default=None, ge=0, description="top stages that fine-tuning moves; None: default")
+    patience: int = Field(
+        default=5, ge=1, description="epochs without a better validation AUC before stopping"
+    )
+    trainable_stages: int | None = Field(
+        default=None, ge=0, description="top stages that fine-tuning moves; None: default"
+    )
     target_sensitivity: float | None = Field(default=None, gt=0, le=1)
     augmentation: Augmentation = Augmentation()
 

@@ -27,6 +27,7 @@ def make_cohort(ignored: tuple[str, ...] = (), **columns: object) -> Cohort:
             "height": pd.array([480] * 100, dtype="Int64"),
             "format": "PNG",
             "bits": pd.array([8] * 100, dtype="Int64"),
+            "pixels_sha256": [f"hash{number}" for number in range(100)],
             "duplicate_group": "",
             "excluded": "",
         }
@@ -63,13 +64,17 @@ def test_unknown_patients_of_images_left_out_do_not_matter():
 
 
 def test_files_that_are_not_used():
-    unreadable = only(make_cohort(excluded=dict.fromkeys(range(38, 63), "unreadable: empty file")))
+    rows = range(38, 63)
+    unreadable = only(
+        make_cohort(excluded=dict.fromkeys(rows, "unreadable: empty"), pixels_sha256=dict.fromkeys(rows, ""))
+    )
     assert (unreadable.code, unreadable.count) == ("unreadable-files", 25)
     assert unreadable.what == "25 of 100 images cannot be read and are left out (healthy 23, sick 2)."
     assert len(unreadable.records) == 20
-    misplaced = only(make_cohort(excluded={0: "not inside a category folder"}))
+    misplaced = only(make_cohort(excluded={0: "not inside a category folder"}, pixels_sha256={0: ""}))
     assert misplaced.code == "misplaced-files"
     assert misplaced.what == "1 file left out: not inside a category folder 1."
+    assert find_problems(make_cohort(excluded={0: "unreadable: a manifest's own column"})) == []
     ignored = only(make_cohort(ignored=("Thumbs.db", "a.json")))
     assert (ignored.code, ignored.severity, ignored.count) == ("ignored-files", "info", 2)
 

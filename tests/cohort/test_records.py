@@ -347,6 +347,15 @@ class TestDuplicates:
         assert (groups == "").sum() == 4
         assert len(cohort.included) == 6
 
+    def test_a_grey_image_saved_as_colour_is_still_the_same(self, data):
+        grey = cv2.imread(str(data / "sick/T4.png"), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(data / "sick/rgb.png"), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
+        tinted = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+        tinted[0, 0] = 1, 2, 3
+        cv2.imwrite(str(data / "sick/tinted.png"), tinted)
+        groups = Cohort.read(data).table.set_index("path")["duplicate_group"]
+        assert groups[groups != ""].index.tolist() == ["sick/T4.png", "sick/rgb.png"]
+
     def test_the_same_numbers_in_another_shape_or_type_are_not(self, data, write_image):
         flat = np.zeros((8, 8), np.uint8)
         for name, pixels in {"a": flat, "b": flat.reshape(4, 16), "c": flat.astype(np.uint16)}.items():

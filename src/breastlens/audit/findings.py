@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from breastlens.cohort.description import count_values, name_sizes
-from breastlens.cohort.reading import NEVER_READ, UNREADABLE
+from breastlens.cohort.reading import NEVER_READ, find_unreadable
 from breastlens.cohort.records import Cohort
 from breastlens.config import Settings
 
@@ -164,7 +164,7 @@ def _find_unknown_patients(used: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _find_unused_files(cohort: Cohort) -> Iterator[Finding]:
-    unreadable = cohort.table[cohort.table["excluded"].str.startswith(UNREADABLE)]
+    unreadable = cohort.table[find_unreadable(cohort.table)]
     if len(unreadable):
         yield Finding(
             code="unreadable-files",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,9 @@ def keep_border(pixels: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8]:
     """
     side = pixels.shape[1]
     if not 1 <= width_px < side / 2:
-        raise ValueError(f"expected a border of 1 to {(side - 1) // 2} px for images of {side} px, received {width_px}")
+        raise ValueError(
+            f"expected a border of 1 to {(side - 1) // 2} px for images of {side} px, received {width_px}"
+        )
     ring = pixels.copy()
     ring[:, width_px:-width_px, width_px:-width_px] = 0
     return ring
@@ -43,7 +45,7 @@ def score_control(
     features: NDArray[np.floating],
     labels: NDArray[np.integer],
     groups: NDArray[np.integer],
-    parts: list[tuple[NDArray[np.integer], NDArray[np.integer]]],
+    parts: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]],
     *,
     seed: int,
     on_done: Callable[[int], None] | None = None,
@@ -63,7 +65,9 @@ def score_control(
     """
     scores = np.full(labels.size, np.nan)
     for number, (train, held_out) in enumerate(parts, start=1):
-        scores[held_out] = fit_probe(features[train], labels[train], groups[train], seed=seed).scores(features[held_out])
+        scores[held_out] = fit_probe(features[train], labels[train], groups[train], seed=seed).scores(
+            features[held_out]
+        )
         if on_done is not None:
             on_done(number)
     return scores

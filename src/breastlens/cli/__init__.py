@@ -20,7 +20,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (models.demo, data.phantom, data.describe, models.train, models.evaluate, models.predict, data.backbones):
+for command in (
+    models.demo,
+    data.phantom,
+    data.describe,
+    models.train,
+    models.evaluate,
+    models.predict,
+    data.backbones,
+):
     app.command()(command)
 
 
@@ -30,7 +38,9 @@ def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the library does.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
     if version:
         print(f"breastlens {__version__}")
     elif context.invoked_subcommand is None:

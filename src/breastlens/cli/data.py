@@ -8,8 +8,20 @@ from typing import Annotated
 
 import typer
 
-from breastlens.cli.options import AsJson, DataPath, EveryFrame, ExcludeWhen, ImageSize, ManifestPath, PatientPattern, Quiet, checked, read_image_recipe
+from breastlens.cli.options import (
+    AsJson,
+    DataPath,
+    EveryFrame,
+    ExcludeWhen,
+    ImageSize,
+    ManifestPath,
+    PatientPattern,
+    Quiet,
+    checked,
+    read_image_recipe,
+)
 from breastlens.cli.show import choose_progress, print_table
+
 
 def describe(
     data: DataPath,
@@ -40,7 +52,7 @@ def describe(
         for line in describe_json_lines(found):
             print(line)
         return
-    print_table(summarise(found).to_dict("records"))
+    print_table(summarise(found))
     if found.patient_source is None:
         print("No patient ids: leakage between images of one patient cannot be excluded.")
 
@@ -48,6 +60,8 @@ def describe(
 def backbones(as_json: AsJson = False, image_size: ImageSize = 128) -> None:
     """List the networks with their parameters, cost and licence."""
     from dataclasses import asdict
+
+    import pandas as pd
 
     from breastlens.models.backbones import count_costs, list_backbones
 
@@ -58,12 +72,13 @@ def backbones(as_json: AsJson = False, image_size: ImageSize = 128) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    shown = ("name", "parameters", "gflops", "weights_licence", "weights_origin")
-    print_table([{name: row[name] for name in shown} for row in rows])
+    print_table(pd.DataFrame(rows)[["name", "parameters", "gflops", "weights_licence", "weights_origin"]])
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the images.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="New folder for the images.", show_default=False)
+    ],
     patients: Annotated[int, typer.Option(help="How many patients.")] = 60,
     images_per_patient: Annotated[int, typer.Option(help="Images of each, in other poses.")] = 2,
     positive_fraction: Annotated[float, typer.Option(help="Share of patients with a tumour.")] = 0.5,
@@ -82,5 +97,3 @@ def phantom(
         file_format=file_format,
     )
     print(f"Manifest: {write_cohort(out, settings)}")
-
-

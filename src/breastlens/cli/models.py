@@ -9,9 +9,28 @@ from typing import Annotated, Any
 
 import typer
 
-from breastlens.cli.options import AsJson, Crop, DataPath, EveryFrame, ExcludeWhen, Fit, ImageSize, ManifestPath, ModelPath, Negative, PatientPattern, Positive, Quiet, TemperatureRange, read_augmentation, read_image_recipe, read_split
+from breastlens.cli.options import (
+    AsJson,
+    Crop,
+    DataPath,
+    EveryFrame,
+    ExcludeWhen,
+    Fit,
+    ImageSize,
+    ManifestPath,
+    ModelPath,
+    Negative,
+    PatientPattern,
+    Positive,
+    Quiet,
+    TemperatureRange,
+    read_augmentation,
+    read_image_recipe,
+    read_split,
+)
 from breastlens.cli.show import ERRORS, choose_progress, print_verdict
 from breastlens.progress import Progress
+
 
 def train(
     data: DataPath,
@@ -25,10 +44,16 @@ def train(
     fit: Fit = "stretch",
     crop: Crop = "none",
     temperature_range: TemperatureRange = (20.0, 38.0),
-    backbone: Annotated[str, typer.Option(help="A name that `breastlens backbones` lists, or all.")] = "mobilenetv2",
-    weights: Annotated[str, typer.Option(help="imagenet, none, a weights file or a folder of them.")] = "imagenet",
+    backbone: Annotated[
+        str, typer.Option(help="A name that `breastlens backbones` lists, or all.")
+    ] = "mobilenetv2",
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none, a weights file or a folder of them.")
+    ] = "imagenet",
     strategy: Annotated[str, typer.Option(help="probe, finetune or scratch.")] = "probe",
-    folds: Annotated[int | None, typer.Option(help="Cross-validation with K folds instead of one split.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validation with K folds instead of one split.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Shares of training, validation and test.")] = "0.6,0.2,0.2",
     seed: Annotated[int, typer.Option(help="Decides the split and everything random.")] = 0,
     sensitivity: Annotated[
@@ -38,12 +63,16 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate of fine-tuning.")] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without a better validation AUC.")] = None,
-    trainable_stages: Annotated[int | None, typer.Option(help="How many top stages fine-tuning moves.")] = None,
+    trainable_stages: Annotated[
+        int | None, typer.Option(help="How many top stages fine-tuning moves.")
+    ] = None,
     augment: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Augmentation by ImageDataGenerator's names; repeatable."),
     ] = None,
-    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -54,7 +83,7 @@ def train(
 
     progress = choose_progress(quiet=quiet)
     image = read_image_recipe(image_size=image_size, fit=fit, crop=crop, temperature_range=temperature_range)
-    settings = {
+    settings: dict[str, Any] = {
         "weights": weights,
         "strategy": strategy,
         "folds": folds,
@@ -80,7 +109,12 @@ def train(
         every_frame=every_frame,
         image=image,
     )
-    options: dict[str, Any] = {"out": out, "progress": progress, "command": command_line(), "tensorboard": tensorboard}
+    options: dict[str, Any] = {
+        "out": out,
+        "progress": progress,
+        "command": command_line(),
+        "tensorboard": tensorboard,
+    }
     if backbone == "all":
         page = train_all(cohort, **options, **settings)
         print(json.dumps({"comparison": str(page)}) if as_json else f"Comparison: {page}")
@@ -106,11 +140,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a saved model on other labelled images, at its stored threshold."""
-    from breastlens.inference.predictor import Predictor
+    from breastlens.inference.predictor import load
     from breastlens.runs.evaluate import evaluate as evaluate_run
 
     progress = choose_progress(quiet=quiet)
-    predictor = Predictor.load(model)
+    predictor = load(model)
     card = predictor.bundle.card
     cohort = read_cohort(
         data,
@@ -132,16 +166,20 @@ def evaluate(
 
 def predict(
     model: ModelPath,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files and folders.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(metavar="CSV", help="Write there instead of to the terminal.")] = None,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Image files and folders.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Write there instead of to the terminal.")
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Score images with a saved model; an unreadable file gets a row with its error."""
-    from breastlens.inference.predictor import Predictor, find_images, predictions_table
+    from breastlens.inference.predictor import find_images, load, predictions_table
     from breastlens.runs.directory import explained_write_errors, write_table
 
-    predictor = Predictor.load(model)
+    predictor = load(model)
     progress = choose_progress(quiet=quiet)
     table = predictions_table(predictor.predict_files(find_images(paths), progress))
     if out is not None:
@@ -165,8 +203,6 @@ def demo(
 
     run = run_demo(out, progress=choose_progress(quiet=quiet), command=command_line())
     print_verdict(run.directory)
-
-
 
 
 def read_cohort(data: Path, progress: Progress, **options: Any) -> Any:

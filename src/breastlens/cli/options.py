@@ -14,18 +14,26 @@ from breastlens.errors import DataError
 Made = TypeVar("Made", bound=Settings)
 
 # Options that say what the data is, shared by every command that reads DATA.
-DataPath = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with a subfolder a category.", show_default=False)]
+DataPath = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder with a subfolder a category.", show_default=False)
+]
 ManifestPath = Annotated[
     Path | None,
-    typer.Option("--manifest", metavar="CSV", help="Columns path, category; optional patient_id, split, any other."),
+    typer.Option(
+        "--manifest", metavar="CSV", help="Columns path, category; optional patient_id, split, any other."
+    ),
 ]
 PatientPattern = Annotated[
     str | None,
-    typer.Option(metavar="REGEX", help="Patient id from the path: a regular expression with (?P<patient_id>...)."),
+    typer.Option(
+        metavar="REGEX", help="Patient id from the path: a regular expression with (?P<patient_id>...)."
+    ),
 ]
 Positive = Annotated[
     list[str] | None,
-    typer.Option("--positive", metavar="NAME", help="Category that is looked for; repeatable. [default: sick]"),
+    typer.Option(
+        "--positive", metavar="NAME", help="Category that is looked for; repeatable. [default: sick]"
+    ),
 ]
 Negative = Annotated[
     list[str] | None,
@@ -40,7 +48,8 @@ ImageSize = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the squa
 Fit = Annotated[str, typer.Option(help="stretch or letterbox: how an image becomes a square.")]
 Crop = Annotated[str, typer.Option(help="none or body: crop to the largest warm or bright component first.")]
 TemperatureRange = Annotated[
-    tuple[float, float], typer.Option(metavar="LOW HIGH", help="deg C that become black and white in matrices.")
+    tuple[float, float],
+    typer.Option(metavar="LOW HIGH", help="deg C that become black and white in matrices."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]

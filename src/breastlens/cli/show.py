@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bars,
+)
 
 from breastlens.progress import Advance, Progress
 
@@ -110,18 +118,19 @@ def choose_progress(*, quiet: bool) -> Progress:
     return TerminalProgress(ERRORS) if ERRORS.is_terminal else PlainProgress(ERRORS)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows of one kind as a table; the keys are its head."""
+def print_table(table: pd.DataFrame) -> None:
+    """Print a table; numbers stand to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD)
-    for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
-    for row in rows:
-        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row.values()))
-    Console().print(table)
+    shown = Table(box=SIMPLE_HEAD)
+    for name in table:
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        shown.add_column(str(name).replace("_", " "), justify="right" if numeric else "left")
+    for row in table.itertuples(index=False):
+        shown.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row))
+    Console().print(shown)
 
 
 def print_verdict(run_dir: Path) -> None:

@@ -44,8 +44,9 @@ def summarise(records: Scan | Cohort) -> pd.DataFrame:
         records: What was read, labelled or not.
 
     Returns:
-        A row a category, the last for images outside any (""): ``category``, ``images`` (found), ``excluded``, ``patients`` (known ones), and of
-        the readable images ``formats``, ``sizes`` and ``bits`` as text like "PNG 170, JPEG 7".
+        A row a category, the last for images outside any (""): ``category``, ``images`` (found),
+        ``excluded``, ``patients`` (known ones), and of the readable images ``formats``, ``sizes`` and
+        ``bits`` as text like "PNG 170, JPEG 7".
     """
     rows = []
     outside = [""] if (records.table["category"] == "").any() else []

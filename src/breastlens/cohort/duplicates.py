@@ -14,12 +14,16 @@ _NAME_LENGTH = 12
 def hash_pixels(pixels: NDArray[np.generic]) -> str:
     """Hashes pixels with their shape and type, so that equal means the same image.
 
+    Three equal channels count as one: a grey image saved as RGB is still the same image.
+
     Args:
-        pixels: Array of any shape and dtype.
+        pixels: Array of any dtype, (h, w) or (h, w, 3).
 
     Returns:
         SHA-256 as 64 hexadecimal digits; the same on every machine (little-endian bytes are hashed).
     """
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
     ordered = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{ordered.dtype.str}{ordered.shape}".encode())
     digest.update(ordered.view(np.uint8).reshape(-1).data)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from breastlens.cohort.duplicates import hash_pixels, name_groups
-from breastlens.cohort.folder import NAME_NOT_UTF8, NOT_IN_A_CATEGORY, Listing, list_folder
+from breastlens.cohort.folder import NAME_NOT_UTF8, NOT_IN_A_CATEGORY, list_folder
 from breastlens.cohort.manifest import MEASURED_COLUMNS, read_manifest
 from breastlens.cohort.parallel import Progress, map_in_order
 from breastlens.config import ImageRecipe, ReadingLimits
@@ -24,10 +24,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_RECIPE = ImageRecipe()
 PatientSource = Literal["manifest", "pattern", "dicom"]
-UNREADABLE = "unreadable"
-"""How the reason begins where a file could not be decoded."""
-
 NEVER_READ = frozenset({NOT_IN_A_CATEGORY, NAME_NOT_UTF8})
+"""Reasons for which a file is listed but not opened."""
+
 _LEADING = ("path", "frame", "category", "label", "patient_id", "split")
 COLUMN_ORDER = (*_LEADING, *(name for name in MEASURED_COLUMNS if name not in _LEADING))
 _SHOWN = 5
@@ -118,16 +117,16 @@ def as_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
+def find_unreadable(table: pd.DataFrame) -> pd.Series[bool]:
+    """Marks the rows of files that were tried and could not be decoded."""
+    return (table["pixels_sha256"] == "") & ~table["excluded"].isin(NEVER_READ)
+
+
 def _read_file(
     root: Path, row: dict[Hashable, Any], every_frame: bool, limits: ReadingLimits
 ) -> list[dict[Hashable, Any]]:
     """The records of one file: one a frame that can be read, or one that says why it cannot."""
-    unread: dict[Hashable, Any] = {
-        "frame": 0,
-        "format": "",
-        "sha256": "",
-        "pixels_sha256": "",
-    }
+    unread: dict[Hashable, Any] = {"frame": 0, "format": "", "sha256": "", "pixels_sha256": ""}
     path = root / row["path"]
     if row["excluded"] in NEVER_READ:
         return [{"patient_id": "", **row, **unread}]
@@ -146,8 +145,8 @@ def _read_file(
             }
             records.append({"patient_id": (image.patient_id or "").strip(), **row, **measured})
     except DecodeError as error:
-        reason = {"frame": len(records), "excluded": f"{UNREADABLE}: {error.reason}"}
-        records.append({"patient_id": "", **row, **unread, **reason})
+        unread |= {"frame": len(records), "excluded": f"unreadable: {error.reason}"}
+        records.append({"patient_id": "", **row, **unread})
     return records
 
 
@@ -175,12 +174,12 @@ def _compile(pattern: str) -> re.Pattern[str]:
 def _settle_patients(
     files: pd.DataFrame, pattern: re.Pattern[str] | None
 ) -> tuple[pd.DataFrame, PatientSource | None]:
-    """Gives the files a ``patient_id`` from manifest or pattern; without either it is left to the DICOM headers."""
+    """Gives the files a ``patient_id`` from manifest or pattern, else leaves it to the DICOM headers."""
     in_manifest = "patient_id" in files.columns and (files["patient_id"] != "").any()
+    if pattern is None and in_manifest:
+        return files, "manifest"
     if pattern is None:
-        return (
-            (files, "manifest") if in_manifest else (files.drop(columns="patient_id", errors="ignore"), None)
-        )
+        return files.drop(columns="patient_id", errors="ignore"), None
     if in_manifest:
         raise DataError(
             "the manifest has a patient_id column and --patient-pattern is given; use one of the two"
@@ -206,8 +205,7 @@ def _require_patients(table: pd.DataFrame, pattern: re.Pattern[str]) -> None:
 
 
 def _require_readable(table: pd.DataFrame, root: Path) -> None:
-    unreadable = table["excluded"].str.startswith(UNREADABLE)
-    count = int(unreadable.sum())
+    count = int(find_unreadable(table).sum())
     if count:
         logger.warning("%d of %d images in %s cannot be read and are left out", count, len(table), root)
     if (table["pixels_sha256"] == "").all():

@@ -47,7 +47,7 @@ def read_text(data: bytes, header: Header, frame: int) -> tuple[Pixels, Window |
     rows = [_strip(line, delimiter) for line in lines]
     if delimiter == "," and not any("." in row for row in rows):
         raise ValueError(
-            "its numbers have commas and no points, so that a comma may separate numbers or be a decimal mark;"
+            "its numbers have commas and no points: a comma may separate numbers or be a decimal mark;"
             " separate the numbers with semicolons or blanks"
         )
     if decimal == ",":

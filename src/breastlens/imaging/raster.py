@@ -32,7 +32,7 @@ def read_pixels(data: bytes, header: RasterHeader, frame: int) -> tuple[Pixels, 
     """
     page = header.pages[frame] if header.pages else None
     orientation = header.orientation if page is None else page.orientation
-    if page is not None and page.orientation_entry is not None:
+    if page is not None and page.orientation != 1 and page.orientation_entry is not None:
         # OpenCV turns TIFF files, and only those, even when told not to. One place decides: here.
         unturned = bytearray(data)
         struct.pack_into(page.orientation_entry.layout, unturned, page.orientation_entry.offset, 1)

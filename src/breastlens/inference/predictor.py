@@ -50,15 +50,6 @@ class Predictor:
         self.bundle = bundle
         self._limits = limits or ReadingLimits()
 
-    @classmethod
-    def load(cls, model: str | Path) -> Predictor:
-        """Load a bundle or the bundle of a run.
-
-        Raises:
-            BundleError: It is missing, damaged, altered or of a newer format.
-        """
-        return cls(load_bundle(Path(model)))
-
     def predict(self, path: str | Path) -> Prediction:
         """Score one image file.
 
@@ -109,6 +100,18 @@ class Predictor:
         return Prediction(path=str(path), y_score=score, y_pred=int(positive), category=category)
 
 
+def load(model: str | Path) -> Predictor:
+    """Load a saved model.
+
+    Args:
+        model: A bundle directory, or a run directory that holds one.
+
+    Raises:
+        BundleError: It is missing, damaged, altered or of a newer format.
+    """
+    return Predictor(load_bundle(Path(model)))
+
+
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
     """Files as given, and for each folder the images anywhere below it, sorted by name.
 
@@ -135,5 +138,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
 
 def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
     """Predictions as a table: path, y_score, y_pred, category, error; what could not be scored is empty."""
-    table = pd.DataFrame([asdict(one) for one in predictions], columns=[one.name for one in fields(Prediction)])
+    table = pd.DataFrame(
+        [asdict(one) for one in predictions], columns=[one.name for one in fields(Prediction)]
+    )
     return table.astype({"y_score": "float64", "y_pred": "Int64"})

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +19,10 @@ import numpy as np
 from breastlens.errors import WeightsError
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import PUBLISHED_ALPHAS, Backbone, list_backbones
+from breastlens.models.weight_files import SUFFIXES, Stored, first_line, layer_arrays, open_weights
 
-_SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras")
 _SILENCE_S = 15.0
 _TOP_CONVOLUTIONS = frozenset({"conv_preds", "conv_2", "logits"})
-
-Stored = Mapping[str, Sequence[Any]]
-"""Layer name to its arrays (anything with a shape that NumPy can read), in Keras's order."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,8 @@ def resolve_weights(weights: str | Path, backbone: Backbone) -> WeightsSource:
         raise WeightsError(
             f"no weights at {path}: expected 'imagenet', 'none', a weights file, or a folder of them"
         )
-    if not path.name.endswith(_SUFFIXES):
-        raise WeightsError(f"{path} is no weights file: expected a name ending in {', '.join(_SUFFIXES)}")
+    if not path.name.endswith(SUFFIXES):
+        raise WeightsError(f"{path} is no weights file: expected a name ending in {', '.join(SUFFIXES)}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return WeightsSource("file", path, path.name, digest)
@@ -93,9 +90,9 @@ def load_backbone_weights(network: Any, backbone: Backbone, source: WeightsSourc
     """
     if source.kind == "imagenet":
         donor = _download_imagenet(network, backbone)
-        _assign(network, _layer_arrays(donor), source.description, backbone)
+        _assign(network, layer_arrays(donor), source.description, backbone)
     elif source.path is not None:
-        with _stored_layers(network, source.path) as stored:
+        with open_weights(network, source.path) as stored:
             _assign(network, stored, str(source.path), backbone)
 
 
@@ -139,99 +136,6 @@ def _is_top(name: str, arrays: Sequence[Any]) -> bool:
     return name in _TOP_CONVOLUTIONS or all(len(array.shape) != 4 for array in arrays)
 
 
-def _layer_arrays(model: Any) -> dict[str, list[np.ndarray]]:
-    """The weighted layers of a Keras model by name; models nested in it are opened."""
-    found: dict[str, list[np.ndarray]] = {}
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            found |= _layer_arrays(layer)
-        elif layer.weights:
-            found[layer.name] = layer.get_weights()
-    return found
-
-
-@contextlib.contextmanager
-def _stored_layers(network: Any, path: Path) -> Iterator[Stored]:
-    """Open a weights file and give its layers by name, whichever of the three kinds it is."""
-    import h5py
-
-    if path.suffix == ".keras":
-        yield _layer_arrays(_load_keras_file(path))
-        return
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read as HDF5: {_first_line(error)}") from error
-    with file:
-        group = file.get("model_weights", file)
-        if "layer_names" in group.attrs:
-            yield _keras2_layers(group)
-        elif "layers" in file:
-            yield _keras3_layers(file["layers"], _keys_by_position(network))
-        else:
-            raise WeightsError(
-                f"{path} is HDF5 without Keras weights: expected 'layers' or 'layer_names' in it"
-            )
-
-
-def _load_keras_file(path: Path) -> Any:
-    """Load a whole model in safe mode, so that no code in the file can run."""
-    try:
-        return import_keras().models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read as a Keras model: {_first_line(error)}") from error
-
-
-def _keras3_layers(layers: Any, names: Mapping[str, str]) -> dict[str, list[Any]]:
-    """The layers of a ``.weights.h5``, where a group is called by class and count and says its layer's name.
-
-    Args:
-        layers: The HDF5 group ``layers``.
-        names: Group to layer name, for files of early Keras 3, which say no names.
-    """
-    stored: dict[str, list[Any]] = {}
-    for key, group in layers.items():
-        if "layers" in group:
-            stored |= _keras3_layers(group["layers"], names)
-        elif arrays := group.get("vars"):
-            name = arrays.attrs.get("name", names.get(key, key))
-            stored[str(name)] = [arrays[str(index)] for index in range(len(arrays))]
-    return stored
-
-
-def _keys_by_position(network: Any) -> dict[str, str]:
-    """The group in which Keras 3 saves each layer, such as ``conv2d_7``, to the layer's name."""
-    names: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for layer in network.layers:
-        kind = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
-        kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
-        count = counts.get(kind, 0)
-        names[f"{kind}_{count}" if count else kind] = layer.name
-        counts[kind] = count + 1
-    return names
-
-
-def _keras2_layers(group: Any) -> dict[str, list[Any]]:
-    """The layers of a Keras 2 ``.h5``; a nested model is one group, its weights named after its layers."""
-    stored: dict[str, list[Any]] = {}
-    for group_name in _texts(group.attrs["layer_names"]):
-        entry = group[group_name]
-        for weight_name in _texts(entry.attrs["weight_names"]):
-            parts = weight_name.split("/")
-            name = parts[-2] if len(parts) > 1 else group_name
-            stored.setdefault(name, []).append(entry[weight_name])
-    return stored
-
-
-def _texts(values: Any) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 def _download_imagenet(network: Any, backbone: Backbone) -> Any:
     """Let Keras download the backbone with its ImageNet weights, or take it from Keras's cache.
 
@@ -258,7 +162,7 @@ def _download_imagenet(network: Any, backbone: Backbone) -> Any:
                 f"delete them and try again, {ways_out}"
             ) from error
         raise WeightsError(
-            f"the ImageNet weights of {backbone.name} cannot be downloaded ({_first_line(error)}): {ways_out}"
+            f"the ImageNet weights of {backbone.name} cannot be downloaded ({first_line(error)}): {ways_out}"
         ) from error
     finally:
         socket.setdefaulttimeout(timeout_s)
@@ -280,7 +184,7 @@ def _unreadable_downloads() -> list[Path]:
 
 def _find_in_folder(folder: Path, backbone: Backbone) -> Path:
     """The one weights file in a folder whose name says that it is this backbone's."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(_SUFFIXES))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(SUFFIXES))
     matches = [path for path in files if _is_named_after(path.name.lower(), backbone)]
     if len(matches) == 1:
         return matches[0]

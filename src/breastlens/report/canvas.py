@@ -107,7 +107,7 @@ def wrap(text: str, width: int, *, lines: int) -> str:
     text = text.encode("utf-8", "replace").decode("utf-8")
     lacking = font_families(frozenset(text))[1]
     if lacking:
-        logger.warning("no installed font can draw %s; shown as %s", "".join(sorted(lacking)), REPLACEMENT)
+        logger.warning("no installed font can draw %r; shown as %s", "".join(sorted(lacking)), REPLACEMENT)
         text = "".join(REPLACEMENT if character in lacking else character for character in text)
     room = width * lines
     if len(text) > room:

@@ -55,9 +55,17 @@ def train_all(
             run_dir = unfinished / name.replace(":", "-")
             logs = None if tensorboard is None else Path(tensorboard) / name.replace(":", "-")
             try:
-                train(cohort, out=run_dir, progress=progress, command=command, tensorboard=logs, backbone=name, **settings)
+                train(
+                    cohort,
+                    out=run_dir,
+                    progress=progress,
+                    command=command,
+                    tensorboard=logs,
+                    backbone=name,
+                    **settings,
+                )
                 entries.append(ComparisonEntry(name, run_dir, None))
-            except Exception as error:  # noqa: BLE001  one failure must not lose the others' hours
+            except Exception as error:
                 logger.info("%s failed", name, exc_info=True)
                 progress.say(f"{name} failed: {error}")
                 entries.append(ComparisonEntry(name, None, str(error) or type(error).__name__))

@@ -37,5 +37,11 @@ def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> R
     if not findings:
         progress.say("nothing found that would make a score on these images false")
     return train(
-        cohort, out=out / "run", progress=progress, command=command, backbone="mobilenet", weights="none", strategy="probe"
+        cohort,
+        out=out / "run",
+        progress=progress,
+        command=command,
+        backbone="mobilenet",
+        weights="none",
+        strategy="probe",
     )

@@ -122,7 +122,9 @@ class Run:
             facts = json.loads((directory / "run.json").read_text(encoding="utf-8"))
             metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunDirectoryError(f"{directory} is not a run directory: it has no {Path(error.filename).name}") from error
+            raise RunDirectoryError(
+                f"{directory} is not a run directory: it has no {Path(error.filename).name}"
+            ) from error
         except ValueError as error:
             raise RunDirectoryError(f"{directory} is damaged: {error}") from error
         return cls(directory=directory, facts=facts, metrics=metrics)
@@ -139,7 +141,9 @@ class Run:
 
     def _table(self, name: str) -> pd.DataFrame:
         text = {"path": str, "patient_id": str, "category": str, "excluded": str, "duplicate_group": str}
-        return pd.read_csv(self.directory / name, dtype=text, keep_default_na=False, na_values={"y_score": [""]})
+        return pd.read_csv(
+            self.directory / name, dtype=text, keep_default_na=False, na_values={"y_score": [""]}
+        )
 
     @property
     def records(self) -> pd.DataFrame:

@@ -18,7 +18,13 @@ from breastlens.models.backbones import get_backbone
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
 from breastlens.runs.directory import FORMAT, Run, first_free, new_directory, write_json, write_table
-from breastlens.runs.facts import Stopwatch, describe_data, describe_machine, describe_split, describe_versions
+from breastlens.runs.facts import (
+    Stopwatch,
+    describe_data,
+    describe_machine,
+    describe_split,
+    describe_versions,
+)
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.tables import records_table
 
@@ -69,14 +75,21 @@ def evaluate(
                     "y_pred": (y_score >= card.threshold).astype(int),
                 }
             )
-            block = evaluate_scores(used["label"].to_numpy(), y_score, card.threshold, used["patient_id"].tolist())
+            block = evaluate_scores(
+                used["label"].to_numpy(), y_score, card.threshold, used["patient_id"].tolist()
+            )
             metrics = {PART: block}
             write_table(directory / "records.csv", records_table(cohort, used, loaded))
             write_table(directory / "predictions.csv", predictions)
             write_json(directory / "metrics.json", metrics)
         with watch.phase("figures"):
             draw_figures(
-                directory, cohort.labels, metrics, predictions, None, lambda rows: loaded.pixels[np.asarray(rows.index)]
+                directory,
+                cohort.labels,
+                metrics,
+                predictions,
+                None,
+                lambda rows: loaded.pixels[np.asarray(rows.index)],
             )
         backbone = get_backbone(card.backbone)
         facts = {

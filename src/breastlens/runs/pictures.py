@@ -45,12 +45,17 @@ def draw_figures(
     figures.draw_roc(block, folder / "roc.png")
     figures.draw_precision_recall(block, folder / "precision_recall.png")
     figures.draw_scores(
-        judged["y_true"].to_numpy(), judged["y_score"].to_numpy(), block["threshold"], names, folder / "scores.png"
+        judged["y_true"].to_numpy(),
+        judged["y_score"].to_numpy(),
+        block["threshold"],
+        names,
+        folder / "scores.png",
     )
     if history is not None:
         figures.draw_history(history, folder / "history.png")
     wrong = figures.most_wrong_rows(judged)
     titles = [
-        f"{row.path}\n{names[row.y_true]}, score {row.y_score:.2f}" for row in wrong.itertuples(index=False)
+        f"{path}\n{names[truth]}, score {score:.2f}"
+        for path, truth, score in zip(wrong["path"], wrong["y_true"], wrong["y_score"], strict=True)
     ]
     figures.draw_most_wrong(pixels_of(wrong), titles, folder / "most_wrong.png")

@@ -30,7 +30,13 @@ from breastlens.models.weights import resolve_weights
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
 from breastlens.runs.directory import FORMAT, Run, first_free, new_directory, write_json, write_table
-from breastlens.runs.facts import Stopwatch, describe_data, describe_machine, describe_split, describe_versions
+from breastlens.runs.facts import (
+    Stopwatch,
+    describe_data,
+    describe_machine,
+    describe_split,
+    describe_versions,
+)
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.tables import records_table
 from breastlens.training.fit import Fit, TrainingImages, fit_model, score_with
@@ -38,7 +44,16 @@ from breastlens.training.fit import Fit, TrainingImages, fit_model, score_with
 logger = logging.getLogger(__name__)
 
 HISTORY_COLUMNS = (
-    "epoch", "phase", "fold", "strength", "loss", "auc", "val_loss", "val_auc", "learning_rate", "seconds",
+    "epoch",
+    "phase",
+    "fold",
+    "strength",
+    "loss",
+    "auc",
+    "val_loss",
+    "val_auc",
+    "learning_rate",
+    "seconds",
 )
 
 
@@ -145,7 +160,9 @@ def _train_into(
     weights = resolve_weights("none" if recipe.strategy == "scratch" else recipe.weights, backbone)
 
     def build() -> Any:
-        return build_features(backbone, image_size=cohort.image.image_size, weights=recipe.weights, seed=recipe.seed)
+        return build_features(
+            backbone, image_size=cohort.image.image_size, weights=recipe.weights, seed=recipe.seed
+        )
 
     with watch.phase("read images"), progress.task("read images", len(used)) as advance:
         loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
@@ -153,11 +170,23 @@ def _train_into(
         features_model = build()
         engine = Engine.from_keras(features_model)
     with watch.phase("features"):
-        features = None if recipe.strategy == "scratch" else _features(engine, loaded.pixels, "features", progress)
+        features = (
+            None if recipe.strategy == "scratch" else _features(engine, loaded.pixels, "features", progress)
+        )
     images = TrainingImages(loaded.pixels, features, used["label"].to_numpy(), groups)
 
     with watch.phase("train"):
-        outcome = _fit_parts(images, used["split"].to_numpy(), kind, backbone, build, features_model, recipe, progress, tensorboard)
+        outcome = _fit_parts(
+            images,
+            used["split"].to_numpy(),
+            kind,
+            backbone,
+            build,
+            features_model,
+            recipe,
+            progress,
+            tensorboard,
+        )
     with watch.phase("negative control"):
         controls = _controls(engine, images, used, outcome, recipe, progress)
     with watch.phase("save model"):
@@ -212,7 +241,9 @@ def _train_into(
     write_report(directory)
 
 
-def _split(used: pd.DataFrame, groups: NDArray[np.int64], recipe: TrainingRecipe) -> tuple[str, NDArray[np.str_]]:
+def _split(
+    used: pd.DataFrame, groups: NDArray[np.int64], recipe: TrainingRecipe
+) -> tuple[str, NDArray[np.str_]]:
     labels = used["label"].to_numpy()
     if recipe.folds is not None:
         return "folds", split_folds(labels, groups, recipe.folds, recipe.seed).astype(str)
@@ -221,7 +252,9 @@ def _split(used: pd.DataFrame, groups: NDArray[np.int64], recipe: TrainingRecipe
     return "holdout", split_holdout(labels, groups, recipe.split, recipe.seed)
 
 
-def _features(engine: Engine, pixels: NDArray[np.uint8], title: str, progress: Progress) -> NDArray[np.float32]:
+def _features(
+    engine: Engine, pixels: NDArray[np.uint8], title: str, progress: Progress
+) -> NDArray[np.float32]:
     with progress.task(title, len(pixels)) as advance:
         return engine.run(pixels, on_done=lambda done: advance(done))["features"]
 
@@ -323,7 +356,9 @@ def _controls(
     rows = outcome.scored[judged]
     what = f"Only a border of {width} pixels was shown, the rest was black"
     patients = used["patient_id"].iloc[rows].tolist()
-    return {"border": describe_control(what, images.labels[rows], outcome.y_score[judged], scores[rows], patients)}
+    return {
+        "border": describe_control(what, images.labels[rows], outcome.y_score[judged], scores[rows], patients)
+    }
 
 
 def _predictions(used: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:

@@ -70,7 +70,9 @@ def train_network(
     _make_deterministic(recipe.seed)
     head = untrained_head(features_model) if probe is None else probe.head()
     classifier = build_classifier(features_model, *head)
-    stages = len(backbone.stages) if probe is None or recipe.trainable_stages is None else recipe.trainable_stages
+    stages = (
+        len(backbone.stages) if probe is None or recipe.trainable_stages is None else recipe.trainable_stages
+    )
     set_trainable(classifier, backbone, stages, batch_norm_learns=probe is None)
     network = keras.Model(classifier.input, classifier.output["score"])
 
@@ -114,13 +116,16 @@ def _make_deterministic(seed: int) -> None:
 
 
 def _augmented_batches(
-    pixels: NDArray[np.uint8], labels: NDArray[np.integer], records: NDArray[np.integer], recipe: TrainingRecipe
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    records: NDArray[np.integer],
+    recipe: TrainingRecipe,
 ) -> Any:
     """Batches of augmented images with class weights, in an order drawn anew each epoch from (seed, epoch)."""
     keras = import_keras()
     weights = labels.size / (2.0 * np.bincount(labels, minlength=2))
 
-    class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
         """Keras asks for batch after batch; the epoch is counted here."""
 
         def __init__(self) -> None:
@@ -131,9 +136,13 @@ def _augmented_batches(
         def __len__(self) -> int:
             return math.ceil(labels.size / recipe.batch_size)
 
-        def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        def __getitem__(
+            self, index: int
+        ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
             chosen = self._order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
-            images = _augment_all(pixels[chosen], records[chosen], recipe.augmentation, recipe.seed, self._epoch)
+            images = _augment_all(
+                pixels[chosen], records[chosen], recipe.augmentation, recipe.seed, self._epoch
+            )
             return images, labels[chosen, None].astype(np.float32), weights[labels[chosen]].astype(np.float32)
 
         def on_epoch_end(self) -> None:
@@ -168,7 +177,7 @@ def _validation_callback(
     """Exact validation AUC and loss after each epoch; Keras's own AUC is a binned approximation."""
     keras = import_keras()
 
-    class ValidationScores(keras.callbacks.Callback):  # type: ignore[misc]
+    class ValidationScores(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
         """Adds ``val_auc`` and ``val_loss`` to the logs that the later callbacks read."""
 
         def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -200,7 +209,7 @@ def _validation_callback(
 def _progress_callback(advance: Any, steps_an_epoch: int) -> Any:
     keras = import_keras()
 
-    class ShowProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    class ShowProgress(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
         """Passes loss and AUC on after each batch, and the validation AUC after each epoch."""
 
         def __init__(self) -> None:

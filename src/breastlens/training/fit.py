@@ -117,7 +117,9 @@ def fit_model(
     probe = None
     history: list[dict[str, Any]] = []
     if recipe.strategy == "finetune" and images.features is not None:
-        probe = fit_probe(images.features[train], images.labels[train], images.groups[train], seed=recipe.seed)
+        probe = fit_probe(
+            images.features[train], images.labels[train], images.groups[train], seed=recipe.seed
+        )
         history += probe_history(probe)
     trained = train_network(
         build_features_model(),
@@ -181,7 +183,11 @@ def _fit_probe_alone(
     elif probe.inner_logits is not None:
         held, scores, chosen_on = labels[train], sigmoid(probe.inner_logits), "inner folds"
     else:
-        held, scores, chosen_on = labels[train], probe.scores(images.features[train]), "training images, too few to hold any out"
+        held, scores, chosen_on = (
+            labels[train],
+            probe.scores(images.features[train]),
+            "training images, too few to hold any out",
+        )
     point = choose_operating_point(held, scores, target_sensitivity=recipe.target_sensitivity)
     return Fit("probe", point, chosen_on, probe_history(probe), probe=probe)
 

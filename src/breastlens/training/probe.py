@@ -98,9 +98,9 @@ def fit_probe(
     labels = np.asarray(labels)
     if np.unique(labels).size < 2:
         raise SplitError(f"training needs both classes, but all {labels.size} images have label {labels[0]}")
-    features = np.asarray(features, dtype=np.float64)
-    mean, scale = _standardisation(features)
-    rotated, axes = _rotate((features - mean) / scale)
+    inputs = np.asarray(features, dtype=np.float64)
+    mean, scale = _standardisation(inputs)
+    rotated, axes = _rotate((inputs - mean) / scale)
 
     chosen, trials, inner = _choose_strength(rotated, labels, groups, strengths, seed)
     weights, intercept = _fit_logistic(rotated, labels, chosen)
@@ -200,7 +200,9 @@ def _fit_logistic(
 ) -> tuple[NDArray[np.float64], float]:
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000, tol=1e-5).fit(features, labels)
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000, tol=1e-5).fit(
+        features, labels
+    )
     return model.coef_[0], float(model.intercept_[0])
 
 
@@ -212,6 +214,7 @@ def _calibrated_log_loss(labels: NDArray[np.integer], logits: NDArray[np.float64
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds to probability, (n,) to (n,)."""
     from scipy.special import expit
 
     return np.asarray(expit(logits), dtype=np.float64)

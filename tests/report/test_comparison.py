@@ -1,0 +1,87 @@
+"""The comparison of several runs: its table, its page, and runs that failed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from breastlens.errors import RunDirectoryError
+from breastlens.report.comparison import ComparisonEntry, write_comparison
+
+RunFactory = Callable[..., Path]
+
+
+def test_table_and_page_hold_every_run_and_every_failure(run_factory: RunFactory, tmp_path: Path) -> None:
+    first, second = run_factory("first run#1", seed=5), run_factory("second", seed=6)
+    runs = [
+        ComparisonEntry("resnet50", first, None),
+        ComparisonEntry("vgg16", None, "weights <b>do not fit</b>"),
+        ComparisonEntry("densenet121", second, None),
+    ]
+    table, page = write_comparison(tmp_path, runs)
+    assert (table.name, page.name) == ("comparison.csv", "comparison.html")
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["backbone"] for row in rows] == ["resnet50", "vgg16", "densenet121"]
+    test = json.loads((first / "metrics.json").read_text())["test"]
+    assert float(rows[0]["auc"]) == test["auc"]
+    assert float(rows[0]["auc_high"]) == test["intervals"]["auc"]["high"]
+    assert float(rows[0]["sensitivity"]) == test["sensitivity"]
+    assert float(rows[0]["seconds"]) == pytest.approx(1.23 + 61.5)
+    assert rows[0]["report"] == "first run#1/report.html"
+    assert rows[1]["error"] == "weights <b>do not fit</b>"
+    assert rows[1]["auc"] == rows[1]["report"] == ""
+    html = page.read_text()
+    assert 'href="first%20run%231/report.html"' in html
+    assert 'href="second/report.html"' in html
+    assert "weights &lt;b&gt;do not fit&lt;/b&gt;" in html
+    assert f"resnet50 {test['auc']:.3f} (" in html  # the figure's alternative text
+    assert html.count("data:image/png;base64,") == 1
+    assert "not judged on the same split" not in html
+    assert "No negative control was run" in html
+    assert "Border control" not in html
+
+
+def test_border_controls_get_a_column(run_factory: RunFactory, tmp_path: Path) -> None:
+    run = run_factory("run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["controls"] = {"border": {"auc": 0.77, "low": 0.7, "high": 0.8}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    table, page = write_comparison(tmp_path, [ComparisonEntry("vgg16", run, None)])
+    assert ",0.77," in table.read_text()
+    assert "Border control AUC" in page.read_text()
+    assert "No negative control was run" not in page.read_text()
+
+
+def test_runs_on_different_splits_are_not_comparable(run_factory: RunFactory, tmp_path: Path) -> None:
+    first, second = run_factory("first"), run_factory("second")
+    facts = json.loads((second / "run.json").read_text())
+    facts["split"]["hash"] = "another"
+    (second / "run.json").write_text(json.dumps(facts))
+    runs = [ComparisonEntry("a", first, None), ComparisonEntry("b", second, None)]
+    assert "not judged on the same split" in write_comparison(tmp_path, runs)[1].read_text()
+
+
+def test_a_comparison_of_failures_only_is_still_written(tmp_path: Path) -> None:
+    table, page = write_comparison(tmp_path, [ComparisonEntry("vgg16", None, "no disk space")])
+    assert "no disk space" in table.read_text()
+    assert "no disk space" in page.read_text()
+    assert "<img" not in page.read_text()
+
+
+def test_a_run_without_auc_is_listed(run_factory: RunFactory, tmp_path: Path) -> None:
+    run = run_factory("run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"].update(auc=None, intervals={})
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    _, page = write_comparison(tmp_path, [ComparisonEntry("vgg16", run, None)])
+    assert "AUC by backbone: vgg16 –." in page.read_text()
+
+
+def test_a_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match=r"it has no run\.json"):
+        write_comparison(tmp_path, [ComparisonEntry("vgg16", tmp_path / "nowhere", None)])

@@ -1,0 +1,343 @@
+"""The report page: what it says, that it is one closed and accessible file, and that user text is escaped."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from breastlens.errors import RunDirectoryError
+from breastlens.report import figures
+from breastlens.report.page import write_report
+
+HOSTILE = '<script>alert("x")</script>'
+RunFactory = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """The elements of a page, its text, and the text of each kind of element."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self._open):
+            self.texts[tag][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts["body"][0].split())
+
+
+def change(run: Path, name: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads((run / name).read_text())
+    edit(content)
+    (run / name).write_text(json.dumps(content))
+
+
+def draw_figures(run: Path) -> None:
+    folder = run / "figures"
+    folder.mkdir()
+    figures.draw_confusion_matrix([[5, 1], [2, 7]], ("healthy", "sick"), folder / "confusion_matrix.png")
+    for name in ("roc", "precision_recall", "scores", "history", "most_wrong"):
+        (folder / f"{name}.png").write_bytes((folder / "confusion_matrix.png").read_bytes())
+
+
+def write(run: Path) -> Page:
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+def verdict_of(page: Page) -> str:
+    return next(text for text in page.texts["p"] if "AUC" in text)
+
+
+def test_verdict_of_a_holdout_gives_auc_interval_patients_and_images(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    low, high = test["intervals"]["auc"]["low"], test["intervals"]["auc"]["high"]
+    page = write(run)
+    assert verdict_of(page) == (
+        f"On {test['n']} images of {test['patients']} patients that were kept out of training and tuning, "
+        f"the model told sick from healthy with an AUC of {test['auc']:.3f} (95% interval {low:.3f} to {high:.3f})."
+    )
+    (tn, fp), (fn, tp) = test["confusion_matrix"]
+    assert f"called {tp} of {tp + fn} sick images positive" in page.text
+    assert f"{tn} of {tn + fp} healthy images negative" in page.text
+
+
+def test_verdict_of_folds_and_of_another_data_set(run_factory: RunFactory) -> None:
+    assert "each scored by a model trained without its patient" in verdict_of(
+        write(run_factory("a", kind="folds"))
+    )
+    external = write(run_factory("b", kind="external"))
+    assert "of another data set" in verdict_of(external)
+    assert "scored by a finished model; nothing was divided" in external.text
+
+
+def test_without_controls_the_page_warns_of_a_shortcut(run_factory: RunFactory) -> None:
+    assert "No negative control was run" in write(run_factory("run")).text
+
+
+@pytest.mark.parametrize(("low", "explained"), [(-0.01, True), (0.02, False)])
+def test_controls_are_set_against_the_verdict(low: float, explained: bool, run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    margin = {"value": 0.05, "low": low, "high": 0.1}
+    control = {"auc": 0.85, "low": 0.8, "high": 0.9, "margin": margin, "what": "Only the border was shown"}
+    change(run, "metrics.json", lambda metrics: metrics.update(controls={"border": control}))
+    page = write(run)
+    assert "No negative control was run" not in page.text
+    assert (
+        "Only the border was shown. The negative control “border” reached an AUC of 0.850 (0.800 to 0.900)"
+        in page.text
+    )
+    assert ("can be explained without the breast" in page.text) is explained
+    assert "Negative controls" in page.texts["h2"]
+
+
+def test_unknown_patients_are_a_reservation(run_factory: RunFactory) -> None:
+    run = run_factory("run", kind="folds")
+    change(run, "run.json", lambda facts: facts["data"].update(patient_source=None, patients=0))
+    change(run, "metrics.json", lambda metrics: metrics["out_of_fold"].update(patients=None, by_patient=None))
+    page = write(run)
+    assert "leakage between them cannot be excluded" in page.text
+    assert "180 images (patients unknown), each scored by a model trained without it" in verdict_of(page)
+    assert "could not be checked" in page.text
+    assert "By patient" not in page.text
+
+
+def test_known_patients_are_proved_disjoint(run_factory: RunFactory) -> None:
+    text = write(run_factory("run")).text
+    assert "120 patients checked: none stands in two parts; 1 group of identical images checked" in text
+    assert "leakage" not in text
+
+
+def test_shared_patients_are_called_out_in_the_verdict(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    change(run, "run.json", lambda facts: facts["split"]["proof"].update(patients_shared=2))
+    assert "figures are too good: 2 of 120 patients stand in two parts" in write(run).text
+
+
+def test_an_interval_that_reaches_chance_is_said(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    change(run, "metrics.json", lambda metrics: metrics["test"]["intervals"]["auc"].update(low=0.49))
+    assert "may be no better than guessing" in write(run).text
+
+
+def test_a_missing_class_gives_the_reason_instead_of_figures(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    reason = "no positive image in this part"
+
+    def empty(metrics: dict[str, Any]) -> None:
+        block = metrics["test"]
+        absent = ["auc", "average_precision", "sensitivity", "roc", "precision_recall"]
+        block.update(
+            dict.fromkeys(absent), reasons=dict.fromkeys(absent, reason), intervals={}, by_patient=None
+        )
+        block.update(positives=0, negatives=block["n"], confusion_matrix=[[block["n"], 0], [0, 0]])
+
+    change(run, "metrics.json", empty)
+    predictions = pd.read_csv(run / "predictions.csv")
+    predictions.loc[predictions["split"] == "test", "y_true"] = 0
+    predictions.to_csv(run / "predictions.csv", index=False)
+    draw_figures(run)
+    page = write(run)
+    assert f"no AUC can be given: {reason}." in verdict_of(page)
+    assert page.texts["td"].count(f"–{reason}") == 3
+    assert any(f"No ROC curve: {reason}" in (image["alt"] or "") for image in page.all("img"))
+    assert "No interval could be given" in page.text
+
+
+def test_data_are_counted_by_category_with_reasons_findings_and_formats(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    page = write(run)
+    records = pd.read_csv(run / "records.csv", keep_default_na=False)
+    used = records[(records["category"] == "sick") & (records["excluded"] == "")]
+    rows = [" ".join(text.split()) for text in page.texts["tr"]]
+    assert any(row.startswith("sickpositive" + str(len(used))) for row in rows)
+    assert any(row.startswith("same pixels under both categories2twice/a.png, twice/b.png") for row in rows)
+    assert any(row.startswith("error2 images have the same pixels") for row in rows)
+    jpeg = records[records["format"] == "JPEG"]["category"].value_counts()
+    assert f"JPEG, 8 bit{jpeg.get('healthy', 0)}{jpeg.get('sick', 0)}" in rows
+
+
+def test_metrics_stand_by_image_and_by_patient_with_intervals(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    row = next(text for text in write(run).texts["tr"] if text.startswith("Sensitivity"))
+    for block in (test, test["by_patient"]):
+        interval = block["intervals"]["sensitivity"]
+        assert f"{block['sensitivity']:.3f}{interval['low']:.3f} to {interval['high']:.3f}" in row
+
+
+def test_the_command_can_be_pasted_into_a_shell(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    command = ["breastlens", "train", "my data; rm -rf $HOME", "--positive", "it's"]
+    change(run, "run.json", lambda facts: facts.update(command=command))
+    assert shlex.split(write(run).texts["pre"][0]) == command
+
+
+def test_all_user_text_is_escaped(run_factory: RunFactory) -> None:
+    run = run_factory("run", names=(f"healthy{HOSTILE}", f"sick{HOSTILE}"))
+    draw_figures(run)
+    for name in ("records.csv", "predictions.csv"):
+        table = pd.read_csv(run / name, dtype=str, keep_default_na=False)
+        table["path"] = HOSTILE + table["path"]
+        table["patient_id"] = HOSTILE + table["patient_id"]
+        if name == "records.csv":
+            table[f"age{HOSTILE}"] = HOSTILE
+            table.loc[table["excluded"] != "", "excluded"] = HOSTILE
+            table["format"] = HOSTILE
+        table.to_csv(run / name, index=False)
+
+    def poison(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: poison(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [poison(item) for item in value]
+        return value + HOSTILE if isinstance(value, str) else value
+
+    facts = json.loads((run / "run.json").read_text())
+    fixed = {key: facts[key] for key in ("kind", "labels", "split")}
+    severities = [finding["severity"] for finding in facts["findings"]]
+    facts = poison(facts) | fixed
+    for finding, severity in zip(facts["findings"], severities, strict=True):
+        finding["severity"] = severity
+    (run / "run.json").write_text(json.dumps(facts))
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"]["reasons"]["ppv interval"] = HOSTILE
+    metrics["controls"] = {HOSTILE: {"auc": 0.8, "low": 0.7, "high": 0.9, "what": HOSTILE}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+
+    html = write_report(run).read_text(encoding="utf-8")
+    page = Page(html)
+    assert "<script" not in html
+    assert 'alert("' not in html.replace("&#34;", "")
+    assert page.text.count(HOSTILE) > 30
+    assert f"age{HOSTILE}" in page.text
+    assert any(HOSTILE in (image["alt"] or "") for image in page.all("img"))
+
+
+@pytest.mark.parametrize("kind", ["holdout", "folds", "external"])
+def test_the_page_is_one_closed_accessible_file(kind: str, run_factory: RunFactory) -> None:
+    run = run_factory("run", kind=kind)
+    draw_figures(run)
+    page = write(run)
+    names = {tag for tag, _ in page.elements}
+    assert not names & {"script", "link", "iframe", "object", "embed", "video", "audio", "form"}
+    html = (run / "report.html").read_text()
+    assert "@import" not in html
+    assert "url(" not in html
+    assert all((image["src"] or "").startswith("data:image/png;base64,") for image in page.all("img"))
+    assert len(page.all("img")) == 6
+    assert all(
+        len(image["alt"] or "") > 30 and image["width"] and image["height"] for image in page.all("img")
+    )
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.texts["title"][0].startswith("BreastLens report")
+    levels = [int(tag[1]) for tag, _ in page.elements if tag in {"h1", "h2", "h3", "h4"}]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert len(page.texts["caption"]) == len(page.all("table"))
+    assert all(text.strip() for text in page.texts["caption"])
+    assert all(cell.get("scope") in {"row", "col"} for cell in page.all("th"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labelled = [
+        attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes
+    ]
+    assert set(labelled) <= set(ids)
+    assert page.text.count("Research use only") == 2
+
+
+def test_alternative_texts_carry_the_numbers(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    draw_figures(run)
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    (tn, fp), (fn, tp) = test["confusion_matrix"]
+    matrix, roc, curve, scores, history, wrong = [str(image["alt"]) for image in write(run).all("img")]
+    assert f"Of {tn + fp} healthy images {tn} were called negative and {fp} positive" in matrix
+    assert f"of {fn + tp} sick images {fn} were called negative and {tp} positive" in matrix
+    assert f"AUC of {test['auc']:.3f}" in roc
+    assert f"average precision of {test['average_precision']:.3f}" in curve
+    predictions = pd.read_csv(run / "predictions.csv").query("split == 'test'")
+    median = predictions.query("y_true == 1")["y_score"].median()
+    assert f"sick images have a median score of {median:.3f}" in scores
+    best = pd.read_csv(run / "history.csv").sort_values("val_auc").iloc[-1]
+    assert f"{best['val_auc']:.3f} at C {best['strength']:g}" in history
+    worst = figures.most_wrong_rows(predictions).iloc[0]
+    assert f"the worst first: {worst['path']}" in wrong
+
+
+def test_figures_of_another_part_do_not_enter_the_texts(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    predictions = pd.read_csv(run / "predictions.csv")
+    predictions.loc[predictions["split"] == "validation", ["y_true", "y_score", "y_pred"]] = [1, 0.0, 0]
+    predictions.to_csv(run / "predictions.csv", index=False)
+    draw_figures(run)
+    wrong = str(write(run).all("img")[-1]["alt"])
+    assert "scored 0.000" not in wrong
+
+
+def test_absent_figures_and_history_are_left_out(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    (run / "history.csv").unlink()
+    assert write(run).all("img") == []
+
+
+def test_a_file_name_that_is_no_text_is_written_escaped(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    change(run, "run.json", lambda facts: facts.update(command=["breastlens", "train", "bad\udc80name"]))
+    assert "bad\\udc80name" in write(run).text
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "records.csv", "predictions.csv"])
+def test_a_missing_file_is_named(name: str, run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    (run / name).unlink()
+    with pytest.raises(RunDirectoryError, match=f"is not a complete run directory: it has no {name}"):
+        write_report(run)
+
+
+def test_damaged_and_foreign_files_are_named(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    change(run, "run.json", lambda facts: facts.update(format=2))
+    with pytest.raises(RunDirectoryError, match=r"run\.json is not what this version reads: format"):
+        write_report(run)
+    (run / "run.json").write_text("{")
+    with pytest.raises(RunDirectoryError, match=r"run\.json is damaged"):
+        write_report(run)
+    run = run_factory("other")
+    (run / "metrics.json").write_text("{}")
+    with pytest.raises(RunDirectoryError, match="expected one of test, out_of_fold, external"):
+        write_report(run)
+    run = run_factory("third")
+    pd.read_csv(run / "records.csv").drop(columns="format").to_csv(run / "records.csv", index=False)
+    with pytest.raises(RunDirectoryError, match="lacks the column format"):
+        write_report(run)
