@@ -324,3 +324,21 @@ def test_unusable_input_is_named(arguments, message):
 def test_labels_may_come_as_booleans_or_whole_floats():
     y_score = [0.1, 0.7, 0.4]
     assert auc([False, True, False], y_score) == auc([0.0, 1.0, 0.0], y_score) == auc([0, 1, 0], y_score)
+
+
+def test_a_threshold_for_each_image_decides_each_image() -> None:
+    y_true = np.array([0, 0, 1, 1, 1, 0])
+    y_score = np.array([0.1, 0.4, 0.35, 0.8, 0.55, 0.6])
+    thresholds = np.array([0.5, 0.3, 0.3, 0.5, 0.6, 0.7])
+    block = evaluate_scores(y_true, y_score, thresholds, draws=50)
+    assert block["confusion_matrix"] == [[2, 1], [1, 2]]
+    assert block["threshold"] is None
+    assert block["reasons"]["threshold"] == "there are several, from 0.300 to 0.700"
+    assert evaluate_scores(y_true, y_score, np.full(6, 0.5), draws=50) == evaluate_scores(y_true, y_score, 0.5, draws=50)
+
+
+def test_thresholds_of_another_number_or_range_are_refused() -> None:
+    with pytest.raises(DataError, match="one for each of 3 images"):
+        evaluate_scores([0, 1, 1], [0.1, 0.2, 0.3], [0.5, 0.5])
+    with pytest.raises(DataError, match="between 0 and 1"):
+        evaluate_scores([0, 1, 1], [0.1, 0.2, 0.3], [0.5, 0.5, 1.5])

@@ -138,6 +138,19 @@ def test_scores_are_counted_by_class_and_side(
         assert f"{np.sum(y_true == label)} images, {wrong} on the wrong side" in axes.get_title(loc="left")
 
 
+def test_folds_with_their_own_thresholds_have_no_one_line(
+    tmp_path: Path,
+    drawn: list[Figure],
+    scores: tuple[np.ndarray, np.ndarray],
+    block_factory: Callable[..., dict[str, Any]],
+) -> None:
+    figures.draw_scores(*scores, None, NAMES, tmp_path / "scores.png")
+    figures.draw_roc(block_factory(*scores) | {"threshold": None}, tmp_path / "roc.png")
+    assert not any(axes.lines for axes in drawn[0].axes)
+    assert "wrong side" not in texts_of(drawn[0])
+    assert "each fold's own threshold: sensitivity" in texts_of(drawn[1])
+
+
 def test_scores_of_one_class_are_drawn(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.draw_scores([0, 0], [0.1, 0.2], 0.5, NAMES, tmp_path / "scores.png")
     assert "sick: 0 images" in drawn[0].axes[1].get_title(loc="left")
@@ -187,6 +200,19 @@ def test_history_without_folds_is_one_line_a_curve(
     for axes in drawn[0].axes[-2:] if panels > 1 else ():
         assert [line.get_label() for line in axes.lines] == ["training", "validation"]
         assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
+def test_history_tells_the_model_of_everyone_from_the_folds(
+    tmp_path: Path, drawn: list[Figure], history_factory: Callable[..., pd.DataFrame]
+) -> None:
+    history = history_factory(folds=3)
+    final = history[history["fold"] == 0].assign(fold="everyone", val_auc=0.5)
+    figures.draw_history(pd.concat([history, final]), tmp_path / "history.png")
+    *thin, mean, dashed = drawn[0].axes[0].lines
+    assert len(thin) == 3
+    np.testing.assert_allclose(mean.get_ydata(), history.groupby("strength")["val_auc"].mean())
+    assert dashed.get_label() == "inner folds, everyone"
+    assert set(dashed.get_ydata()) == {0.5}
 
 
 @pytest.mark.parametrize("through_csv", [False, True])

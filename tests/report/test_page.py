@@ -174,6 +174,20 @@ def test_a_missing_class_gives_the_reason_instead_of_figures(run_factory: RunFac
     assert "No interval could be given" in page.text
 
 
+def test_thresholds_of_model_and_figures_are_told_apart(run_factory: RunFactory) -> None:
+    run = run_factory("run", kind="folds")
+    draw_figures(run)
+    text = write(run).text
+    assert "Scores of 0.41 and above are called positive by the saved model." in text
+    assert "The rule was: largest balanced accuracy, chosen on validation." in text
+    assert "The figures on this page were made at" not in text
+    change(run, "metrics.json", lambda metrics: metrics["out_of_fold"].update(threshold=None))
+    page = write(run)
+    assert "The figures on this page were made at each fold's own threshold." in page.text
+    assert "At each fold's own threshold it called" in page.text
+    assert not any("0.41" in str(image["alt"]) for image in page.all("img"))
+
+
 def test_data_are_counted_by_category_with_reasons_findings_and_formats(run_factory: RunFactory) -> None:
     run = run_factory("run")
     page = write(run)
@@ -289,7 +303,7 @@ def test_alternative_texts_carry_the_numbers(run_factory: RunFactory) -> None:
     predictions = pd.read_csv(run / "predictions.csv").query("split == 'test'")
     median = predictions.query("y_true == 1")["y_score"].median()
     assert f"sick images have a median score of {median:.3f}" in scores
-    best = pd.read_csv(run / "history.csv").sort_values("val_auc").iloc[-1]
+    best = pd.read_csv(run / "history.csv").sort_values("val_auc").iloc[-1]  # one fold: its own mean
     assert f"{best['val_auc']:.3f} at C {best['strength']:g}" in history
     worst = figures.most_wrong_rows(predictions).iloc[0]
     assert f"the worst first: {worst['path']}" in wrong

@@ -84,15 +84,19 @@ def check_numbers(name: str, values: ArrayLike, count: int) -> NDArray[np.float6
     return numbers
 
 
-def check_threshold(threshold: float) -> float:
-    """Return the threshold as a float in [0, 1].
+def check_thresholds(threshold: ArrayLike, count: int) -> NDArray[np.float64]:
+    """Return the threshold of each image, float64 (count,), from one for all of them or one for each.
 
     Raises:
-        DataError: It is not a number from 0 to 1.
+        DataError: There is another number of them, or one is not a number from 0 to 1.
     """
-    if not 0.0 <= threshold <= 1.0:
-        raise DataError(f"the threshold must lie between 0 and 1, as scores do, got {threshold}")
-    return float(threshold)
+    values = np.asarray(threshold, dtype=np.float64)
+    if values.ndim and values.shape != (count,):
+        raise DataError(f"expected one threshold or one for each of {count} images, got {values.shape}")
+    wrong = values[~((values >= 0.0) & (values <= 1.0))]
+    if wrong.size:
+        raise DataError(f"the threshold must lie between 0 and 1, as scores do, got {wrong.flat[0]}")
+    return np.broadcast_to(values, (count,))
 
 
 def find_units(patient_id: Sequence[str] | None, count: int) -> Units:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_threshold, find_units
+from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_thresholds, find_units
 from breastlens.evaluation.scalars import (
     CLASSES_NEEDED,
     SCALAR_METRICS,
@@ -29,7 +29,7 @@ _NO_WIDTH = 1e-12
 def bootstrap_intervals(
     y_true: ArrayLike,
     y_score: ArrayLike,
-    threshold: float,
+    threshold: ArrayLike,
     patient_id: Sequence[str] | None = None,
     *,
     seed: int = 0,
@@ -49,7 +49,7 @@ def bootstrap_intervals(
     Args:
         y_true: Labels 0 / 1, (n,).
         y_score: Scores in [0, 1], (n,).
-        threshold: Operating point in [0, 1].
+        threshold: Operating point in [0, 1], one for all images or one for each, (n,).
         patient_id: Patient of each image, "" where unknown; None where no patient is known.
         seed: Seed of the draws; the order of records does not matter where patients are known.
         draws: Number of draws, at least 1.
@@ -67,7 +67,7 @@ def bootstrap_intervals(
     """
     labels = check_labels(y_true)
     scores = check_scores(y_score, labels.size)
-    cut = check_threshold(threshold)
+    cut = check_thresholds(threshold, labels.size)
     units = find_units(patient_id, labels.size)
     _check_options(draws, level)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_threshold, find_units
+from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_thresholds, find_units
 from breastlens.evaluation.intervals import bootstrap_intervals
 from breastlens.evaluation.scalars import (
     CLASSES_NEEDED,
@@ -36,7 +36,7 @@ class _Bootstrap(NamedTuple):
 def evaluate_scores(
     y_true: ArrayLike,
     y_score: ArrayLike,
-    threshold: float,
+    threshold: ArrayLike,
     patient_id: Sequence[str] | None = None,
     *,
     seed: int = 0,
@@ -45,14 +45,16 @@ def evaluate_scores(
 ) -> dict[str, Any]:
     """Compute all figures of a set of scored images, for images and for patients.
 
-    A patient's score is the mean of the scores of their images, held against the same threshold. Left out of
+    A patient's score is the mean of the scores of their images, held against the mean of their thresholds. Left out of
     the figures by patient are patients with images in both classes, who have no one label, and images
     without a patient id; how many stands in the ``reasons`` of that block under ``patients``.
 
     Args:
         y_true: Labels, 0 negative or 1 positive, (n,).
         y_score: Calibrated probability of positive in [0, 1], (n,).
-        threshold: Operating point in [0, 1]: a score at or above it is called positive.
+        threshold: Operating point in [0, 1]: a score at or above it is called positive. One for all images, or one
+            for each, (n,), as in cross-validation, where every fold chose its own; the block's ``threshold`` is then
+            None unless they are all the same.
         patient_id: Patient of each image, "" where unknown; None where no patient is known.
         seed: Seed of the bootstrap.
         draws: Number of bootstrap draws.
@@ -69,7 +71,7 @@ def evaluate_scores(
     """
     labels = check_labels(y_true)
     scores = check_scores(y_score, labels.size)
-    cut = check_threshold(threshold)
+    cut = check_thresholds(threshold, labels.size)
     units = find_units(patient_id, labels.size)
     options = _Bootstrap(seed, draws, level)
 
@@ -77,14 +79,14 @@ def evaluate_scores(
     block["patients"] = units.patients or None
     if block["patients"] is None:
         block["reasons"]["patients"] = "patients are unknown"
-    by_patient, reason = _mean_by_patient(labels, scores, units)
+    by_patient, reason = _mean_by_patient(labels, scores, cut, units)
     if by_patient is None:
         block["by_patient"] = None
         block["reasons"]["by_patient"] = reason
         return block
 
-    names, patient_labels, patient_scores = by_patient
-    inner = _block(patient_labels, patient_scores, cut, names, "patient", options)
+    names, patient_labels, patient_scores, patient_cut = by_patient
+    inner = _block(patient_labels, patient_scores, patient_cut, names, "patient", options)
     inner["patients"] = inner["n"]
     if reason:
         inner["reasons"]["patients"] = reason
@@ -152,7 +154,7 @@ def precision_recall_points(y_true: ArrayLike, y_score: ArrayLike) -> dict[str, 
 def _block(
     labels: Labels,
     scores: Floats,
-    threshold: float,
+    threshold: Floats,
     patient_id: Sequence[str] | None,
     what: str,
     options: _Bootstrap,
@@ -166,12 +168,14 @@ def _block(
     reasons = _reasons(figures, positives=tp + fn, negatives=tn + fp, what=what)
     intervals, refused = bootstrap_intervals(labels, scores, threshold, patient_id, **options._asdict())
     reasons.update({f"{name} interval": reason for name, reason in refused.items() if name not in reasons})
+    if np.ptp(threshold) > 0:
+        reasons["threshold"] = f"there are several, from {threshold.min():.3f} to {threshold.max():.3f}"
     return {
         "n": int(labels.size),
         "patients": None,
         "positives": tp + fn,
         "negatives": tn + fp,
-        "threshold": threshold,
+        "threshold": float(threshold[0]) if np.ptp(threshold) == 0 else None,
         **figures,
         "confusion_matrix": [[tn, fp], [fn, tp]],
         "roc": _roc(labels, scores),
@@ -201,9 +205,9 @@ def _reasons(
 
 
 def _mean_by_patient(
-    labels: Labels, scores: Floats, units: Units
-) -> tuple[tuple[list[str], Labels, Floats] | None, str]:
-    """Average scores by patient; or None with the reason why there is nothing to average.
+    labels: Labels, scores: Floats, thresholds: Floats, units: Units
+) -> tuple[tuple[list[str], Labels, Floats, Floats] | None, str]:
+    """Average scores and thresholds by patient; or None with the reason why there is nothing to average.
 
     With patients found, the text instead says what was left out, and is empty where nothing was.
     """
@@ -214,6 +218,7 @@ def _mean_by_patient(
         return None, "every patient has one image"
     positives = np.bincount(units.index, weights=labels, minlength=units.count)[: units.patients]
     sums = np.bincount(units.index, weights=scores, minlength=units.count)[: units.patients]
+    cuts = np.bincount(units.index, weights=thresholds, minlength=units.count)[: units.patients]
     of_one_class = (positives == 0) | (positives == images)
     left_out = []
     if mixed := _count(~of_one_class):
@@ -225,9 +230,12 @@ def _mean_by_patient(
     if kept.size == 0:
         return None, "every patient has images in both classes"
     # A mean of numbers in [0, 1] may leave it by a rounding error.
-    means = np.clip(sums[kept] / images[kept], 0.0, 1.0)
+    means, limits = (np.clip(total[kept] / images[kept], 0.0, 1.0) for total in (sums, cuts))
+    if np.ptp(thresholds) == 0:  # and so may the mean of equal ones
+        limits = np.full(kept.size, thresholds[0])
     # Stand-ins for the ids, in their order: all the bootstrap needs is that each patient is one unit.
-    return ([f"{number:09d}" for number in kept], (positives[kept] > 0).astype(np.int64), means), note
+    names = [f"{number:09d}" for number in kept]
+    return (names, (positives[kept] > 0).astype(np.int64), means, limits), note
 
 
 def _roc(labels: Labels, scores: Floats) -> dict[str, list[Any]] | None:

@@ -75,7 +75,7 @@ def weighted_auc(y_true: Labels, y_score: Floats, weights: Floats) -> Floats:
     return _auc(positives, negatives)
 
 
-def scalar_metrics(y_true: Labels, y_score: Floats, threshold: float, weights: Floats) -> dict[str, Floats]:
+def scalar_metrics(y_true: Labels, y_score: Floats, threshold: Floats, weights: Floats) -> dict[str, Floats]:
     """Give every scalar metric for each weighting; a score at or above the threshold is called positive.
 
     Definitions are scikit-learn's, with two exceptions: where scikit-learn warns and returns 0 or 0.5 for a
@@ -86,7 +86,7 @@ def scalar_metrics(y_true: Labels, y_score: Floats, threshold: float, weights: F
     Args:
         y_true: Labels 0 / 1, (n,).
         y_score: Scores in [0, 1], (n,).
-        threshold: The operating point.
+        threshold: The operating point of each image, (n,).
         weights: Non-negative weights, (draws, n), of positive sum in each draw.
 
     Returns:

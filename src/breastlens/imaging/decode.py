@@ -161,6 +161,7 @@ def frame_count(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS) -> 
 
 
 def _require_frame(frame: int, header: Header) -> None:
+    """Refuse a frame that the file does not have."""
     if not 0 <= frame < header.frames:
         raise ValueError(f"frame {frame} was asked for, it has {header.frames} (counted from 0)")
 
@@ -218,11 +219,5 @@ def _other_content(data: bytes, found: str | None) -> str:
     """Words for what a file without a reader is."""
     if found is not None:
         return f"a {found} file"
-    beginning = data[:512]
-    try:
-        beginning.decode("utf-8", errors="strict") if b"\0" not in beginning else beginning.decode(
-            "ascii", "strict"
-        )
-    except UnicodeDecodeError:
-        return "of unknown content"
-    return "text" if b"\0" not in beginning else "of unknown content"
+    control_characters = set(range(9))
+    return "of unknown content" if control_characters & set(data[:512]) else "text"

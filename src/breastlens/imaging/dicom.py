@@ -7,6 +7,7 @@ or an error message. For the same reason pydicom's own messages about a header a
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from breastlens.imaging.header import Header, Pixels, Window, require_finite, un
 from breastlens.imaging.raster_header import jpeg_header
 
 _META_OFFSET = 132  # after 128 bytes of anything and "DICM"
-_JPEG2000_SIZE = b"\xff\x4f\xff\x51"
+_RLE_NOTHING = 128  # the control byte that stands for no pixel
+_RLE_PADDING = 128  # a byte of padding can look like the start of a run
+_JPEG2000_START = b"\xff\x4f\xff\x51"
 _SIZE_TAGS = ("PatientID", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored")
 _PIXEL_TAGS = (
     *_SIZE_TAGS[1:], "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "HighBit",
@@ -140,8 +143,9 @@ def _patient_id(dataset: Any) -> str | None:
 
 
 def _require_honest_frame(dataset: Any, header: Header, frame: int) -> None:
-    """Refuse a compressed frame that tells another size: limits were held against the outer header."""
+    """Refuse a compressed frame of another size than the outer header, which the limits were held against."""
     from pydicom.encaps import get_frame
+    from pydicom.uid import RLELossless
 
     offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
     code = get_frame(
@@ -150,18 +154,42 @@ def _require_honest_frame(dataset: Any, header: Header, frame: int) -> None:
         number_of_frames=header.frames,
         extended_offsets=offsets if all(offsets) else None,
     )
-    if code[:2] == b"\xff\xd8":
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        _require_rle_length(code, header.width * header.height)
+        return
+    if code.startswith(b"\xff\xd8"):
         inner = jpeg_header(code)
         width, height = inner.width, inner.height
-    elif (start := code.find(_JPEG2000_SIZE)) >= 0:
-        right, bottom, left, top = unpack(">4I", code, start + 8)
+    elif code.startswith(_JPEG2000_START):
+        right, bottom, left, top = unpack(">4I", code, 8)
         width, height = right - left, bottom - top
-    else:  # RLE has no size of its own; pydicom holds it against rows and columns
-        return
+        if unpack(">H", code, 40)[0] != dataset.SamplesPerPixel:
+            raise ValueError("its compressed frame has more or fewer channels than its header tells")
+    else:
+        raise ValueError("its compressed frame begins neither as JPEG nor as JPEG 2000 does")
     if (width, height) != (header.width, header.height):
         raise ValueError(
             f"its header tells {header.width}x{header.height} px, its compressed frame {width}x{height}"
         )
+
+
+def _require_rle_length(code: bytes, pixels: int) -> None:
+    """Refuse an RLE frame that would unpack to more than it may: runs are checked without writing them out.
+
+    Each of up to 15 segments holds one byte of every pixel (DICOM PS3.5, annex G).
+    """
+    count, *starts = unpack("<16I", code, 0)
+    starts = [*starts[: min(count, 15)], len(code)]
+    for start, end in pairwise(starts):
+        position, unpacked = start, 0
+        while position < min(end, len(code)):
+            control = code[position]
+            position += 2 if control > _RLE_NOTHING else control + 2 if control < _RLE_NOTHING else 1
+            unpacked += (
+                257 - control if control > _RLE_NOTHING else control + 1 if control < _RLE_NOTHING else 0
+            )
+            if unpacked > pixels + _RLE_PADDING:
+                raise ValueError(f"its RLE frame unpacks to more than the {pixels} px that its header tells")
 
 
 def _merge_functional_groups(dataset: Any, frame: int) -> None:

@@ -54,10 +54,8 @@ def read_text(data: bytes, header: Header, frame: int) -> tuple[Pixels, Window |
         rows = [row.replace(",", ".") for row in rows]
     try:
         values = np.loadtxt(rows, delimiter=delimiter, comments=None, ndmin=2)
-    except ValueError:
-        raise ValueError(
-            _first_fault(rows, delimiter)
-        ) from None  # NumPy's message would quote the file's text
+    except ValueError:  # NumPy's own message would quote the file's text
+        raise ValueError(_first_fault(rows, delimiter)) from None
     return _temperatures(values), None
 
 
@@ -197,7 +195,7 @@ def _temperatures(values: Pixels) -> Pixels:
     guess = "check its unit and decimal mark"
     if 273.15 + MEDIAN_RANGE_C[0] <= median <= 273.15 + MEDIAN_RANGE_C[1]:
         guess = "it looks like kelvin: subtract 273.15"
-    elif 1.8 * MEDIAN_RANGE_C[1] >= median >= 1.8 * MEDIAN_RANGE_C[0] + 32 and high < 300:
+    elif MEDIAN_RANGE_C[1] < median <= 1.8 * MEDIAN_RANGE_C[1] + 32:
         guess = "if it is Fahrenheit, convert it: (F - 32) / 1.8"
     raise ValueError(
         f"its values from {low:g} to {high:g}, median {median:g}, are not temperatures of a body in deg C"

@@ -1,7 +1,7 @@
 """Reads and checks the headers of PNG, JPEG, WebP, BMP, PGM and PPM; TIFF has its own room next door.
 
-Own parsers rather than Pillow's: Pillow judges size by a process-wide setting and warns, while each call here
-has its own limit, and none of the two tells a truncated file from a whole one without decoding it.
+Own parsers rather than Pillow's: Pillow judges size by a process-wide setting, while each call here has its own
+limit, and Pillow cannot tell a truncated file from a whole one without decoding it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from breastlens.imaging.header import Header, unpack
 from breastlens.imaging.tiff import TiffPage, exif_orientation, read_pages
 
 _ANIMATION = "it is an animation; save the picture that is meant as a still image"
-_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {
-    0xF7
-}  # 0xF7: JPEG-LS, within DICOM
-_JPEG_START_OF_SCAN, _JPEG_END, _JPEG_EXIF = 0xDA, 0xD9, 0xE1
+_JPEG_MARKER = re.compile(rb"\xff+")  # any number of FF bytes may stand before a marker's own byte
+_JPEG_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
+_JPEG_LS_FRAME = 0xF7  # occurs within DICOM
+_JPEG_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), _JPEG_LS_FRAME} - {0xC4, 0xC8, 0xCC})
+_JPEG_START_OF_SCAN, _JPEG_EXIF = 0xDA, 0xE1
 _PNG_GREY_WITH_ALPHA = 4
 _WEBP_ANIMATED = 0x02
 _PNM = re.compile(rb"P([2356])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,10})" + rb"\s")
@@ -48,7 +48,9 @@ def png_header(data: bytes) -> RasterHeader:
     Raises:
         ValueError: It is truncated, damaged or an animation.
     """
-    width, height, bits, colour = unpack(">IIBB", data, 16)
+    first, width, height, bits, colour = unpack(">4sIIBB", data, 12)
+    if first != b"IHDR":
+        raise ValueError("it is damaged: its first chunk is not the image header")
     offset, orientation, kind = 8, 1, b""
     while kind != b"IEND":
         if offset + 12 > len(data):
@@ -79,6 +81,8 @@ def jpeg_header(data: bytes) -> RasterHeader:
     orientation = 1
     for marker, offset, length in jpeg_segments(data):
         if marker in _JPEG_START_OF_FRAME:
+            if bits:
+                raise ValueError("it is damaged: two frame headers stand before its first scan")
             bits, height, width = unpack(">BHH", data, offset)
         elif marker == _JPEG_EXIF and data[offset : offset + 6] == b"Exif\0\0":
             orientation = exif_orientation(data[offset + 6 : offset + length])
@@ -95,20 +99,14 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, offset and length of the content of each JPEG segment, up to and with the first scan."""
     offset, marker = 2, 0
     while marker != _JPEG_START_OF_SCAN:
-        lead, marker = unpack(">BB", data, offset)
-        if lead != 0xFF:
-            raise ValueError("it is damaged: no JPEG marker where one must stand")
-        if marker == 0xFF:  # fill byte
-            offset += 1
-            continue
-        if marker == _JPEG_END:
-            raise ValueError("it is damaged: it ends before its first scan")
-        if marker in _JPEG_STANDALONE:
-            offset += 2
-            continue
-        (length,) = unpack(">H", data, offset + 2)
-        yield marker, offset + 4, max(length, 2) - 2
-        offset += 2 + max(length, 2)
+        lead = _JPEG_MARKER.match(data, offset)
+        if lead is None:
+            raise ValueError("it is truncated or damaged: no JPEG marker stands where one must")
+        marker, length = unpack(">BH", data, lead.end())
+        if marker in _JPEG_WITHOUT_LENGTH or length < 2:
+            raise ValueError("it is damaged: a JPEG marker stands before its first scan that must not")
+        yield marker, lead.end() + 3, length - 2
+        offset = lead.end() + 1 + length
 
 
 def webp_header(data: bytes) -> RasterHeader:

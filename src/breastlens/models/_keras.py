@@ -46,7 +46,7 @@ def import_keras() -> Any:
     Raises:
         MissingDependencyError: Keras or TensorFlow is not installed.
     """
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:
         return sys.modules["keras"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:

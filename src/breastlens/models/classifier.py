@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from breastlens.errors import DataError
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone, build_network
+from breastlens.models.head import COMPRESSION_OFFSET, Head
 from breastlens.models.weights import load_backbone_weights, resolve_weights
 
 _IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 _IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
-_CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 def build_features(backbone: Backbone, *, image_size: int, weights: str | Path, seed: int) -> Any:
@@ -56,22 +57,22 @@ def build_features(backbone: Backbone, *, image_size: int, weights: str | Path, 
 
 
 def _scaled(image: Any, backbone: Backbone) -> Any:
-    """The backbone's ``preprocess_input`` as part of the graph: (n, s, s, 3) uint8 to float32."""
-    keras = import_keras()
+    """The backbone's ``preprocess_input`` as part of the graph: (n, s, s, 3) uint8 to float32.
+
+    The same operations in the same order as in Keras, so that not even the rounding differs.
+    """
+    ops = import_keras().ops
+    grey = ops.cast(image, "float32")
     match backbone.scaling:
         case "tf":
-            return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(image)
+            return grey / 127.5 - 1.0
         case "torch":
-            scale = [1 / (255 * std) for std in _IMAGENET_STD_RGB]
-            offset = [-mean / std for mean, std in zip(_IMAGENET_MEAN_RGB, _IMAGENET_STD_RGB, strict=True)]
-            return keras.layers.Rescaling(scale, offset=offset, name="scaling")(image)
+            mean = np.array(_IMAGENET_MEAN_RGB, np.float32)
+            return (grey / 255.0 - mean) / np.array(_IMAGENET_STD_RGB, np.float32)
         case "caffe":
-            centred = keras.layers.Rescaling(1.0, offset=[-mean for mean in _CAFFE_MEAN_RGB], name="scaling")(
-                image
-            )
-            return keras.ops.flip(centred, axis=-1)  # RGB to BGR
+            return ops.flip(grey, axis=-1) - np.array(_CAFFE_MEAN_BGR, np.float32)
         case "none":
-            return image
+            return grey
 
 
 @contextlib.contextmanager
@@ -90,58 +91,37 @@ def _seeded_initialisers(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
-def build_classifier(features_model: Any, weight: npt.ArrayLike, bias: float) -> Any:
-    """Put a logistic head on a features model; both share their layers.
+def build_classifier(features_model: Any, head: Head) -> Any:
+    """Put a head on a features model; both share their layers.
 
     Args:
         features_model: From ``build_features``.
-        weight: (d,) of the features as they come out of the network, not standardised.
-        bias: Added to their weighted sum.
+        head: What makes a score of the features.
 
     Returns:
-        ``keras.Model`` from uint8 ``image`` (n, s, s, 3) to ``{"score": (n, 1) in [0, 1], "features": (n,
-        d)}``.
+        ``keras.Model`` from uint8 ``image`` (n, s, s, 3) to ``{"score": (n, 1) in [0, 1], "features": (n, d)}``.
 
     Raises:
-        ValueError: ``weight`` has another length than the features.
+        ValueError: The head is for another number of features.
     """
     keras = import_keras()
+    ops = keras.ops
     features = features_model.output
-    kernel = np.asarray(weight, dtype=np.float32).reshape(-1, 1)
-    if kernel.shape[0] != features.shape[-1]:
+    if head.weight.size != features.shape[-1]:
         raise ValueError(
-            f"weight must have one value for each of {features.shape[-1]} features, got {kernel.shape[0]}"
+            f"the head is for {head.weight.size} features, the network gives {features.shape[-1]}"
         )
-    head = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="zeros", name="score")
-    score = head(features)
-    head.set_weights([kernel, np.array([bias], dtype=np.float32)])
+    root = ops.sqrt(ops.abs(features) + COMPRESSION_OFFSET) - math.sqrt(COMPRESSION_OFFSET)
+    compressed = ops.sign(features) * root
+    scale, offset = 1 / head.scale, -head.mean / head.scale
+    standardised = keras.layers.Rescaling(scale.tolist(), offset=offset.tolist(), name="standardised")(
+        compressed
+    )
+    dense = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="zeros", name="score")
+    score = dense(standardised)
+    dense.set_weights([head.weight.astype(np.float32)[:, None], np.array([head.bias], dtype=np.float32)])
     name = features_model.name.removesuffix("_features")
     return keras.Model(features_model.input, {"score": score, "features": features}, name=name)
-
-
-def head_of(classifier: Any) -> Any:
-    """The dense layer ``score`` of a classifier: kernel (d, 1), bias (1,)."""
-    return classifier.get_layer("score")
-
-
-def fold_standardised_logistic(
-    mean: npt.ArrayLike, scale: npt.ArrayLike, coef: npt.ArrayLike, intercept: float
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Fold the standardisation in front of a logistic regression into its weights.
-
-    ``coef @ ((x - mean) / scale) + intercept`` equals ``weight @ x + bias`` for every x.
-
-    Args:
-        mean: (d,) subtracted from the features.
-        scale: (d,) positive; the features are divided by it.
-        coef: (d,) or (1, d) of the regression on standardised features.
-        intercept: Of that regression.
-
-    Returns:
-        weight (d,) and bias, computed in float64.
-    """
-    weight = np.asarray(coef, dtype=np.float64).ravel() / np.asarray(scale, dtype=np.float64)
-    return weight, float(intercept - weight @ np.asarray(mean, dtype=np.float64))
 
 
 def set_trainable(

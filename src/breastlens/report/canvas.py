@@ -98,6 +98,11 @@ def write_statement(axes: Axes, sentence: str, *, width: int = 44) -> None:
     )
 
 
+def threshold_text(threshold: float | None) -> str:
+    """The operating point as a legend names it; None where each fold has its own."""
+    return "each fold's own threshold" if threshold is None else f"threshold {threshold:.3g}"
+
+
 def wrap(text: str, width: int, *, lines: int) -> str:
     """Make a name drawable: at most `lines` lines of `width` characters, shortened in the middle.
 

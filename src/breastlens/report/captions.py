@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from breastlens.report.canvas import threshold_text
 from breastlens.report.figures import most_wrong_rows
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import FIGURE_NAMES, RunFiles
@@ -32,7 +33,7 @@ def _part(files: RunFiles) -> str:
 
 def _confusion_matrix(files: RunFiles) -> tuple[str, str]:
     (tn, fp), (fn, tp) = files.block.confusion_matrix
-    negative, positive = files.negative_name, files.positive_name
+    negative, positive = files.facts.labels.negative_name, files.facts.labels.positive_name
     return (
         f"Confusion matrix ({_part(files)}): images, and their share of the row.",
         f"Confusion matrix. Of {tn + fp} {negative} images {tn} were called negative and {fp} positive; "
@@ -46,8 +47,8 @@ def _roc(files: RunFiles) -> tuple[str, str]:
     if block.auc is None:
         return caption, f"No ROC curve: {block.reasons.get('auc', 'not defined')}."
     return caption, (
-        f"ROC curve with an AUC of {with_interval(block.auc, block.intervals.get('auc'))}. At the threshold "
-        f"{block.threshold:.3g} the sensitivity is {figure_text(block.sensitivity)} and the specificity "
+        f"ROC curve with an AUC of {with_interval(block.auc, block.intervals.get('auc'))}. At "
+        f"{threshold_text(block.threshold)} the sensitivity is {figure_text(block.sensitivity)} and the specificity "
         f"{figure_text(block.specificity)}."
     )
 
@@ -60,21 +61,23 @@ def _precision_recall(files: RunFiles) -> tuple[str, str]:
     average = with_interval(block.average_precision, block.intervals.get("average_precision"))
     return caption, (
         f"Precision-recall curve with an average precision of {average}; the prevalence is "
-        f"{figure_text(block.positives / block.n)}. At the threshold the precision is "
+        f"{figure_text(block.positives / block.n)}. At {threshold_text(block.threshold)} the precision is "
         f"{figure_text(block.ppv)} and the recall {figure_text(block.sensitivity)}."
     )
 
 
 def _scores(files: RunFiles) -> tuple[str, str]:
     medians = files.predictions.groupby("y_true")["y_score"].median()
+    where = threshold_text(files.block.threshold)
+    line = "" if files.block.threshold is None else f"; the dashed line is the {where}"
     said = [
         f"{name} images have a median score of {figure_text(medians[label])}"
-        for label, name in enumerate((files.negative_name, files.positive_name))
+        for label, name in enumerate((files.facts.labels.negative_name, files.facts.labels.positive_name))
         if label in medians
     ]
     return (
-        f"Scores by class ({_part(files)}); images right of the dashed threshold are called positive.",
-        f"Histograms of the scores: {'; '.join(said)}; the threshold is {files.block.threshold:.3g}.",
+        f"Scores by class ({_part(files)}){line}.",
+        f"Histograms of the scores: {'; '.join(said)}{line}.",
     )
 
 
@@ -82,17 +85,13 @@ def _history(files: RunFiles) -> tuple[str, str]:
     caption = "Training: AUC and loss by epoch; for a probe, AUC in the inner folds by regularisation."
     said = []
     for phase, rows in files.history.groupby("phase") if len(files.history) else ():
-        judged = rows.dropna(subset=["val_auc"])
+        key, title = ("strength", "C") if phase == "probe" and "strength" in rows else ("epoch", "epoch")
+        judged = rows.groupby(key)["val_auc"].mean().dropna()
         if judged.empty:
             said.append(f"{phase}: {count_text(len(rows), 'row')} without a validation AUC")
-            continue
-        best = judged.sort_values("val_auc", kind="stable").iloc[-1]
-        place = (
-            f"C {best['strength']:g}"
-            if phase == "probe" and "strength" in rows
-            else f"epoch {best['epoch']:g}"
-        )
-        said.append(f"{phase}: the best validation AUC was {figure_text(best['val_auc'])} at {place}")
+        else:
+            best = f"{figure_text(judged.max())} at {title} {judged.idxmax():g}"
+            said.append(f"{phase}: the best mean validation AUC was {best}")
     return (
         caption,
         f"Training history. {'; '.join(said) or 'Nothing was trained by epochs or searched over'}.",
@@ -107,7 +106,7 @@ def _most_wrong(files: RunFiles) -> tuple[str, str]:
     wrong = most_wrong_rows(files.predictions)
     if wrong.empty:
         return caption, "No image was on the wrong side of the threshold."
-    names = (files.negative_name, files.positive_name)
+    names = (files.facts.labels.negative_name, files.facts.labels.positive_name)
     worst = "; ".join(
         f"{path}, {names[label]}, scored {figure_text(score)}"
         for path, label, score in wrong[["path", "y_true", "y_score"]].head(3).itertuples(index=False)

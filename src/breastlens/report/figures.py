@@ -24,10 +24,12 @@ from breastlens.report.canvas import (
     legend_below,
     new_figure,
     save,
+    threshold_text,
     unit_square,
     wrap,
     write_statement,
 )
+from breastlens.report.curves import draw_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +41,6 @@ MOST_WRONG_LIMIT = 12
 _SQUARE = (4.6, 4.2)
 _WIDE = (9.4, 3.6)
 _SHEET_COLUMNS = 4
-_LEAST_SPAN = 0.02
 
 
 @dataclass(frozen=True)
@@ -167,14 +168,15 @@ def draw_precision_recall(block: Block, path: Path) -> Path:
 
 
 def draw_scores(
-    y_true: ArrayLike, y_score: ArrayLike, threshold: float, names: tuple[str, str], path: Path
+    y_true: ArrayLike, y_score: ArrayLike, threshold: float | None, names: tuple[str, str], path: Path
 ) -> Path:
     """Draw a histogram of the scores for each class, one above the other, with the threshold through both.
 
     Args:
         y_true: (n,) 0 or 1.
         y_score: (n,) probability of positive, in [0, 1].
-        threshold: The operating point; scores at or above it are called positive.
+        threshold: The operating point; scores at or above it are called positive. None where each fold has its
+            own: then there is no one line to draw.
         names: What the negative and the positive images are called.
         path: PNG to write.
     """
@@ -185,39 +187,32 @@ def draw_scores(
     panels = figure.subplots(2, 1, sharex=True)
     for label, (axes, name, colour) in enumerate(zip(panels, names, (NEGATIVE, POSITIVE), strict=True)):
         of_class = scores[truth == label]
-        wrong = int(np.sum((of_class >= threshold) != bool(label)))
+        title = f"{name}: {len(of_class)} images"
         dress(axes, x_label="", y_label="images")
-        axes.set_title(
-            wrap(f"{name}: {len(of_class)} images, {wrong} on the wrong side", 52, lines=2),
-            fontsize=9.5,
-            color=INK,
-            loc="left",
-        )
         if len(of_class):
+            bins = np.linspace(0, 1, 21)
             seaborn.histplot(
-                of_class,
-                ax=axes,
-                bins=np.linspace(0, 1, 21),
-                color=colour,
-                alpha=0.75,
-                edgecolor="white",
-                legend=False,
+                of_class, ax=axes, bins=bins, color=colour, alpha=0.75, edgecolor="white", legend=False
             )
             axes.set_ylabel("images")
+        if threshold is not None:
+            axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 2)))
+            wrong = int(np.sum((of_class >= threshold) != bool(label)))
+            title = f"{title}, {wrong} on the wrong side"
+        axes.set_title(wrap(title, 52, lines=2), fontsize=9.5, color=INK, loc="left")
         axes.set_ylim(bottom=0)
         axes.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 2)))
+    dashed = "" if threshold is None else f"; dashed: {threshold_text(threshold)}"
     panels[1].set_xlim(0, 1)
-    panels[1].set_xlabel(
-        f"score (probability of positive); dashed: threshold {threshold:.3g}", color=INK, fontsize=9.5
-    )
+    panels[1].set_xlabel(f"score (probability of positive){dashed}", color=INK, fontsize=9.5)
     return save(figure, path)
 
 
 def draw_history(history: pd.DataFrame, path: Path) -> Path:
     """Draw loss and AUC over the epochs, and for a probe the inner-fold AUC over the regularisation strength.
 
-    Several folds are thin lines; the thick line is their mean as far as all of them go.
+    Several folds are thin lines; the thick line is their mean as far as all of them go, and a dashed line the
+    model that was trained on everyone.
 
     Args:
         history: The rows of history.csv.
@@ -230,7 +225,7 @@ def draw_history(history: pd.DataFrame, path: Path) -> Path:
         else epochs[:0]
     )
     wanted = (["strength"] if len(strengths) else []) + (["loss", "auc"] if len(epochs) else [])
-    figure = new_figure(_SQUARE[0] if len(wanted) < 2 else _WIDE[0], _WIDE[1])
+    figure = new_figure(*_WIDE)
     if not wanted:
         write_statement(
             figure.subplots(), "No training history: nothing was trained by epochs or searched over."
@@ -238,14 +233,14 @@ def draw_history(history: pd.DataFrame, path: Path) -> Path:
         return save(figure, path)
     for kind, axes in zip(wanted, np.atleast_1d(figure.subplots(1, len(wanted))), strict=True):
         if kind == "strength":
-            _draw_curves(axes, strengths, "strength", {"val_auc": ("inner folds", ACCENT)})
+            draw_curves(axes, strengths, "strength", {"val_auc": ("inner folds", ACCENT)})
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_formatter(lambda value, _: "")
             dress(axes, x_label="C (larger: less regularisation)", y_label="AUC")
         else:
             curves = {kind: ("training", NEGATIVE), f"val_{kind}": ("validation", POSITIVE)}
-            _draw_curves(axes, epochs, "epoch", curves)
+            draw_curves(axes, epochs, "epoch", curves)
             axes.set_xlim(epochs["epoch"].min() - 0.5, epochs["epoch"].max() + 0.5)
             axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             dress(axes, x_label="epoch", y_label={"loss": "loss (cross-entropy)", "auc": "AUC"}[kind])
@@ -292,7 +287,7 @@ def draw_most_wrong(images: NDArray[np.uint8], titles: Sequence[str], path: Path
         axes.set_axis_off()
     for axes, (image, title) in zip(panels, shown, strict=False):
         axes.imshow(image)
-        short = "\n".join(wrap(line, 30, lines=1) for line in title.splitlines()[:3])
+        short = "\n".join(wrap(line, 34, lines=2) for line in title.splitlines()[:3])
         axes.set_title(short, fontsize=8.5, color=INK)
     return save(figure, path)
 
@@ -350,26 +345,6 @@ def draw_comparison(rows: Sequence[ComparisonRow], path: Path) -> Path:
     return save(figure, path)
 
 
-def _draw_curves(axes: Axes, rows: pd.DataFrame, x: str, curves: Mapping[str, tuple[str, str]]) -> None:
-    """Draw columns over `x`: one line each, or with folds thin lines and the mean where all have a value."""
-    for column, (label, colour) in curves.items():
-        if column not in rows or rows[column].isna().all():
-            continue
-        by_fold = rows.assign(fold=[str(fold) for fold in rows["fold"]]).pivot_table(
-            index=x, columns="fold", values=column
-        )
-        mean = by_fold.dropna().mean(axis=1)
-        if by_fold.shape[1] > 1:
-            axes.plot(by_fold.index, by_fold.to_numpy(), color=colour, linewidth=0.8, alpha=0.45)
-            label = f"{label}, mean of {by_fold.shape[1]} folds"
-        axes.plot(mean.index, mean, color=colour, linewidth=2, marker="o", markersize=4, label=label)
-    low, high = axes.get_ylim()
-    if (
-        high - low < _LEAST_SPAN
-    ):  # one epoch, or hardly a change: do not blow noise up to the height of the figure
-        axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
-
-
 def _mark_operating_point(axes: Axes, x: float, y: float, block: Block, label: str) -> None:
     axes.plot(
         x,
@@ -381,7 +356,7 @@ def _mark_operating_point(axes: Axes, x: float, y: float, block: Block, label: s
         markeredgecolor="white",
         clip_on=False,
         zorder=5,
-        label=f"threshold {block['threshold']:.3g}: {label}",
+        label=f"{threshold_text(block['threshold'])}: {label}",
     )
 
 

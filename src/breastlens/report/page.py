@@ -62,6 +62,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
             name: wording.control_sentence(name, control) for name, control in files.controls.items()
         },
         "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
+        "threshold": wording.threshold_sentence(files),
         "calibration": wording.calibration_sentence(files),
         "command": shlex.join(facts.command),
         "total_wall_s": sum(phase.wall_s for phase in facts.phases),

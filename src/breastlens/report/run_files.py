@@ -42,7 +42,7 @@ class Block(_Facts):
     patients: int | None = None
     positives: int
     negatives: int
-    threshold: float
+    threshold: float | None
     accuracy: float | None = None
     balanced_accuracy: float | None = None
     auc: float | None = None
@@ -210,16 +210,6 @@ class RunFiles:
     predictions: pd.DataFrame
     history: pd.DataFrame
     figures: dict[str, bytes]
-
-    @property
-    def negative_name(self) -> str:
-        """What the negative images are called."""
-        return " or ".join(self.facts.labels.negative)
-
-    @property
-    def positive_name(self) -> str:
-        """What the positive images are called."""
-        return " or ".join(self.facts.labels.positive)
 
 
 def read_run_files(run_dir: Path) -> RunFiles:

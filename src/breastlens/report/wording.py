@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from breastlens.report.canvas import threshold_text
 from breastlens.report.run_files import Block, Control, Interval, RunFiles
 
 RESEARCH_USE = (
@@ -59,7 +60,7 @@ def verdict(files: RunFiles) -> str:
 
     It claims no more than was checked: that patients were unseen is said only where patients are known.
     """
-    block, size = files.block, size_of(files.block)
+    block, labels, size = files.block, files.facts.labels, size_of(files.block)
     unseen = "its patient" if files.facts.data.patient_source else "it"
     where = {
         "test": f"On {size} that were kept out of training and tuning",
@@ -75,7 +76,7 @@ def verdict(files: RunFiles) -> str:
         low, high = figure_text(interval.low), figure_text(interval.high)
         certainty = f" ({interval.level:.0%} interval {low} to {high})"
     return (
-        f"{where}, the model told {files.positive_name} from {files.negative_name} with an AUC of "
+        f"{where}, the model told {labels.positive_name} from {labels.negative_name} with an AUC of "
         f"{figure_text(block.auc)}{certainty}."
     )
 
@@ -87,14 +88,16 @@ def calls(files: RunFiles) -> str:
     if tp + fn:
         share = figure_text(files.block.sensitivity)
         parts.append(
-            f"called {tp:,} of {tp + fn:,} {files.positive_name} images positive (sensitivity {share})"
+            f"called {tp:,} of {tp + fn:,} {files.facts.labels.positive_name} images positive (sensitivity {share})"
         )
     if tn + fp:
         share = figure_text(files.block.specificity)
-        parts.append(f"{tn:,} of {tn + fp:,} {files.negative_name} images negative (specificity {share})")
+        parts.append(
+            f"{tn:,} of {tn + fp:,} {files.facts.labels.negative_name} images negative (specificity {share})"
+        )
         if not tp + fn:
             parts[0] = f"called {parts[0]}"
-    return f"At the threshold {files.block.threshold:.3g} it {' and '.join(parts)}."
+    return f"At {threshold_text(files.block.threshold)} it {' and '.join(parts)}."
 
 
 def reservations(files: RunFiles) -> list[str]:
@@ -174,6 +177,17 @@ def disjointness(files: RunFiles) -> str:
     else:
         said.append("no two images have identical pixels")
     return "; ".join(said) + "."
+
+
+def threshold_sentence(files: RunFiles) -> str:
+    """Where the saved model draws the line, how that was chosen, and whether the figures had it elsewhere."""
+    point, judged = files.facts.operating_point, files.block.threshold
+    said = f"Scores of {point.threshold:.3g} and above are called positive by the saved model."
+    if point.rule:
+        said += f" The rule was: {point.rule}{f', chosen on {point.chosen_on}' if point.chosen_on else ''}."
+    if judged != point.threshold:
+        said += f" The figures on this page were made at {threshold_text(judged)}."
+    return said
 
 
 def calibration_sentence(files: RunFiles) -> str:

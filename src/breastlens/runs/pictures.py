@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from breastlens.config import LabelMap
 from breastlens.report import figures
+from breastlens.report.run_files import MAIN_BLOCKS
 
-JUDGED_PARTS = ("test", "out_of_fold", "external")
-"""The part of metrics.json that a run is judged by; each run has one of them."""
 
 
 def draw_figures(
@@ -38,7 +37,7 @@ def draw_figures(
     folder = directory / "figures"
     folder.mkdir()
     names = (labels.negative_name, labels.positive_name)
-    part = next(name for name in JUDGED_PARTS if name in metrics)
+    part = next(name for name in MAIN_BLOCKS if name in metrics)
     block = metrics[part]
     judged = predictions[predictions["split"] == "test"] if part == "test" else predictions
     figures.draw_confusion_matrix(block["confusion_matrix"], names, folder / "confusion_matrix.png")

@@ -381,7 +381,7 @@ def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[st
         return evaluate_scores(
             part["y_true"].to_numpy(),
             part["y_score"].to_numpy(),
-            float(outcome.thresholds[rows][0]),
+            outcome.thresholds[rows],
             part["patient_id"].tolist(),
         )
 

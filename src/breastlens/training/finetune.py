@@ -17,7 +17,7 @@ from breastlens.imaging.augment import augment
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import build_classifier, set_trainable
-from breastlens.models.head import rescale_head, untrained_head
+from breastlens.models.head import Head, rescale_head
 from breastlens.progress import Progress
 from breastlens.training.probe import Probe
 
@@ -68,8 +68,8 @@ def train_network(
     """
     keras = import_keras()
     _make_deterministic(recipe.seed)
-    head = untrained_head(features_model) if probe is None else probe.head()
-    classifier = build_classifier(features_model, *head)
+    head = Head.untrained(features_model.output.shape[-1]) if probe is None else probe.head
+    classifier = build_classifier(features_model, head)
     stages = (
         len(backbone.stages) if probe is None or recipe.trainable_stages is None else recipe.trainable_stages
     )

@@ -75,7 +75,7 @@ class Fit:
     def to_network(self, features_model: Any) -> Any:
         """The classifier as one Keras network; for a probe, its head on the given frozen features model."""
         if self.probe is not None:
-            return build_classifier(features_model, *self.probe.head())
+            return build_classifier(features_model, self.probe.head)
         return self.network
 
 

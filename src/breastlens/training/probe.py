@@ -11,7 +11,7 @@ from breastlens.cohort.splits import split_folds
 from breastlens.errors import SplitError
 from breastlens.evaluation.calibration import apply_platt, fit_platt
 from breastlens.evaluation.metrics import auc
-from breastlens.models.classifier import fold_standardised_logistic
+from breastlens.models.head import Head, compress
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(-4.0, 0.6, 0.5))
 """Inverse L2 penalties tried (scikit-learn's C), from strongly to weakly regularised."""
@@ -34,40 +34,22 @@ class Trial:
 class Probe:
     """A fitted probe.
 
-    The probability of positive is ``sigmoid(slope * (standardised @ coefficients + intercept) + offset)`` with
-    ``standardised = (features - mean) / scale``.
-
     Attributes:
-        mean: Feature means of the training images, shape (d,).
-        scale: Feature standard deviations, 1 where a feature is constant, shape (d,).
-        coefficients: Shape (d,), calibration included.
-        intercept: Calibration included.
+        head: What makes a score of the features, calibration included.
         strength: The chosen inverse L2 penalty.
         trials: Every strength tried; empty where there were too few patients to try any.
         inner_logits: Out-of-fold logits of the training images at the chosen strength, calibrated, shape (n,);
             None where there were too few patients.
     """
 
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    coefficients: NDArray[np.float64]
-    intercept: float
+    head: Head
     strength: float
     trials: tuple[Trial, ...]
     inner_logits: NDArray[np.float64] | None
 
-    def head(self) -> tuple[NDArray[np.float64], float]:
-        """Weights (d,) and bias for features as they come out of the network."""
-        return fold_standardised_logistic(self.mean, self.scale, self.coefficients, self.intercept)
-
-    def logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated log-odds of positive, shape (n,), from features of shape (n, d)."""
-        standardised = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
-        return standardised @ self.coefficients + self.intercept
-
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability of positive, shape (n,), from features of shape (n, d)."""
-        return sigmoid(self.logits(features))
+        return sigmoid(self.head.logits(features))
 
 
 def fit_probe(
@@ -80,13 +62,13 @@ def fit_probe(
 ) -> Probe:
     """Fit the probe on training images, choosing its strength on inner folds that share no group.
 
-    Features are standardised; the classes weigh the same in the fit; the strength is the one whose inner out-of-fold
+    Features are compressed and standardised; the classes weigh the same in the fit; the strength is the one whose inner out-of-fold
     logits, after Platt calibration, have the lowest log loss, averaged over two shufflings of the folds. The same
     calibration is then part of the probe, so that scores are probabilities at the training prevalence and probes of
     different strengths (other folds) stand on one scale.
 
     Args:
-        features: Non-negative pooled activations, shape (n, d).
+        features: Pooled activations as the network gives them, shape (n, d).
         labels: 0 or 1, shape (n,), both present.
         groups: What must stay together (patients joined with duplicates), shape (n,).
         seed: Decides the inner folds.
@@ -98,22 +80,20 @@ def fit_probe(
     labels = np.asarray(labels)
     if np.unique(labels).size < 2:
         raise SplitError(f"training needs both classes, but all {labels.size} images have label {labels[0]}")
-    inputs = np.asarray(features, dtype=np.float64)
-    mean, scale = _standardisation(inputs)
-    rotated, axes = _rotate((inputs - mean) / scale)
+    from threadpoolctl import threadpool_limits
 
-    chosen, trials, inner = _choose_strength(rotated, labels, groups, strengths, seed)
-    weights, intercept = _fit_logistic(rotated, labels, chosen)
-    slope, offset = (1.0, _prevalence_shift(labels)) if inner is None else fit_platt(inner, labels)
-    return Probe(
-        mean=mean,
-        scale=scale,
-        coefficients=slope * (axes @ weights),
-        intercept=slope * intercept + offset,
-        strength=chosen,
-        trials=trials,
-        inner_logits=None if inner is None else slope * inner + offset,
-    )
+    # Hundreds of small fits: a second linear-algebra thread costs more in waiting than it gives, many times over
+    # when the machine is busy, and one thread adds up in the same order every time.
+    with threadpool_limits(limits=1, user_api="blas"):
+        inputs = compress(features)
+        mean, scale = _standardisation(inputs)
+        rotated, axes = _rotate((inputs - mean) / scale)
+
+        chosen, trials, inner = _choose_strength(rotated, labels, groups, strengths, seed)
+        weights, intercept = _fit_logistic(rotated, labels, chosen)
+        slope, offset = (1.0, _prevalence_shift(labels)) if inner is None else fit_platt(inner, labels)
+        head = Head(mean, scale, weight=slope * (axes @ weights), bias=slope * intercept + offset)
+        return Probe(head, chosen, trials, None if inner is None else slope * inner + offset)
 
 
 def _standardisation(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

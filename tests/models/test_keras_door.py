@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from breastlens.errors import MissingDependencyError
+from breastlens.models._keras import import_keras
+
+
+def test_missing_keras_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(
+        MissingDependencyError, match=r"keras, which is not installed: pip install 'breastlens\[train\]'"
+    ):
+        import_keras()
+
+
+def test_import_says_nothing_and_does_not_swallow_later_stderr():
+    code = (
+        "import os, sys; from breastlens.models._keras import import_keras; keras = import_keras();"
+        "keras.ops.ones((2, 2)); os.write(2, b'after'); print(keras is import_keras())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stderr == "after"
+    assert done.stdout == "True\n"
+
+
+def test_stderr_comes_back_when_the_import_fails():
+    code = (
+        "import os; from breastlens.models._keras import _native_stderr_held_back\n"
+        "with _native_stderr_held_back():\n"
+        "    os.write(2, b'reason from C++')\n"
+        "    raise OSError('broken library')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert "reason from C++" in done.stderr
+    assert "OSError: broken library" in done.stderr
