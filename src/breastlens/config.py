@@ -97,6 +97,16 @@ class Augmentation(Settings):
     cval: float = Field(default=0.0, description="grey level outside the image when fill_mode is constant")
 
 
+MILD = Augmentation(
+    rotation_range=10.0,
+    width_shift_range=0.05,
+    height_shift_range=0.05,
+    zoom_range=0.1,
+    horizontal_flip=True,
+)
+"""What is done to training images unless the user says otherwise: changes that another pose would also bring."""
+
+
 class TrainingRecipe(Settings):
     """Everything that decides a training besides the data. Written to run.json whole."""
 
@@ -117,7 +127,7 @@ class TrainingRecipe(Settings):
         default=None, ge=0, description="top stages that fine-tuning moves; None: default"
     )
     target_sensitivity: float | None = Field(default=None, gt=0, le=1)
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = Field(default=MILD, description="of training images; a probe uses none")
 
     @model_validator(mode="after")
     def _split_is_whole(self) -> Self:

@@ -25,15 +25,14 @@ from breastlens.imaging.bioheat import (
     tumour_power,
     undisturbed_temperature,
 )
-from breastlens.imaging.phantom import (
+from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.imaging.thermogram import (
     HEIGHT_PX,
     MM_PER_PX,
     WIDTH_PX,
-    PhantomSettings,
     Pose,
     draw_pose,
     simulate_temperature,
-    write_cohort,
 )
 
 TISSUE = Tissue()
@@ -107,7 +106,9 @@ def test_sphere_agrees_with_finite_differences() -> None:
     rise = solve_banded((1, 1), banded, heat * volume)
     power = tumour_power(diameter, perfusion, metabolism, around, TISSUE)
     outside = (radius > 0.011) & (radius < 0.05)
-    point = power * np.exp(-radius / TISSUE.diffusion_length_m) / (4 * np.pi * TISSUE.conductivity_w_m_k * radius)
+    point = (
+        power * np.exp(-radius / TISSUE.diffusion_length_m) / (4 * np.pi * TISSUE.conductivity_w_m_k * radius)
+    )
     np.testing.assert_allclose(rise[outside], point[outside], rtol=5e-3)
 
 
@@ -135,7 +136,7 @@ def test_undisturbed_tissue_goes_from_skin_to_blood() -> None:
 
 
 def test_a_straight_vessel_warms_the_skin_as_a_line_source() -> None:
-    body = replace(bare(), tissue=Tissue(surface_loss_w_m2_k=1e-6))
+    body = replace(bare(), tissue=Tissue(surface_loss_w_m2_k=1e-6, arterial_c=1e4))
     x_mm = np.arange(-150.0, 151.0)
     vessel = Vessel(np.column_stack([x_mm, np.zeros(x_mm.size)]), depth_mm=6.0, power_w_m=0.02)
     rise = added(replace(body, chest_vessels=(vessel,)), body)
@@ -155,7 +156,7 @@ def test_a_tumour_shows_where_and_as_warm_as_the_manifest_says() -> None:
     row, column = np.unravel_index(np.argmax(rise), rise.shape)
     turn = np.deg2rad(3.0)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * 1.05 / MM_PER_PX
-    place = matrix @ (np.array([sick.tumour.x_mm, sick.tumour.y_mm]) + (9.0, -6.0)) + CENTRE_PX
+    place = matrix @ np.array([sick.tumour.x_mm + 9.0, sick.tumour.y_mm - 6.0]) + CENTRE_PX
     assert abs(column - place[0]) <= 4
     assert abs(row - place[1]) <= 4
     assert 0.2 < rise.max() < 3.0
@@ -187,6 +188,14 @@ def test_any_seed_gives_a_body_in_a_room(seed: int, sick: bool) -> None:
     assert (image[240:, 300:340] > 29.0).all()  # the middle of the trunk is body, whatever the pose
 
 
+def test_the_skin_only_approaches_the_blood() -> None:
+    body = bare()
+    x_mm = np.arange(-100.0, 101.0)
+    vessel = Vessel(np.column_stack([x_mm, np.full(x_mm.size, 100.0)]), depth_mm=2.5, power_w_m=100.0)
+    image = simulate_temperature(replace(body, chest_vessels=(vessel,)), STILL, rng())
+    assert 36.5 < image.max() <= 37.0 + 1e-4
+
+
 def test_noise_is_as_large_as_said() -> None:
     body = draw_anatomy(rng(1), sick=False)
     noisy = simulate_temperature(body, replace(STILL, noise_c=0.07), rng(5))
@@ -199,11 +208,17 @@ def test_noise_is_as_large_as_said() -> None:
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
 
 
 def test_cohort_has_the_promised_files_and_rows(tmp_path: Path) -> None:
-    manifest = write_cohort(tmp_path / "cohort", PhantomSettings(patients=5, images_per_patient=2, positive_fraction=0.4))
+    manifest = write_cohort(
+        tmp_path / "cohort", PhantomSettings(patients=5, images_per_patient=2, positive_fraction=0.4)
+    )
     assert manifest == tmp_path / "cohort" / "manifest.csv"
     table = pd.read_csv(manifest)
     files = {name for name in read_all(tmp_path / "cohort") if name != "manifest.csv"}
@@ -259,7 +274,9 @@ def test_matrix_and_png_are_the_same_temperatures(tmp_path: Path) -> None:
 
 def test_every_cohort_has_both_categories(tmp_path: Path) -> None:
     for name, fraction in (("few", 0.01), ("many", 0.99)):
-        manifest = write_cohort(tmp_path / name, PhantomSettings(patients=2, images_per_patient=1, positive_fraction=fraction))
+        manifest = write_cohort(
+            tmp_path / name, PhantomSettings(patients=2, images_per_patient=1, positive_fraction=fraction)
+        )
         assert sorted(pd.read_csv(manifest)["category"]) == ["healthy", "sick"]
 
 
@@ -294,13 +311,19 @@ def test_the_classes_differ_in_the_breast_and_nowhere_else(tmp_path: Path) -> No
     ring = np.ones((64, 64), bool)
     ring[4:-4, 4:-4] = False
     flat = small.reshape(len(small), -1).astype(float)
-    statistics = np.column_stack([flat.mean(1), flat.std(1), *np.percentile(flat, [1, 5, 25, 50, 75, 95, 99], axis=1)])
+    statistics = np.column_stack(
+        [flat.mean(1), flat.std(1), *np.percentile(flat, [1, 5, 25, 50, 75, 95, 99], axis=1)]
+    )
 
     def auc(features: NDArray[np.float64]) -> float:
         model = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(0, 6, 13)))
         parts = StratifiedKFold(5, shuffle=True, random_state=0)
-        return float(roc_auc_score(sick, cross_val_predict(model, features, sick, cv=parts, method="decision_function")))
+        return float(
+            roc_auc_score(
+                sick, cross_val_predict(model, features, sick, cv=parts, method="decision_function")
+            )
+        )
 
     assert auc(flat) > 0.8
     assert auc(small[:, ring].astype(float)) < 0.65  # chance, with the spread that 120 patients leave
-    assert auc(statistics) < 0.72
+    assert auc(statistics) < 0.75

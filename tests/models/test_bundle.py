@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -112,6 +113,7 @@ def test_files_are_looked_for_by_their_fixed_names_only(copy, tmp_path):
     ("change", "said"),
     [
         (lambda card: card.update(format=2), r"is of format 2; this BreastLens reads up to 1: update it"),
+        (lambda card: card.update(format="1"), r"is damaged: format: "),
         (lambda card: card.update(threshold=1.5), r"is damaged: threshold: "),
         (lambda card: card.update(extra=1), r"is damaged: extra: "),
         (lambda card: card.pop("labels"), r"is damaged: labels: "),
@@ -140,6 +142,15 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, network):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BundleError, match="the bundle cannot be written: Not a directory"):
         save_bundle(tmp_path / "file" / "model", network, CARD)
+
+
+def test_a_disk_that_fails_while_reading_is_told(saved, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("hashlib.file_digest", fail)
+    with pytest.raises(BundleError, match="the bundle cannot be read: Input/output error"):
+        load_bundle(saved.directory)
 
 
 def test_a_model_is_used_without_keras(saved):

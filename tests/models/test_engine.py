@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import openvino
 import pytest
 
 from breastlens.errors import BundleError, DataError
 from breastlens.models._keras import import_keras
+from breastlens.models._openvino import import_openvino
 from breastlens.models.engine import Engine, save_graph
 
 SIZE = 32
@@ -143,7 +146,7 @@ def test_one_output_keeps_its_name(network):
 
 
 def test_everything_is_computed_and_saved_in_float32(network, engine, tmp_path):
-    assert engine._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert engine._compiled.get_property("INFERENCE_PRECISION_HINT") == import_openvino().Type.f32
     save_graph(network, tmp_path / "model.xml")
     assert 'element_type="f16"' not in (tmp_path / "model.xml").read_text(encoding="utf-8")
 
@@ -154,3 +157,37 @@ def test_a_broken_graph_is_a_bundle_error(network, tmp_path):
     (tmp_path / "model.xml").write_text(text[: len(text) // 2], encoding="utf-8")
     with pytest.raises(BundleError, match=r"model\.xml cannot be read as an OpenVINO graph: "):
         Engine.load(tmp_path / "model.xml")
+
+
+def test_a_full_disk_is_a_bundle_error(network, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(
+            BundleError, match=r"model\.xml cannot be written .*: check that the disk is neither full"
+        ):
+            save_graph(network, tmp_path / "model.xml")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_openvino_does_not_report_its_use(network, tmp_path):
+    """As shipped, importing it makes ~/intel with a client id and sends an event."""
+    save_graph(network, tmp_path / "model.xml")
+    home = tmp_path / "home"
+    home.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from breastlens.models.engine import Engine\n"
+        "Engine.load(Path(sys.argv[1]))\n"
+        "print(sys.modules['openvino_telemetry'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.xml")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
+    )
+    assert done.stdout == "None\n"
+    assert list(home.iterdir()) == []

@@ -17,6 +17,7 @@ def test_missing_keras_is_named_with_what_to_install(monkeypatch):
         import_keras()
 
 
+@pytest.mark.slow
 def test_import_says_nothing_and_does_not_swallow_later_stderr():
     code = (
         "import os, sys; from breastlens.models._keras import import_keras; keras = import_keras();"

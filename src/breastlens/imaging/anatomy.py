@@ -1,7 +1,7 @@
 """The simulated patient: body outline, breasts, vessels and tumour, drawn at random.
 
-Coordinates are millimetres on the body, x to the image's right and y down, with the origin on the breastbone. The patient
-faces the camera with raised arms, so their right side is at negative x.
+Coordinates are millimetres on the body, x to the image's right and y down, with the origin on the breastbone. The
+patient faces the camera with raised arms, so their right side is at negative x.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Points = NDArray[np.float64]
 
 MOTTLING_MM = 40.0
 _DEPTHS_MM = (2.5, 5.0, 8.0)  # a few depths only: each costs one convolution an image
+_BREAST_W_M, _CHEST_W_M, _RECRUITED_W_M = 0.45, 0.8, 0.8  # medians; 1 W/m at 5 mm warms the skin by about 1 K
 _UPPER_OUTER_RAD = -math.pi / 4  # the quadrant in which about half of all breast tumours lie
 
 
@@ -67,8 +68,8 @@ class Anatomy:
         half_width_mm: From the breastbone to the side of the chest.
         breasts: The right and the left one.
         skin_c: Temperature of the skin away from everything named here.
-        axilla_c: What the armpits add, right and left.
-        neck_c: What the neck adds.
+        axilla_c: What the armpits add, right and left, before the blood's temperature sets a limit.
+        neck_c: What the neck adds, likewise.
         mottling_c: Unevenness of the skin, float32 (12, 16), at points MOTTLING_MM apart about the origin.
         chest_vessels: The vessels outside the breasts.
         tissue: Constants of this patient's tissue.
@@ -90,7 +91,12 @@ class Anatomy:
     def vessels(self) -> tuple[Vessel, ...]:
         """All vessels: of the chest, of both breasts, and those a tumour has recruited."""
         right, left = self.breasts
-        return (*self.chest_vessels, *right.vessels, *left.vessels, *(self.tumour.vessels if self.tumour else ()))
+        return (
+            *self.chest_vessels,
+            *right.vessels,
+            *left.vessels,
+            *(self.tumour.vessels if self.tumour else ()),
+        )
 
 
 def draw_anatomy(generator: np.random.Generator, *, sick: bool) -> Anatomy:
@@ -112,16 +118,16 @@ def draw_anatomy(generator: np.random.Generator, *, sick: bool) -> Anatomy:
         _draw_breast(1, half_width, size, height, fat, generator),
     )
     chest_vessels = tuple(
-        _draw_vessel((generator.uniform(-130, 130), generator.uniform(-150, -20)), generator)
+        _draw_vessel((generator.uniform(-130, 130), generator.uniform(-150, -20)), _CHEST_W_M, generator)
         for _ in range(generator.integers(4, 9))
     )
     healthy = Anatomy(
         outline_mm=_round_corners(np.concatenate([sides[0], sides[1][::-1]])),
         half_width_mm=half_width,
         breasts=breasts,
-        skin_c=generator.normal(33.2, 0.5),
-        axilla_c=(generator.normal(2.0, 0.4), generator.normal(2.0, 0.4)),
-        neck_c=generator.normal(1.7, 0.3),
+        skin_c=generator.normal(33.2, 0.6),
+        axilla_c=(generator.normal(2.7, 0.5), generator.normal(2.7, 0.5)),
+        neck_c=generator.normal(2.2, 0.4),
         mottling_c=_draw_mottling(generator),
         chest_vessels=chest_vessels,
         tissue=Tissue(perfusion_1_s=generator.uniform(1.8e-4, 3.0e-4)),
@@ -157,7 +163,9 @@ def _round_corners(polygon: Points) -> Points:
     """Cuts the corners of a closed polygon three times (Chaikin, 1974), which leaves a smooth curve."""
     for _ in range(3):
         following = np.roll(polygon, -1, axis=0)
-        polygon = np.stack([0.75 * polygon + 0.25 * following, 0.25 * polygon + 0.75 * following], axis=1).reshape(-1, 2)
+        polygon = np.stack(
+            [0.75 * polygon + 0.25 * following, 0.25 * polygon + 0.75 * following], axis=1
+        ).reshape(-1, 2)
     return polygon
 
 
@@ -188,15 +196,17 @@ def _draw_breast(
         radius_x_mm=radius_x,
         radius_y_mm=radius_y,
         cooling_c=fat * (1.0 + 0.8 * fullness) * generator.normal(1.0, 0.1),
-        fold_c=(0.9 + 0.9 * fullness) * generator.normal(1.0, 0.1),
-        vessels=tuple(_draw_vessel(start, generator) for start in starts),
+        fold_c=(1.2 + 1.0 * fullness) * generator.normal(1.0, 0.1),
+        vessels=tuple(_draw_vessel(start, _BREAST_W_M, generator) for start in starts),
     )
 
 
-def _draw_vessel(start: tuple[float, float], generator: np.random.Generator, power_w_m: float = 0.45) -> Vessel:
+def _draw_vessel(start: tuple[float, float], power_w_m: float, generator: np.random.Generator) -> Vessel:
     """Draws a vessel whose heading wanders; ``power_w_m`` is the median of what it gives off."""
     length = generator.integers(30, 100)
-    turns = cv2.GaussianBlur(generator.normal(0.0, 0.3, (1, length)), (0, 0), 5.0, borderType=cv2.BORDER_REFLECT)
+    turns = cv2.GaussianBlur(
+        generator.normal(0.0, 0.3, (1, length)), (0, 0), 5.0, borderType=cv2.BORDER_REFLECT
+    )
     heading = generator.uniform(0.0, 2.0 * math.pi) + np.cumsum(turns[0])
     return Vessel(
         course_mm=np.asarray(start) + np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0),
@@ -208,8 +218,9 @@ def _draw_vessel(start: tuple[float, float], generator: np.random.Generator, pow
 def _draw_tumour(breasts: tuple[Breast, Breast], generator: np.random.Generator) -> Tumour:
     """Draws a tumour of 15 to 40 mm whose upper surface lies 2 to 5 mm below the skin.
 
-    The vessels it recruits start within 30 mm of it and are twice as strong as others: warm surface veins over and
-    around a tumour are what most thermograms of the sick show (Lawson and Chughtai, 1963; Gautherie, 1980).
+    The vessels it recruits start within 30 mm of it and are nearly twice as strong as others in the breast: warm
+    surface veins over and around a tumour are what most thermograms of the sick show (Lawson and Chughtai, Can Med
+    Assoc J 88, 1963; Gautherie, Ann N Y Acad Sci 335, 1980).
     """
     index = int(generator.integers(2))
     breast = breasts[index]
@@ -219,7 +230,8 @@ def _draw_tumour(breasts: tuple[Breast, Breast], generator: np.random.Generator)
     y = breast.y_mm + reach * breast.radius_y_mm * math.sin(angle)
     diameter = generator.uniform(15.0, 40.0)
     starts = [
-        (x + generator.uniform(-30.0, 30.0), y + generator.uniform(-30.0, 30.0)) for _ in range(generator.integers(7, 12))
+        (x + generator.uniform(-30.0, 30.0), y + generator.uniform(-30.0, 30.0))
+        for _ in range(generator.integers(7, 12))
     ]
     return Tumour(
         side="right" if index == 0 else "left",
@@ -228,5 +240,5 @@ def _draw_tumour(breasts: tuple[Breast, Breast], generator: np.random.Generator)
         depth_mm=diameter / 2.0 + generator.uniform(2.0, 5.0),
         diameter_mm=diameter,
         perfusion_1_s=generator.uniform(0.008, 0.016),
-        vessels=tuple(_draw_vessel(start, generator, power_w_m=1.1) for start in starts),
+        vessels=tuple(_draw_vessel(start, _RECRUITED_W_M, generator) for start in starts),
     )

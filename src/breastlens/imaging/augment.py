@@ -1,9 +1,9 @@
 """Random changes to training images: one warp and one table look-up an image.
 
-Parameters have the names and meanings of Keras's ImageDataGenerator, and the same drawn values give the same image as its
-``apply_transform``. Two things are deliberately otherwise. Keras 3 lets ``height_shift_range`` move images sideways and
-``width_shift_range`` up and down, against its own documentation; here each does what its name says. And ``wrap`` repeats
-the image with its full period, where SciPy's loses one pixel at each seam.
+Parameters have the names and meanings of Keras's ImageDataGenerator, and the same drawn values give the same image as
+its ``apply_transform``. Two things are deliberately otherwise. Keras 3 lets ``height_shift_range`` move images sideways
+and ``width_shift_range`` up and down, against its own documentation; here each does what its name says. And ``wrap``
+repeats the image with its full period, where SciPy's loses one pixel at each seam.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def draw(augmentation: Augmentation, shape: tuple[int, ...], generator: np.rando
         shape: Height and width in pixels (further axes are ignored); shift ranges below 1 are fractions of them.
         generator: Where the randomness comes from.
     """
-    theta, shift_x, shift_y, shear, zoom_x, zoom_y, channel, brightness, horizontal, vertical = generator.random(10).tolist()
+    theta, shift_x, shift_y, shear, zoom_x, zoom_y, channel, brightness, horizontal, vertical = (
+        generator.random(10).tolist()
+    )
 
     def between(low: float, high: float, position: float) -> float:
         return low + (high - low) * position

@@ -3,10 +3,10 @@
 The tissue is a half space of one conductivity and perfusion whose surface loses heat to the room; curvature and layers
 are left out. The equation is linear, so sources add up.
 
-Sources: Pennes, Analysis of tissue and arterial blood temperatures in the resting human forearm, J Appl Physiol 1 (1948).
-Carslaw and Jaeger, Conduction of Heat in Solids, 2nd edition (1959). Gautherie, Thermopathology of breast cancer, Ann N Y
-Acad Sci 335 (1980). Ng and Sudharsan, An improved three-dimensional direct numerical modelling and thermal analysis of a
-female breast with tumour, Proc Inst Mech Eng H 215 (2001).
+Sources: Pennes, Analysis of tissue and arterial blood temperatures in the resting human forearm, J Appl Physiol 1
+(1948). Carslaw and Jaeger, Conduction of Heat in Solids, 2nd edition (1959). Gautherie, Thermopathology of breast
+cancer, Ann N Y Acad Sci 335 (1980). Ng and Sudharsan, An improved three-dimensional direct numerical modelling and
+thermal analysis of a female breast with tumour, Proc Inst Mech Eng H 215 (2001).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 class Tissue:
     """Constants of breast tissue, its blood and its surface.
 
-    Between those of fat (0.21 W/m/K, 2e-4 1/s) and of gland (0.48 W/m/K, 5e-4 1/s) as collected by Ng and Sudharsan (2001).
+    Conductivity and perfusion lie between those of fat (0.21 W/m/K, 2e-4 1/s) and gland (0.48 W/m/K, 5e-4 1/s), as
+    collected by Ng and Sudharsan (2001).
 
     Attributes:
         conductivity_w_m_k: Thermal conductivity ``k``.
@@ -55,7 +56,7 @@ def surface_rise(distance_m: NDArray[np.floating], depth_m: float, tissue: Tissu
     The steady bioheat equation ``k lap(T) - w rho_b c_b T + q = 0`` (Pennes, 1948) has the free-space solution
     ``exp(-R/L) / (4 pi k R)``. The skin's loss ``k dT/dz = h T`` is met by an equal image source above the skin and a
     line of negative images behind it that fades as ``exp(-h z / k)`` (Carslaw and Jaeger, Conduction of Heat in Solids,
-    2nd ed. 1959, chapter 14). That line is summed by Gauss-Laguerre quadrature.
+    2nd ed. 1959, chapter 14). That line is summed by quadrature.
 
     Args:
         distance_m: Distances along the skin from the point above the source, any shape.
@@ -67,6 +68,10 @@ def surface_rise(distance_m: NDArray[np.floating], depth_m: float, tissue: Tissu
     """
     nodes, weights = _quadrature()
     loss_length_m = tissue.conductivity_w_m_k / tissue.surface_loss_w_m2_k
+    # Logarithmic heights, because the images nearest to a shallow source count most.
+    span = np.log1p(30.0 * min(loss_length_m, tissue.diffusion_length_m) / depth_m)
+    heights_m = depth_m * np.exp(span * nodes)
+    shares = span * weights * heights_m / loss_length_m * np.exp((depth_m - heights_m) / loss_length_m)
     square = np.asarray(distance_m, dtype=np.float64) ** 2
 
     def free_space(height_m: float) -> NDArray[np.float64]:
@@ -74,15 +79,16 @@ def surface_rise(distance_m: NDArray[np.floating], depth_m: float, tissue: Tissu
         return np.asarray(np.exp(-radius / tissue.diffusion_length_m) / radius)
 
     total = 2.0 * free_space(depth_m)
-    for node, weight in zip(nodes, weights, strict=True):
-        total -= 2.0 * weight * free_space(depth_m + node * loss_length_m)
+    for height_m, share in zip(heights_m, shares, strict=True):
+        total -= 2.0 * share * free_space(height_m)
     return total / (4.0 * np.pi * tissue.conductivity_w_m_k)
 
 
 @cache
 def _quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    nodes, weights = np.polynomial.laguerre.laggauss(48)
-    return nodes, weights
+    """Gives nodes and weights of Gauss-Legendre quadrature on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    return (nodes + 1.0) / 2.0, weights / 2.0
 
 
 def undisturbed_temperature(depth_m: float, skin_c: float, tissue: Tissue) -> float:
@@ -90,7 +96,9 @@ def undisturbed_temperature(depth_m: float, skin_c: float, tissue: Tissue) -> fl
 
     One-dimensional solution of the bioheat equation without metabolism (Pennes, 1948).
     """
-    return float(tissue.arterial_c - (tissue.arterial_c - skin_c) * np.exp(-depth_m / tissue.diffusion_length_m))
+    return float(
+        tissue.arterial_c - (tissue.arterial_c - skin_c) * np.exp(-depth_m / tissue.diffusion_length_m)
+    )
 
 
 def tumour_metabolism(diameter_m: float) -> float:

@@ -57,9 +57,8 @@ class BackboneCosts:
 
     Attributes:
         parameters: Weights of the network without its ImageNet top, batch-norm statistics included.
-        gflops: 1e9 floating-point operations for one image; a multiply-add is two. Convolutions only: the
-            rest (normalisation, activations, pooling) is below 2 % and partly vanishes when a graph is
-            compiled.
+        gflops: 1e9 floating-point operations of the convolutions for one image; a multiply-add is two.
+            Normalisation, activations and pooling are left out, as in the papers.
     """
 
     parameters: int

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -14,7 +14,7 @@ from breastlens.config import ImageRecipe, LabelMap, Settings
 from breastlens.errors import BundleError
 from breastlens.models.engine import Engine, save_graph
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 RESEARCH_NOTICE = (
     "For research use only. Not a medical device: not for diagnosis, screening or any decision about a "
     "patient's care."
@@ -29,9 +29,7 @@ _FILES = (_KERAS, _GRAPH, _GRAPH_WEIGHTS)
 class BundleCard(Settings):
     """What bundle.json says of a saved model."""
 
-    format: int = Field(
-        default=FORMAT, description="of the bundle, raised when older readers would misread it"
-    )
+    format: Literal[1] = Field(default=FORMAT, description="raised when older readers would misread a bundle")
     created: str = Field(description="ISO 8601 with time zone")
     backbone: str = Field(description="name in the registry, for example mobilenet:0.75")
     image: ImageRecipe
@@ -110,13 +108,16 @@ def load_bundle(directory: Path) -> Bundle:
     """
     if not (directory / _CARD).exists() and (directory / "model" / _CARD).exists():
         directory = directory / "model"
-    card = _read_card(directory)
-    for name in _FILES:
-        if _sha256(_regular(directory / name)) != card.files.get(name):
-            raise BundleError(
-                f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "
-                "copy the bundle again from its source, or train anew"
-            )
+    try:
+        card = _read_card(directory)
+        for name in _FILES:
+            if _sha256(_regular(directory / name)) != card.files.get(name):
+                raise BundleError(
+                    f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "
+                    "copy the bundle again from its source, or train anew"
+                )
+    except OSError as error:
+        raise BundleError(f"{directory}: the bundle cannot be read: {error.strerror or error}") from error
     return Bundle(card, directory)
 
 

@@ -113,13 +113,17 @@ def build_classifier(features_model: Any, head: Head) -> Any:
         )
     root = ops.sqrt(ops.abs(features) + COMPRESSION_OFFSET) - math.sqrt(COMPRESSION_OFFSET)
     compressed = ops.sign(features) * root
-    scale, offset = 1 / head.scale, -head.mean / head.scale
+    # Adam moves every weight by about the learning rate: with thousands of inputs of unit variance one step would
+    # overturn a head that was fitted exactly. Inputs of unit length, all together, keep the head as steady as the rest.
+    unit = math.sqrt(head.weight.size)
+    scale, offset = 1 / (unit * head.scale), -head.mean / (unit * head.scale)
     standardised = keras.layers.Rescaling(scale.tolist(), offset=offset.tolist(), name="standardised")(
         compressed
     )
     dense = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="zeros", name="score")
     score = dense(standardised)
-    dense.set_weights([head.weight.astype(np.float32)[:, None], np.array([head.bias], dtype=np.float32)])
+    kernel = (unit * head.weight).astype(np.float32)[:, None]
+    dense.set_weights([kernel, np.array([head.bias], dtype=np.float32)])
     name = features_model.name.removesuffix("_features")
     return keras.Model(features_model.input, {"score": score, "features": features}, name=name)
 

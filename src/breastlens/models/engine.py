@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from breastlens.errors import BundleError, DataError
+from breastlens.models._openvino import import_openvino
 
 Progress = Callable[[int], None]
 UInt8Images = npt.NDArray[np.uint8]
@@ -32,8 +33,7 @@ class Engine:
 
     def __init__(self, graph: Any) -> None:
         """Compile an ``openvino.Model`` for this machine's processor; see ``load`` and ``from_keras``."""
-        import openvino
-
+        openvino = import_openvino()
         _, height, width, channels = graph.input().partial_shape
         self.image_size: int = height.get_length()
         graph.reshape([1, height, width, channels])
@@ -59,8 +59,7 @@ class Engine:
         Raises:
             BundleError: OpenVINO cannot read it.
         """
-        import openvino
-
+        openvino = import_openvino()
         try:
             return cls(openvino.Core().read_model(path))
         except RuntimeError as error:
@@ -142,16 +141,22 @@ def save_graph(model: Any, path: Path) -> None:
     Args:
         model: ``keras.Model`` with one uint8 input (n, s, s, 3).
         path: The ``.xml`` file; the weights go to a ``.bin`` of the same name beside it.
-    """
-    import openvino
 
-    openvino.save_model(_convert(model), path, compress_to_fp16=False)
+    Raises:
+        BundleError: The files cannot be written.
+    """
+    graph = _convert(model)
+    try:
+        import_openvino().save_model(graph, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise BundleError(
+            f"{path} cannot be written ({error}): check that the disk is neither full nor read-only"
+        ) from error
 
 
 def _convert(model: Any) -> Any:
     """Keras to ``openvino.Model``, input and outputs keeping their names."""
-    import openvino
-
+    openvino = import_openvino()
     with warnings.catch_warnings():
         # the converter passes a list where Keras knows its input by name; Keras says so and takes it
         warnings.filterwarnings("ignore", message="The structure of `inputs` doesn't match")

@@ -67,8 +67,11 @@ def resolve_weights(weights: str | Path, backbone: Backbone) -> WeightsSource:
         )
     if not path.name.endswith(SUFFIXES):
         raise WeightsError(f"{path} is no weights file: expected a name ending in {', '.join(SUFFIXES)}")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     return WeightsSource("file", path, path.name, digest)
 
 

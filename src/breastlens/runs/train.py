@@ -157,11 +157,12 @@ def _train_into(
     kind, split = _split(used, groups, recipe)
     used = used.assign(split=split)
     split_facts = describe_split(kind, used)
-    weights = resolve_weights("none" if recipe.strategy == "scratch" else recipe.weights, backbone)
+    starting = "none" if recipe.strategy == "scratch" else recipe.weights
+    weights = resolve_weights(starting, backbone)
 
     def build() -> Any:
         return build_features(
-            backbone, image_size=cohort.image.image_size, weights=recipe.weights, seed=recipe.seed
+            backbone, image_size=cohort.image.image_size, weights=starting, seed=recipe.seed
         )
 
     with watch.phase("read images"), progress.task("read images", len(used)) as advance:

@@ -103,7 +103,7 @@ def train_network(
         if tensorboard is not None:
             callbacks.append(keras.callbacks.TensorBoard(tensorboard))
         network.fit(batches, epochs=recipe.epochs, verbose=0, callbacks=callbacks, shuffle=False)
-    _calibrate(classifier, network.predict(pixels[validation], verbose=0), labels[validation])
+    _calibrate(classifier, _predict(network, pixels[validation]), labels[validation])
     return TrainedNetwork(network=classifier, history=history)
 
 
@@ -187,7 +187,7 @@ def _validation_callback(
             from sklearn.metrics import log_loss
 
             logs = {} if logs is None else logs
-            scores = np.asarray(network.predict(pixels, verbose=0), dtype=np.float64)[:, 0]
+            scores = _predict(network, pixels)
             logs["val_auc"] = auc(labels, scores) or 0.0
             logs["val_loss"] = float(log_loss(labels, scores, labels=(0, 1)))
             history.append(
@@ -204,6 +204,12 @@ def _validation_callback(
             )
 
     return ValidationScores()
+
+
+def _predict(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Scores in inference mode, (n,); in batches of a size that bounds memory."""
+    chunks = [network.predict_on_batch(pixels[start : start + 64]) for start in range(0, len(pixels), 64)]
+    return np.concatenate(chunks).astype(np.float64)[:, 0]
 
 
 def _progress_callback(advance: Any, steps_an_epoch: int) -> Any:
@@ -233,5 +239,4 @@ def _progress_callback(advance: Any, steps_an_epoch: int) -> Any:
 def _calibrate(classifier: Any, scores: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
     from scipy.special import logit
 
-    bounded = np.clip(np.asarray(scores, dtype=np.float64).ravel(), 1e-7, 1 - 1e-7)
-    rescale_head(classifier, *fit_platt(logit(bounded), labels))
+    rescale_head(classifier, *fit_platt(logit(np.clip(scores, 1e-7, 1 - 1e-7)), labels))
