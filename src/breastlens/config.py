@@ -116,10 +116,10 @@ class TrainingRecipe(Settings):
     folds: int | None = Field(default=None, ge=2, description="None: one training, validation and test part")
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
     seed: int = Field(default=0, ge=0)
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
     patience: int = Field(
         default=5, ge=1, description="epochs without a better validation AUC before stopping"
     )

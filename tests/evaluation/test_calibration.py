@@ -74,6 +74,16 @@ def test_always_a_finite_maximum_that_keeps_the_order(rows):
     assert (np.diff(calibrated) >= -1e-15).all()
 
 
+def test_fit_goes_on_to_the_precision_of_the_numbers():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        y_true = np.r_[0, 1, rng.integers(0, 2, rng.integers(1, 300))]
+        logit = rng.standard_t(1.5, size=y_true.size) + 3 * y_true
+        logit = (logit - logit.mean()) / logit.std()
+        if logit[y_true == 1].mean() > logit[y_true == 0].mean():
+            assert np.abs(gradient(logit, y_true, *fit_platt(logit, y_true))).max() < 2e-12
+
+
 def test_logits_that_separate_the_classes_give_the_smoothed_targets():
     logit, y_true = np.array([-3.0, -3.0, 2.0, 2.0, 2.0]), np.array([0, 0, 1, 1, 1])
     slope, intercept = fit_platt(logit, y_true)
@@ -95,7 +105,7 @@ def test_undoes_a_known_distortion():
 @pytest.mark.parametrize("size", [1.0, 1000.0])
 def test_scores_worse_than_chance_are_shifted_but_not_turned_round(size, caplog):
     logit, y_true = random_logits(1, lift=-2, scale=size)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         slope, intercept = fit_platt(logit, y_true)
     assert slope == 1.0
     calibrated = apply_platt(logit, slope, intercept)

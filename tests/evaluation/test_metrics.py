@@ -334,7 +334,9 @@ def test_a_threshold_for_each_image_decides_each_image() -> None:
     assert block["confusion_matrix"] == [[2, 1], [1, 2]]
     assert block["threshold"] is None
     assert block["reasons"]["threshold"] == "there are several, from 0.300 to 0.700"
-    assert evaluate_scores(y_true, y_score, np.full(6, 0.5), draws=50) == evaluate_scores(y_true, y_score, 0.5, draws=50)
+    assert evaluate_scores(y_true, y_score, np.full(6, 0.5), draws=50) == evaluate_scores(
+        y_true, y_score, 0.5, draws=50
+    )
 
 
 def test_thresholds_of_another_number_or_range_are_refused() -> None:

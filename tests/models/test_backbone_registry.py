@@ -11,10 +11,10 @@ from breastlens.models.backbones import (
     ALL_COMPARED,
     PUBLISHED_ALPHAS,
     build_network,
-    count_costs,
     get_backbone,
     list_backbones,
 )
+from breastlens.models.costs import COSTS_AT_128, count_costs
 
 WITH_ALPHA = [f"{family}:{alpha:g}" for family, alphas in PUBLISHED_ALPHAS.items() for alpha in alphas]
 
@@ -89,6 +89,14 @@ def test_costs_are_the_published_ones(name, parameters, gflops):
     costs = count_costs(get_backbone(name), 224)
     assert costs.parameters == parameters
     assert costs.gflops == pytest.approx(gflops, rel=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COSTS_AT_128)
+def test_the_written_costs_are_the_counted_ones(name):
+    counted = count_costs(get_backbone(name), 128)
+    assert COSTS_AT_128[name].parameters == counted.parameters
+    assert COSTS_AT_128[name].gflops == pytest.approx(counted.gflops, abs=5e-4)
 
 
 @pytest.mark.slow

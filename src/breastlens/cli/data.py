@@ -57,22 +57,23 @@ def describe(
         print("No patient ids: leakage between images of one patient cannot be excluded.")
 
 
-def backbones(as_json: AsJson = False, image_size: ImageSize = 128) -> None:
-    """List the networks with their parameters, cost and licence."""
+def backbones(as_json: AsJson = False) -> None:
+    """List the networks with parameters, GFLOPs at 128x128 and the licence of their ImageNet weights."""
     from dataclasses import asdict
 
     import pandas as pd
 
-    from breastlens.models.backbones import count_costs, list_backbones
+    from breastlens.models.backbones import PUBLISHED_ALPHAS, list_backbones
+    from breastlens.models.costs import COSTS_AT_128
 
-    rows = []
-    for backbone in list_backbones():
-        costs = count_costs(backbone, image_size)
-        rows.append(asdict(backbone) | {"parameters": costs.parameters, "gflops": round(costs.gflops, 2)})
+    rows = [asdict(backbone) | asdict(COSTS_AT_128[backbone.name]) for backbone in list_backbones()]
     if as_json:
         print(json.dumps(rows))
         return
-    print_table(pd.DataFrame(rows)[["name", "parameters", "gflops", "weights_licence", "weights_origin"]])
+    shown = {"name": "name", "parameters": "parameters", "gflops": "GFLOPs", "weights_licence": "licence"}
+    print_table(pd.DataFrame(rows)[list(shown)].rename(columns=shown))
+    for family, alphas in PUBLISHED_ALPHAS.items():
+        print(f"{family}:ALPHA comes in widths {', '.join(f'{alpha:g}' for alpha in alphas)}")
 
 
 def phantom(

@@ -56,7 +56,7 @@ def fit_platt(logit: ArrayLike, y_true: ArrayLike) -> tuple[float, float]:
     # The loss is convex, so the best slope has the sign of its gradient at slope 0, which is that of the
     # difference of the class means. A difference of rounding size carries no slope.
     if lift <= 1e-12 * max(1.0, abs(centre), scale):
-        logger.warning("positives do not score higher than negatives on average: scores are only shifted")
+        logger.info("positives do not score higher than negatives on average: scores are only shifted")
         return 1.0, _fit_intercept(logits, float(targets.mean()))
     slope, intercept = _fit_line((logits - centre) / scale, targets)
     return slope / scale, intercept - slope * centre / scale

@@ -20,7 +20,7 @@ Points = NDArray[np.float64]
 
 MOTTLING_MM = 40.0
 _DEPTHS_MM = (2.5, 5.0, 8.0)  # a few depths only: each costs one convolution an image
-_BREAST_W_M, _CHEST_W_M, _RECRUITED_W_M = 0.45, 0.8, 0.8  # medians; 1 W/m at 5 mm warms the skin by about 1 K
+_BREAST_W_M, _CHEST_W_M, _RECRUITED_W_M = 0.45, 0.8, 0.85  # medians; 1 W/m at 5 mm warms the skin by about 1 K
 _UPPER_OUTER_RAD = -math.pi / 4  # the quadrant in which about half of all breast tumours lie
 
 
@@ -126,8 +126,8 @@ def draw_anatomy(generator: np.random.Generator, *, sick: bool) -> Anatomy:
         half_width_mm=half_width,
         breasts=breasts,
         skin_c=generator.normal(33.2, 0.6),
-        axilla_c=(generator.normal(2.7, 0.5), generator.normal(2.7, 0.5)),
-        neck_c=generator.normal(2.2, 0.4),
+        axilla_c=(generator.normal(3.1, 0.6), generator.normal(3.1, 0.6)),
+        neck_c=generator.normal(2.6, 0.5),
         mottling_c=_draw_mottling(generator),
         chest_vessels=chest_vessels,
         tissue=Tissue(perfusion_1_s=generator.uniform(1.8e-4, 3.0e-4)),
@@ -218,7 +218,7 @@ def _draw_vessel(start: tuple[float, float], power_w_m: float, generator: np.ran
 def _draw_tumour(breasts: tuple[Breast, Breast], generator: np.random.Generator) -> Tumour:
     """Draws a tumour of 15 to 40 mm whose upper surface lies 2 to 5 mm below the skin.
 
-    The vessels it recruits start within 30 mm of it and are nearly twice as strong as others in the breast: warm
+    The vessels it recruits start within 35 mm of it and are nearly twice as strong as others in the breast: warm
     surface veins over and around a tumour are what most thermograms of the sick show (Lawson and Chughtai, Can Med
     Assoc J 88, 1963; Gautherie, Ann N Y Acad Sci 335, 1980).
     """
@@ -230,8 +230,8 @@ def _draw_tumour(breasts: tuple[Breast, Breast], generator: np.random.Generator)
     y = breast.y_mm + reach * breast.radius_y_mm * math.sin(angle)
     diameter = generator.uniform(15.0, 40.0)
     starts = [
-        (x + generator.uniform(-30.0, 30.0), y + generator.uniform(-30.0, 30.0))
-        for _ in range(generator.integers(7, 12))
+        (x + generator.uniform(-35.0, 35.0), y + generator.uniform(-35.0, 35.0))
+        for _ in range(generator.integers(9, 15))
     ]
     return Tumour(
         side="right" if index == 0 else "left",

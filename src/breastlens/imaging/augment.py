@@ -123,6 +123,24 @@ def _matrix(drawn: Draw, height: int, width: int) -> NDArray[np.float64]:
     )
 
 
+def _move(pixels: Image, drawn: Draw, augmentation: Augmentation) -> Image:
+    """Applies all geometry in one bilinear warp."""
+    theta, shift_x, shift_y, shear = drawn.theta_deg, drawn.shift_x_px, drawn.shift_y_px, drawn.shear_deg
+    if theta == shift_x == shift_y == shear == 0.0 and drawn.zoom_x == drawn.zoom_y == 1.0:
+        # Nothing but flips: the warp would give the same pixels, only many times slower.
+        return pixels[:: -1 if drawn.flip_vertical else 1, :: -1 if drawn.flip_horizontal else 1].copy()
+    height, width = pixels.shape[:2]
+    warped = cv2.warpAffine(
+        pixels,
+        _matrix(drawn, height, width),
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=_BORDERS[augmentation.fill_mode],
+        borderValue=(augmentation.cval,) * 3,
+    )
+    return np.asarray(warped, dtype=np.uint8)
+
+
 def _recolour(pixels: Image, drawn: Draw) -> Image:
     """Applies channel shift and brightness through one table of the 256 grey levels."""
     if drawn.channel_shift == 0.0 and drawn.brightness == 1.0:
@@ -151,16 +169,7 @@ def apply(pixels: Image, drawn: Draw, augmentation: Augmentation) -> Image:
     Returns:
         uint8 (s, s, 3), a new array.
     """
-    height, width = pixels.shape[:2]
-    warped = cv2.warpAffine(
-        pixels,
-        _matrix(drawn, height, width),
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=_BORDERS[augmentation.fill_mode],
-        borderValue=(augmentation.cval,) * 3,
-    )
-    return _recolour(np.asarray(warped, dtype=np.uint8), drawn)
+    return _recolour(_move(pixels, drawn, augmentation), drawn)
 
 
 def augment(pixels: Image, augmentation: Augmentation, *, seed: int, epoch: int, record: int) -> Image:

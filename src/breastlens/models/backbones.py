@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -49,20 +48,6 @@ class Backbone:
     weights_licence: str
     weights_origin: str
     paper: str
-
-
-@dataclass(frozen=True)
-class BackboneCosts:
-    """What a backbone costs at one image size, counted from the built network.
-
-    Attributes:
-        parameters: Weights of the network without its ImageNet top, batch-norm statistics included.
-        gflops: 1e9 floating-point operations of the convolutions for one image; a multiply-add is two.
-            Normalisation, activations and pooling are left out, as in the papers.
-    """
-
-    parameters: int
-    gflops: float
 
 
 _RESNET = "He, Zhang, Ren, Sun: Deep residual learning for image recognition, CVPR 2016"
@@ -316,21 +301,3 @@ def build_network(backbone: Backbone, input_tensor: Any, *, image_size: int) -> 
         if re.fullmatch(r"(activation|re_lu)(_\d+)?", layer.name) and id(layer.input) in normalised:
             layer.name = f"{normalised[id(layer.input)]}_activation"
     return network
-
-
-def count_costs(backbone: Backbone, image_size: int) -> BackboneCosts:
-    """Count parameters and operations on the built network.
-
-    Args:
-        backbone: Which network.
-        image_size: Side of the input in pixels.
-    """
-    keras = import_keras()
-    network = build_network(backbone, keras.Input((image_size, image_size, 3)), image_size=image_size)
-    operations = 0
-    for layer in network.layers:
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
-            _, height, width, _ = layer.output.shape
-            # every kernel weight is multiplied and added once at every output position
-            operations += 2 * math.prod(layer.kernel.shape) * height * width
-    return BackboneCosts(parameters=network.count_params(), gflops=operations / 1e9)

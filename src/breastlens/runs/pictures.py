@@ -15,7 +15,6 @@ from breastlens.report import figures
 from breastlens.report.run_files import MAIN_BLOCKS
 
 
-
 def draw_figures(
     directory: Path,
     labels: LabelMap,
