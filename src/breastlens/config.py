@@ -121,7 +121,7 @@ class TrainingRecipe(Settings):
     learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     patience: int = Field(
-        default=5, ge=1, description="epochs without a better validation AUC before stopping"
+        default=8, ge=1, description="epochs without a better validation AUC before stopping"
     )
     trainable_stages: int | None = Field(
         default=None, ge=0, description="top stages that fine-tuning moves; None: default"

@@ -90,7 +90,10 @@ def check_thresholds(threshold: ArrayLike, count: int) -> NDArray[np.float64]:
     Raises:
         DataError: There is another number of them, or one is not a number from 0 to 1.
     """
-    values = np.asarray(threshold, dtype=np.float64)
+    try:
+        values = np.asarray(threshold, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the threshold must be a number from 0 to 1, got {threshold!r}") from error
     if values.ndim and values.shape != (count,):
         raise DataError(f"expected one threshold or one for each of {count} images, got {values.shape}")
     wrong = values[~((values >= 0.0) & (values <= 1.0))]

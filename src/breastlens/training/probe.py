@@ -62,10 +62,10 @@ def fit_probe(
 ) -> Probe:
     """Fit the probe on training images, choosing its strength on inner folds that share no group.
 
-    Features are compressed and standardised; the classes weigh the same in the fit; the strength is the one whose inner out-of-fold
-    logits, after Platt calibration, have the lowest log loss, averaged over two shufflings of the folds. The same
-    calibration is then part of the probe, so that scores are probabilities at the training prevalence and probes of
-    different strengths (other folds) stand on one scale.
+    Features are compressed and standardised; the classes weigh the same in the fit; the strength is the one whose
+    inner out-of-fold logits, after Platt calibration, have the lowest log loss, averaged over two shufflings of the
+    folds. The same calibration is then part of the probe, so that scores are probabilities at the training prevalence
+    and probes of different strengths (other folds) stand on one scale.
 
     Args:
         features: Pooled activations as the network gives them, shape (n, d).
