@@ -96,6 +96,23 @@ class Augmentation(Settings):
     fill_mode: FillMode = "nearest"
     cval: float = Field(default=0.0, description="grey level outside the image when fill_mode is constant")
 
+    @model_validator(mode="after")
+    def _ranges_make_images(self) -> Self:
+        zoom = self.zoom_range
+        low, high = zoom if isinstance(zoom, tuple) else (1 - zoom, 1 + zoom)
+        if not 0 < low <= high:
+            raise ValueError(
+                f"zoom_range must stay above 0 and rise from low to high, got {low:g} to {high:g}"
+            )
+        if (
+            self.brightness_range is not None
+            and not 0 <= self.brightness_range[0] <= self.brightness_range[1]
+        ):
+            raise ValueError(
+                f"brightness_range must be 0 or more and rise from low to high, got {self.brightness_range}"
+            )
+        return self
+
 
 MILD = Augmentation(
     rotation_range=10.0,

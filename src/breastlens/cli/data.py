@@ -17,10 +17,11 @@ from breastlens.cli.options import (
     ManifestPath,
     PatientPattern,
     Quiet,
-    checked,
+    option_name,
     read_image_recipe,
 )
 from breastlens.cli.show import choose_progress, print_table
+from breastlens.runs.settings import checked
 
 
 def describe(
@@ -91,10 +92,13 @@ def phantom(
 
     settings = checked(
         PhantomSettings,
-        patients=patients,
-        images_per_patient=images_per_patient,
-        positive_fraction=positive_fraction,
-        seed=seed,
-        file_format=file_format,
+        {
+            "patients": patients,
+            "images_per_patient": images_per_patient,
+            "positive_fraction": positive_fraction,
+            "seed": seed,
+            "file_format": file_format,
+        },
+        option_name,
     )
     print(f"Manifest: {write_cohort(out, settings)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,12 +25,15 @@ from breastlens.cli.options import (
     Positive,
     Quiet,
     TemperatureRange,
+    option_name,
     read_augmentation,
     read_image_recipe,
     read_split,
 )
-from breastlens.cli.show import ERRORS, choose_progress, print_verdict
+from breastlens.cli.show import choose_progress, print_verdict
+from breastlens.config import TrainingRecipe
 from breastlens.progress import Progress
+from breastlens.runs.settings import checked
 
 
 def train(
@@ -78,7 +82,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier, evaluate it, and leave a run directory with its report."""
+    from breastlens.models.backbones import get_backbone
+    from breastlens.models.weights import resolve_weights
     from breastlens.runs.compare import train_all
+    from breastlens.runs.directory import refuse_taken
     from breastlens.runs.train import train as train_run
 
     progress = choose_progress(quiet=quiet)
@@ -98,6 +105,12 @@ def train(
         "augmentation": read_augmentation(augment),
     }
     settings = {name: value for name, value in settings.items() if value is not None}
+    # Refused here already, because reading thousands of images takes a while.
+    recipe = checked(TrainingRecipe, settings, option_name)
+    if backbone != "all":
+        resolve_weights(recipe.weights, get_backbone(backbone))
+    if out is not None:
+        refuse_taken(out)
     cohort = read_cohort(
         data,
         progress,
@@ -141,9 +154,12 @@ def evaluate(
 ) -> None:
     """Evaluate a saved model on other labelled images, at its stored threshold."""
     from breastlens.inference.predictor import load
+    from breastlens.runs.directory import refuse_taken
     from breastlens.runs.evaluate import evaluate as evaluate_run
 
     progress = choose_progress(quiet=quiet)
+    if out is not None:
+        refuse_taken(out)
     predictor = load(model)
     card = predictor.bundle.card
     cohort = read_cohort(
@@ -181,17 +197,18 @@ def predict(
 
     predictor = load(model)
     progress = choose_progress(quiet=quiet)
-    table = predictions_table(predictor.predict_files(find_images(paths), progress))
+    predictions = list(predictor.predict_files(find_images(paths), progress))
+    table = predictions_table(predictions)
     if out is not None:
         with explained_write_errors(out):
             write_table(out, table)
     if as_json:
-        print(table.to_json(orient="records"))
+        print(json.dumps([asdict(one) for one in predictions]))
     elif out is None:
         print(table.to_csv(index=False), end="")
-    failed = int((table["error"] != "").sum())
-    if failed and not quiet:
-        ERRORS.print(f"{failed} of {len(table)} files could not be read; see the error column", markup=False)
+    failed = sum(one.error != "" for one in predictions)
+    if failed:
+        progress.say(f"{failed} of {len(predictions)} files could not be read; see the error column")
 
 
 def demo(

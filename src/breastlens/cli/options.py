@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from breastlens.config import Augmentation, ImageRecipe, Settings
+from breastlens.config import Augmentation, ImageRecipe
 from breastlens.errors import DataError
-
-Made = TypeVar("Made", bound=Settings)
+from breastlens.runs.settings import checked
 
 # Options that say what the data is, shared by every command that reads DATA.
 DataPath = Annotated[
@@ -58,23 +56,19 @@ ModelPath = Annotated[
 ]
 
 
-def checked(kind: type[Made], **values: Any) -> Made:
-    """Make settings from options.
+def option_name(field: str) -> str:
+    """The option that sets a field of the settings."""
+    renamed = {"target_sensitivity": "sensitivity", "augmentation": "augment", "file_format": "format"}
+    return f"--{renamed.get(field, field).replace('_', '-')}"
+
+
+def read_image_recipe(**values: Any) -> ImageRecipe:
+    """How images are prepared, from the options that say so.
 
     Raises:
         DataError: A value is not valid; the message names the option.
     """
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-") if first["loc"] else kind.__name__
-        raise DataError(f"--{option}: {first['msg']}, received {first['input']}") from error
-
-
-def read_image_recipe(**values: Any) -> ImageRecipe:
-    """How images are prepared, from the options that say so."""
-    return checked(ImageRecipe, **values)
+    return checked(ImageRecipe, values, option_name)
 
 
 def read_split(text: str) -> tuple[float, ...]:
@@ -111,4 +105,4 @@ def read_augmentation(pairs: list[str] | None) -> Augmentation | None:
             known = ", ".join(Augmentation.model_fields)
             raise DataError(f"--augment takes NAME=VALUE or none, received {pair!r}; names: {known}")
         values[name] = tuple(value.split(",")) if "," in value else value
-    return checked(Augmentation, **values)
+    return checked(Augmentation, values, lambda field: f"--augment {field}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from rich.progress import (
 
 from breastlens.progress import Advance, Progress
 
-ERRORS = Console(stderr=True)
+ERRORS = Console(stderr=True, emoji=False)
 """Standard error: progress and problems; standard output is for answers."""
 
 _PLAIN_INTERVAL_S = 15.0
@@ -112,8 +113,9 @@ class _Latest:
 
 
 def choose_progress(*, quiet: bool) -> Progress:
-    """Bars on a terminal, lines elsewhere, nothing when quiet."""
+    """Bars on a terminal, lines elsewhere; when quiet nothing, and of what the library logs only errors."""
     if quiet:
+        logging.getLogger().setLevel(logging.ERROR)
         return Progress()
     return TerminalProgress(ERRORS) if ERRORS.is_terminal else PlainProgress(ERRORS)
 

@@ -20,7 +20,11 @@ Points = NDArray[np.float64]
 
 MOTTLING_MM = 40.0
 _DEPTHS_MM = (2.5, 5.0, 8.0)  # a few depths only: each costs one convolution an image
-_BREAST_W_M, _CHEST_W_M, _RECRUITED_W_M = 0.45, 0.8, 0.85  # medians; 1 W/m at 5 mm warms the skin by about 1 K
+_BREAST_W_M, _CHEST_W_M, _RECRUITED_W_M = (
+    0.45,
+    0.8,
+    0.85,
+)  # medians; 1 W/m at 5 mm warms the skin by about 1 K
 _UPPER_OUTER_RAD = -math.pi / 4  # the quadrant in which about half of all breast tumours lie
 
 

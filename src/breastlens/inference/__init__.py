@@ -1,1 +1,1 @@
-"""TODO."""
+"""Inference: a saved model and image files in, calibrated scores out."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Prediction:
     """What the model says of one image.
 
     Attributes:
-        path: The file, as it was given or found.
+        path: The file, as it was given or found; bytes that are no UTF-8 are written as escapes.
         y_score: Calibrated probability of positive in [0, 1], or None where the file could not be read.
         y_pred: 1 where ``y_score`` reaches the bundle's threshold, else 0; None where there is no score.
         category: The name of the predicted side, for example ``sick``; None where there is no score.
@@ -69,20 +70,30 @@ class Predictor:
         with (progress or Progress()).task("predict", len(paths)) as advance:
             for start in range(0, len(paths), _CHUNK):
                 chunk = paths[start : start + _CHUNK]
-                yield from self._predict_chunk(chunk)
-                advance(start + len(chunk))
+                yield from self._predict_chunk(chunk, lambda done, start=start: advance(start + done))
 
-    def score_pixels(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Score prepared images, uint8 (n, s, s, 3) RGB; returns calibrated probabilities of positive, (n,)."""
-        return np.asarray(self.bundle.engine.run(images)["score"], dtype=np.float64).reshape(len(images))
+    def score_pixels(
+        self, images: NDArray[np.uint8], *, on_done: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """Score prepared images.
 
-    def _predict_chunk(self, paths: Sequence[Path]) -> Iterator[Prediction]:
-        read = list(map_in_order(self._read, paths))
+        Args:
+            images: uint8 (n, s, s, 3), RGB.
+            on_done: Told after each image how many are finished.
+
+        Returns:
+            Calibrated probabilities of positive, (n,).
+        """
+        scores = self.bundle.engine.run(images, on_done=on_done)["score"]
+        return np.asarray(scores, dtype=np.float64).reshape(len(images))
+
+    def _predict_chunk(self, paths: Sequence[Path], advance: Callable[[int], None]) -> Iterator[Prediction]:
+        read = list(map_in_order(self._read, paths, on_progress=lambda done, _: advance(done)))
         images = [one for one in read if isinstance(one, np.ndarray)]
         scores = iter(self.score_pixels(np.stack(images)) if images else ())
         for path, one in zip(paths, read, strict=True):
             if isinstance(one, str):
-                yield Prediction(path=str(path), y_score=None, y_pred=None, category=None, error=one)
+                yield Prediction(_printable(path), y_score=None, y_pred=None, category=None, error=one)
             else:
                 yield self._decide(path, float(next(scores)))
 
@@ -97,7 +108,7 @@ class Predictor:
         card = self.bundle.card
         positive = score >= card.threshold
         category = card.labels.positive_name if positive else card.labels.negative_name
-        return Prediction(path=str(path), y_score=score, y_pred=int(positive), category=category)
+        return Prediction(_printable(path), y_score=score, y_pred=int(positive), category=category)
 
 
 def load(model: str | Path) -> Predictor:
@@ -113,27 +124,41 @@ def load(model: str | Path) -> Predictor:
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
-    """Files as given, and for each folder the images anywhere below it, sorted by name.
+    """Files as given, and for each folder the images anywhere below it, sorted by path; hidden ones are passed over.
 
     Raises:
-        DataError: A path does not exist, or no image is found at all.
+        DataError: A path does not exist, a folder cannot be listed, or no image is found at all.
     """
-    found: list[Path] = []
-    missing = [str(path) for path in paths if not Path(path).exists()]
+    missing = [_printable(path) for path in paths if not os.path.lexists(path)]
     if missing:
         raise DataError(f"{len(missing)} of {len(paths)} paths do not exist: {', '.join(missing[:5])}")
+    found: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            found += sorted(
-                one
-                for one in path.rglob("*")
-                if one.is_file() and one.suffix.lower() in IMAGE_SUFFIXES and not one.name.startswith(".")
-            )
-        else:
-            found.append(path)
+        found += sorted(_images_below(path)) if path.is_dir() else [path]
     if not found:
-        raise DataError(f"no image file was found in {', '.join(map(str, paths))}")
+        raise DataError(f"no image file was found in {', '.join(map(_printable, paths))}")
     return found
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Visible image files, through links too; a link to a folder that was seen already is not followed."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{_printable(error.filename)} cannot be listed: {error.strerror}") from error
+
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        identity = Path(parent).resolve()
+        folders[:] = (name for name in folders if not name.startswith(".") and identity not in seen)
+        if identity not in seen:
+            seen.add(identity)
+            visible = (Path(parent, name) for name in names if not name.startswith("."))
+            yield from (path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _printable(path: str | Path) -> str:
+    """The path with bytes that are no UTF-8 written as escapes, so that it can be printed and stand in a table."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from breastlens.cohort.records import Cohort
+from breastlens.config import TrainingRecipe
 from breastlens.errors import BreastLensError
 from breastlens.models.backbones import ALL_COMPARED
 from breastlens.progress import Progress
 from breastlens.report.comparison import ComparisonEntry, write_comparison
 from breastlens.runs.directory import first_free, new_directory
-from breastlens.runs.train import make_recipe, train
+from breastlens.runs.settings import checked
+from breastlens.runs.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def train_all(
     Raises:
         BreastLensError: A setting is not valid, the directory cannot be made, or every backbone failed.
     """
-    make_recipe(settings)
+    checked(TrainingRecipe, settings)
     progress = progress or Progress()
     out = first_free(Path("runs"), "all") if out is None else Path(out)
     with new_directory(out) as unfinished:
@@ -66,9 +68,12 @@ def train_all(
                 )
                 entries.append(ComparisonEntry(name, run_dir, None))
             except Exception as error:
-                logger.info("%s failed", name, exc_info=True)
-                progress.say(f"{name} failed: {error}")
-                entries.append(ComparisonEntry(name, None, str(error) or type(error).__name__))
+                # What the user can mend is told in a line; anything else is ours, and its traceback is needed.
+                level = logging.INFO if isinstance(error, BreastLensError) else logging.ERROR
+                logger.log(level, "%s failed", name, exc_info=True)
+                reason = str(error) or type(error).__name__
+                progress.say(f"{name} failed: {reason}")
+                entries.append(ComparisonEntry(name, None, reason))
         if all(entry.error for entry in entries):
             raise BreastLensError(f"every backbone failed; the first: {entries[0].error}")
         write_comparison(unfinished, entries)

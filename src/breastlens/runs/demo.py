@@ -9,10 +9,10 @@ from breastlens.audit.findings import find_problems
 from breastlens.cohort.records import Cohort
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.progress import Progress
-from breastlens.runs.directory import Run, explained_write_errors
+from breastlens.runs.directory import Run, new_directory
 from breastlens.runs.train import train
 
-SETTINGS = PhantomSettings(patients=120, images_per_patient=2, seed=0)
+SETTINGS = PhantomSettings(patients=200, images_per_patient=2, seed=0)
 
 
 def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> Run:
@@ -26,22 +26,23 @@ def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> R
     Raises:
         RunDirectoryError: The folder holds something already or cannot be written.
     """
-    with explained_write_errors(out):
-        manifest = write_cohort(out / "images", SETTINGS)
-    progress.say(f"simulated {SETTINGS.patients} patients with {SETTINGS.images_per_patient} images each")
-    cohort = Cohort.read(out / "images", manifest=manifest)
-    progress.say(cohort.labels.describe())
-    findings = find_problems(cohort)
-    for finding in findings:
-        progress.say(f"{finding.severity}: {finding.what}")
-    if not findings:
-        progress.say("nothing found that would make a score on these images false")
-    return train(
-        cohort,
-        out=out / "run",
-        progress=progress,
-        command=command,
-        backbone="mobilenet",
-        weights="none",
-        strategy="probe",
-    )
+    with new_directory(out) as unfinished:
+        manifest = write_cohort(unfinished / "images", SETTINGS)
+        progress.say(f"simulated {SETTINGS.patients} patients with {SETTINGS.images_per_patient} images each")
+        cohort = Cohort.read(unfinished / "images", manifest=manifest)
+        progress.say(cohort.labels.describe())
+        findings = find_problems(cohort)
+        for finding in findings:
+            progress.say(f"{finding.severity}: {finding.what}")
+        if not findings:
+            progress.say("nothing found that would make a score on these images false")
+        train(
+            cohort,
+            out=unfinished / "run",
+            progress=progress,
+            command=command,
+            backbone="densenet121",
+            weights="none",
+            strategy="probe",
+        )
+    return Run.read(out / "run")

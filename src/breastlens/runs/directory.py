@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ from breastlens.errors import RunDirectoryError
 FORMAT = 1
 
 _SPACE_AND_PERMISSION = {
-    errno.ENOSPC: "no space is left on the disk",
-    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOSPC: "no space is left on the disk: free some",
+    errno.EDQUOT: "the disk quota is used up: free some",
     errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission to write is missing",
-    errno.EPERM: "permission to write is missing",
+    errno.EACCES: "permission is missing",
+    errno.EPERM: "permission is missing",
 }
 
 
@@ -42,20 +43,48 @@ def new_directory(out: Path) -> Iterator[Path]:
         RunDirectoryError: ``out`` exists, its place cannot be written, or the disk is full.
     """
     out = Path(out)
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise RunDirectoryError(f"{out} exists already: choose another --out, or move it away first")
+    refuse_taken(out)
+    unfinished = _make_unfinished(out)
+    try:
+        with explained_write_errors(out):
+            yield unfinished
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    try:
+        if out.exists():
+            out.rmdir()
+        unfinished.rename(out)
+    except OSError as error:  # hours of work are not thrown away for a name
+        raise RunDirectoryError(
+            f"{out} was made by something else meanwhile ({error.strerror}); what was finished lies in {unfinished}"
+        ) from error
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuse a directory that holds something already, before any work is put into it.
+
+    Raises:
+        RunDirectoryError: ``out`` is a file, a link, or a directory that is not empty or that one stands in.
+    """
     with explained_write_errors(out):
+        taken = os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
+    if taken or out.absolute() == Path.cwd():
+        raise RunDirectoryError(f"{out} exists already: choose another --out, or move it away first")
+
+
+def _make_unfinished(out: Path) -> Path:
+    try:
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.unfinished-", dir=out.parent))
-        try:
-            unfinished.chmod(0o777 & ~_current_umask())
-            yield unfinished
-            if out.exists():
-                out.rmdir()
-            unfinished.rename(out)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+        unfinished.chmod(0o777 & ~_current_umask())
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RunDirectoryError(
+            f"cannot write {out}: {error.filename} is a file where a directory is needed; choose another --out"
+        ) from error
+    except OSError as error:
+        raise RunDirectoryError(f"cannot write {out}: {_reason(error)}; choose another --out") from error
+    return unfinished
 
 
 def first_free(parent: Path, stem: str) -> Path:
@@ -70,28 +99,40 @@ def first_free(parent: Path, stem: str) -> Path:
 def explained_write_errors(place: Path) -> Iterator[None]:
     """Turn a full, read-only or forbidden disk into one line that says so.
 
+    Args:
+        place: What is being written; named in the message unless the error is about a file elsewhere.
+
     Raises:
         RunDirectoryError: The operating system refused to write for one of these reasons.
     """
     try:
         yield
     except OSError as error:
-        reason = _SPACE_AND_PERMISSION.get(error.errno or 0)
-        if reason is None and isinstance(error, FileExistsError | NotADirectoryError):
-            reason = f"{error.filename} is a file where a directory is needed"
-        if reason is None:
+        if error.errno not in _SPACE_AND_PERMISSION:
             raise
-        raise RunDirectoryError(f"cannot write {place}: {reason}; free it or choose another --out") from error
+        where = place if _is_beside(error.filename, place) else error.filename
+        raise RunDirectoryError(f"cannot write {where}: {_reason(error)}; choose another --out") from error
+
+
+def _reason(error: OSError) -> str:
+    return _SPACE_AND_PERMISSION.get(error.errno or 0, error.strerror or str(error))
+
+
+def _is_beside(name: object, place: Path) -> bool:
+    """Whether an error's file is the place itself or lies next to it, where unfinished directories are."""
+    return not isinstance(name, str) or Path(name).absolute().is_relative_to(place.absolute().parent)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write readable JSON; NaN and infinity are errors, since JSON has neither."""
-    path.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    # Names that are no valid text reach us as lone surrogates, which UTF-8 cannot hold and JSON can escape.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV whose bytes depend on the values only: floats in their shortest exact form, Unix line ends."""
-    table.to_csv(path, index=False, lineterminator="\n")
+    table.to_csv(path, index=False, lineterminator="\n", errors="backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -125,6 +166,8 @@ class Run:
             raise RunDirectoryError(
                 f"{directory} is not a run directory: it has no {Path(error.filename).name}"
             ) from error
+        except OSError as error:
+            raise RunDirectoryError(f"{directory} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise RunDirectoryError(f"{directory} is damaged: {error}") from error
         return cls(directory=directory, facts=facts, metrics=metrics)
@@ -139,21 +182,27 @@ class Run:
         """The bundle's directory."""
         return self.directory / "model"
 
-    def _table(self, name: str) -> pd.DataFrame:
-        text = {"path": str, "patient_id": str, "category": str, "excluded": str, "duplicate_group": str}
-        return pd.read_csv(
-            self.directory / name, dtype=text, keep_default_na=False, na_values={"y_score": [""]}
-        )
-
     @property
     def records(self) -> pd.DataFrame:
-        """``records.csv``: a row an image, excluded ones too."""
-        return self._table("records.csv")
+        """``records.csv``: a row an image, excluded ones too; what the manifest added is text."""
+        whole = ("frame", "label", "width", "height", "bits")
+        return self._table("records.csv", whole, ("window_low", "window_high"))
 
     @property
     def predictions(self) -> pd.DataFrame:
         """``predictions.csv``: path, patient_id, split, y_true, y_score, y_pred."""
-        return self._table("predictions.csv")
+        return self._table("predictions.csv", ("y_true", "y_pred"), ("y_score",))
+
+    def _table(self, name: str, whole: tuple[str, ...], real: tuple[str, ...]) -> pd.DataFrame:
+        """Read a table exactly; all other columns are text, so that patient ``007`` stays who it is."""
+        kinds = dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
+        return pd.read_csv(
+            self.directory / name,
+            dtype=defaultdict(lambda: "str", kinds),
+            keep_default_na=False,
+            na_values={column: [""] for column in kinds},
+            float_precision="round_trip",
+        )
 
 
 def _current_umask() -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from breastlens.audit.findings import find_problems
@@ -43,7 +43,8 @@ def evaluate(
 
     Args:
         predictor: The loaded model.
-        cohort: Labelled images, prepared as the model was trained (``image=predictor.bundle.card.image``).
+        cohort: Labelled images; they are brought to the network's size as the model's training images were, whatever
+            the cohort's own recipe says.
         out: The directory to make; None: ``runs/evaluation-N`` with the first free number.
         progress: Where to tell how far it is.
         command: The command line, for run.json and the report.
@@ -57,13 +58,14 @@ def evaluate(
     progress = progress or Progress()
     card = predictor.bundle.card
     watch = Stopwatch()
+    cohort = replace(cohort, image=card.image, table=cohort.table.assign(image_size=card.image.size_label))
     out = first_free(Path("runs"), "evaluation") if out is None else Path(out)
     with new_directory(out) as directory:
         used = cohort.included.assign(split=PART)
         with watch.phase("read images"), progress.task("read images", len(used)) as advance:
             loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
-        with watch.phase("score"):
-            y_score = predictor.score_pixels(loaded.pixels)
+        with watch.phase("score"), progress.task("score", len(used)) as advance:
+            y_score = predictor.score_pixels(loaded.pixels, on_done=lambda done: advance(done))
         with watch.phase("evaluate"):
             predictions = pd.DataFrame(
                 {
@@ -89,7 +91,7 @@ def evaluate(
                 metrics,
                 predictions,
                 None,
-                lambda rows: loaded.pixels[np.asarray(rows.index)],
+                lambda rows: loaded.pixels[rows.index.to_numpy()],
             )
         backbone = get_backbone(card.backbone)
         facts = {

@@ -1,0 +1,158 @@
+"""What a training on a split comes to: the model that is kept, and a score for every image that was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.cohort.splits import PARTS
+from breastlens.config import TrainingRecipe
+from breastlens.models.backbones import Backbone
+from breastlens.progress import Progress
+from breastlens.training.fit import Fit, TrainingImages, fit_model, score_with
+
+Rows = NDArray[np.intp]
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "phase",
+    "fold",
+    "strength",
+    "loss",
+    "auc",
+    "val_loss",
+    "val_auc",
+    "learning_rate",
+    "seconds",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What was learnt, and the scores of the images that were held out.
+
+    Attributes:
+        final: The model that goes into the bundle; when cross-validating, it is trained on everyone.
+        network: The same as one Keras network.
+        scored: Rows with a held-out score.
+        y_score: Their scores, (len(scored),).
+        thresholds: The threshold that applies to each of them: its fold's own when cross-validating.
+        held_out_from: For each held-out part, the rows trained on and the rows scored.
+        history: history.csv.
+        notes: Sentences for the reader.
+    """
+
+    final: Fit
+    network: Any
+    scored: Rows
+    y_score: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    held_out_from: list[tuple[Rows, Rows]]
+    history: pd.DataFrame
+    notes: list[str]
+
+
+def fit_split(
+    images: TrainingImages,
+    split: NDArray[np.str_],
+    kind: str,
+    *,
+    backbone: Backbone,
+    build_features_model: Callable[[], Any],
+    features_model: Any,
+    recipe: TrainingRecipe,
+    progress: Progress,
+    tensorboard: Path | None,
+) -> Outcome:
+    """Train on a split: once, or once a fold and then on everyone.
+
+    Args:
+        images: All images that are used.
+        split: The part of each, (n,): train, validation and test, or fold numbers as text.
+        kind: ``folds``, or anything else for the three parts.
+        backbone: Which network.
+        build_features_model: Makes a fresh features model with the starting weights.
+        features_model: One such, which stays as it is.
+        recipe: How to train.
+        progress: Where to tell how far it is.
+        tensorboard: Folder for TensorBoard's logs, if wanted; each training gets its own below it.
+
+    Raises:
+        SplitError: A part has one class only, or too few patients.
+    """
+
+    def fit(train: Rows, validation: Rows | None, title: str) -> Fit:
+        return fit_model(
+            images,
+            train,
+            validation,
+            backbone=backbone,
+            build_features_model=build_features_model,
+            recipe=recipe,
+            progress=progress,
+            title=f"{recipe.strategy}{title}",
+            tensorboard=None
+            if tensorboard is None
+            else str(tensorboard / f"{recipe.strategy}{title}".replace(" ", "-")),
+        )
+
+    if kind == "folds":
+        return _fit_folds(images, split, fit, features_model)
+    train, validation, test = (np.flatnonzero(split == part) for part in PARTS)
+    final = fit(train, validation, "")
+    network = final.to_network(features_model)
+    scored = np.concatenate([validation, test])
+    return Outcome(
+        final=final,
+        network=network,
+        scored=scored,
+        y_score=score_with(network, images.pixels[scored]),
+        thresholds=np.full(scored.size, final.operating_point.threshold),
+        held_out_from=[(train, scored)],
+        history=_history([(None, final.history)]),
+        notes=final.notes,
+    )
+
+
+def _fit_folds(
+    images: TrainingImages,
+    split: NDArray[np.str_],
+    fit: Callable[[Rows, Rows | None, str], Fit],
+    features_model: Any,
+) -> Outcome:
+    count = split.size
+    y_score, thresholds = np.empty(count), np.empty(count)
+    parts: list[tuple[Rows, Rows]] = []
+    histories: list[tuple[str | None, list[dict[str, Any]]]] = []
+    notes: list[str] = []
+    folds = sorted(set(split.tolist()), key=int)
+    for fold in folds:
+        inside, outside = np.flatnonzero(split != fold), np.flatnonzero(split == fold)
+        one = fit(inside, None, f" fold {int(fold) + 1} of {len(folds)}")
+        y_score[outside] = one.scores(images, outside)
+        thresholds[outside] = one.operating_point.threshold
+        parts.append((inside, outside))
+        histories.append((fold, one.history))
+        notes += [f"Fold {fold}: {note}" for note in one.notes]
+    final = fit(np.arange(count), None, " on everyone")
+    return Outcome(
+        final=final,
+        network=final.to_network(features_model),
+        scored=np.arange(count),
+        y_score=y_score,
+        thresholds=thresholds,
+        held_out_from=parts,
+        history=_history([*histories, ("everyone", final.history)]),
+        notes=[*notes, " ".join(["The model that was saved is trained on everyone.", *final.notes])],
+    )
+
+
+def _history(trainings: Sequence[tuple[str | None, list[dict[str, Any]]]]) -> pd.DataFrame:
+    rows = [{"fold": fold} | row for fold, history in trainings for row in history]
+    return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))

@@ -1,0 +1,41 @@
+"""From loose values, as options or keyword arguments give them, to checked settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from breastlens.config import Settings
+from breastlens.errors import DataError
+
+Made = TypeVar("Made", bound=Settings)
+
+
+def checked(kind: type[Made], values: Mapping[str, Any], spell: Callable[[str], str] = str) -> Made:
+    """Make settings from values by field name.
+
+    Args:
+        kind: Which settings.
+        values: Value of each field that is given; the others keep their defaults.
+        spell: How the caller's user knows a field, for example as ``--image-size``.
+
+    Raises:
+        DataError: A field is unknown or its value not valid; the message names every such field once.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        # A field that may be of several types is told once, by the first of them.
+        problems = {problem["loc"][:1]: problem for problem in reversed(error.errors())}
+        told = (_tell(problem, spell) for problem in reversed(problems.values()))
+        raise DataError("; ".join(told)) from error
+
+
+def _tell(problem: ErrorDetails, spell: Callable[[str], str]) -> str:
+    said = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:  # a rule over several fields, which names them itself
+        return said
+    return f"{spell(str(problem['loc'][0]))}: {said}, received {problem['input']!r}"
