@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from breastlens.cohort.records import Cohort
+from breastlens.config import ImageRecipe
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.runs.directory import Run
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -32,3 +37,54 @@ def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def phantoms(phantom_dir: Path) -> Cohort:
     """The simulated patients as a cohort."""
     return Cohort.read(phantom_dir, manifest=phantom_dir / "manifest.csv")
+
+
+@pytest.fixture(scope="session")
+def awkward_dir(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated patients with what real folders hold besides.
+
+    A file that is no image, a copy of an image under another patient, an image under both categories, and an image
+    with a remark in the manifest's ``note`` column.
+    """
+    folder = tmp_path_factory.mktemp("awkward") / "images"
+    shutil.copytree(phantom_dir, folder)
+    rows = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)[["path", "category", "patient_id"]]
+    sick, healthy = (rows.loc[rows["category"] == side, "path"].tolist() for side in ("sick", "healthy"))
+    (folder / "sick" / "broken.png").write_bytes(b"not an image at all")
+    shutil.copy(folder / sick[0], folder / "sick" / "copy.png")
+    shutil.copy(folder / healthy[0], folder / "sick" / "contradiction.png")
+    added = [
+        {"path": "sick/broken.png", "category": "sick", "patient_id": "X1"},
+        {"path": "sick/copy.png", "category": "sick", "patient_id": "X2"},
+        {"path": "sick/contradiction.png", "category": "sick", "patient_id": "X3"},
+    ]
+    rows = pd.concat([rows, pd.DataFrame(added)]).assign(note="", visit="007")
+    rows.loc[rows["path"] == healthy[2], "note"] = "blurred"
+    rows.to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def awkward(awkward_dir: Path) -> Cohort:
+    """That folder as a cohort of 64x64 images."""
+    return Cohort.read(
+        awkward_dir,
+        manifest=awkward_dir / "manifest.csv",
+        exclude_when="note",
+        image=ImageRecipe(image_size=64),
+    )
+
+
+@pytest.fixture(scope="session")
+def quick() -> dict[str, Any]:
+    """Settings of the quickest training there is."""
+    return {"backbone": "mobilenet:0.25", "weights": "none"}
+
+
+@pytest.fixture(scope="session")
+def holdout_run(awkward: Cohort, quick: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A probe trained on three parts, seed 0; to be read only."""
+    pytest.importorskip("keras")
+    from breastlens.runs.train import train
+
+    return train(awkward, out=tmp_path_factory.mktemp("holdout") / "run", command=("breastlens", "train"), **quick)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Strategy = Literal["probe", "finetune", "scratch"]
 FillMode = Literal["constant", "nearest", "reflect", "wrap"]
@@ -145,6 +146,11 @@ class TrainingRecipe(Settings):
     )
     target_sensitivity: float | None = Field(default=None, gt=0, le=1)
     augmentation: Augmentation = Field(default=MILD, description="of training images; a probe uses none")
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _path_is_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
 
     @model_validator(mode="after")
     def _split_is_whole(self) -> Self:

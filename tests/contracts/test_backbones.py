@@ -24,11 +24,6 @@ IMAGE_SIZE = 64
 QUICK = ("vgg16", "mobilenet:0.75")
 NAMES = (*QUICK, "mobilenetv2:0.35", *(b.name for b in list_backbones() if b.name not in QUICK))
 
-# Keras 3.15 hands NumPy 2 an array without the ``copy`` keyword whenever a model is saved
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
-
 
 @dataclass(frozen=True)
 class Built:

@@ -14,11 +14,6 @@ from breastlens.errors import BundleError
 from breastlens.models._keras import import_keras
 from breastlens.models.bundle import BundleCard, load_bundle, save_bundle
 
-# Keras 3.15 hands NumPy 2 an array without the ``copy`` keyword whenever a model is saved
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
-
 FILES = ("model.keras", "model.xml", "model.bin")
 CARD = BundleCard(
     created="2026-01-02T03:04:05+00:00",

@@ -20,11 +20,6 @@ from breastlens.models.weights import load_backbone_weights, resolve_weights
 BACKBONE = get_backbone("mobilenet:0.25")
 SIZE = 32
 
-# Keras 3.15 hands NumPy 2 an array without the ``copy`` keyword whenever a model is saved
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
-
 
 def application(*, include_top=False):
     keras = import_keras()

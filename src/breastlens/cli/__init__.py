@@ -52,5 +52,6 @@ def main() -> None:
     try:
         app()
     except BreastLensError as error:
-        ERRORS.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        line = " ".join(str(error).split())
+        ERRORS.print(f"Error: {line}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

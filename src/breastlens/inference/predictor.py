@@ -18,7 +18,7 @@ from breastlens.errors import DataError, DecodeError
 from breastlens.imaging.decode import IMAGE_SUFFIXES, decode
 from breastlens.imaging.preprocess import preprocess
 from breastlens.models.bundle import Bundle, load_bundle
-from breastlens.progress import Progress
+from breastlens.progress import Advance, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +69,7 @@ class Predictor:
         """
         with (progress or Progress()).task("predict", len(paths)) as advance:
             for start in range(0, len(paths), _CHUNK):
-                chunk = paths[start : start + _CHUNK]
-                yield from self._predict_chunk(chunk, lambda done, start=start: advance(start + done))
+                yield from self._predict_chunk(paths[start : start + _CHUNK], start, advance)
 
     def score_pixels(
         self, images: NDArray[np.uint8], *, on_done: Callable[[int], None] | None = None
@@ -87,8 +86,8 @@ class Predictor:
         scores = self.bundle.engine.run(images, on_done=on_done)["score"]
         return np.asarray(scores, dtype=np.float64).reshape(len(images))
 
-    def _predict_chunk(self, paths: Sequence[Path], advance: Callable[[int], None]) -> Iterator[Prediction]:
-        read = list(map_in_order(self._read, paths, on_progress=lambda done, _: advance(done)))
+    def _predict_chunk(self, paths: Sequence[Path], before: int, advance: Advance) -> Iterator[Prediction]:
+        read = list(map_in_order(self._read, paths, on_progress=lambda done, _: advance(before + done)))
         images = [one for one in read if isinstance(one, np.ndarray)]
         scores = iter(self.score_pixels(np.stack(images)) if images else ())
         for path, one in zip(paths, read, strict=True):
@@ -146,14 +145,16 @@ def _images_below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{_printable(error.filename)} cannot be listed: {error.strerror}") from error
 
-    seen = set()
+    seen: set[Path] = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        identity = Path(parent).resolve()
-        folders[:] = (name for name in folders if not name.startswith(".") and identity not in seen)
-        if identity not in seen:
-            seen.add(identity)
-            visible = (Path(parent, name) for name in names if not name.startswith("."))
-            yield from (path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES)
+        place = Path(parent).resolve()
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = (name for name in folders if not name.startswith("."))
+        visible = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _printable(path: str | Path) -> str:

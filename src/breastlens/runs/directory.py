@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,14 +194,12 @@ class Run:
 
     def _table(self, name: str, whole: tuple[str, ...], real: tuple[str, ...]) -> pd.DataFrame:
         """Read a table exactly; all other columns are text, so that patient ``007`` stays who it is."""
-        kinds = dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
-        return pd.read_csv(
-            self.directory / name,
-            dtype=defaultdict(lambda: "str", kinds),
-            keep_default_na=False,
-            na_values={column: [""] for column in kinds},
-            float_precision="round_trip",
-        )
+        table = pd.read_csv(self.directory / name, dtype=str, keep_default_na=False)
+        for kind, columns in (("Int64", whole), ("float64", real)):
+            for column in columns:
+                # From text, as Python reads it: pandas' own number parser is not exact to the last bit everywhere.
+                table[column] = table[column].mask(table[column] == "").astype(kind)  # type: ignore[call-overload]
+        return table
 
 
 def _current_umask() -> int:

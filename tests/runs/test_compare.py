@@ -1,0 +1,103 @@
+"""Several backbones on one split, of which one fails."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from breastlens.cohort.records import Cohort
+from breastlens.errors import BreastLensError, DataError
+from breastlens.models.backbones import ALL_COMPARED
+from breastlens.progress import Progress
+from breastlens.runs import train as train_room
+from breastlens.runs.compare import train_all
+from breastlens.runs.directory import Run
+
+
+class Heard(Progress):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_all_means_the_four_of_the_issue() -> None:
+    assert set(ALL_COMPARED) == {"resnet50", "vgg16", "mobilenetv2", "densenet121"}
+
+
+def test_one_that_fails_does_not_lose_the_others(
+    awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("keras")
+    build = train_room.build_features
+
+    def build_or_fail(backbone: Any, **options: Any) -> Any:
+        if backbone.name == "mobilenet:0.5":
+            raise RuntimeError("out of <memory>")
+        return build(backbone, **options)
+
+    monkeypatch.setattr(train_room, "build_features", build_or_fail)
+    heard, names = Heard(), ("mobilenet:0.25", "mobilenet:0.5", "mobilenetv2:0.35")
+    with caplog.at_level(logging.ERROR):
+        page = train_all(
+            awkward, out=tmp_path / "all", backbones=names, weights="none", seed=3, epochs=1, progress=heard
+        )
+    assert page == tmp_path / "all" / "comparison.html"
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        "comparison.csv", "comparison.html", "mobilenet-0.25", "mobilenetv2-0.35",
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["all"]
+    runs = {name: Run.read(page.parent / name.replace(":", "-")) for name in (names[0], names[2])}
+    assert len({run.facts["split"]["hash"] for run in runs.values()}) == 1
+    table = pd.read_csv(page.parent / "comparison.csv", keep_default_na=False).set_index("backbone")
+    assert list(table.index) == list(names)
+    assert table["error"].tolist() == ["", "out of <memory>", ""]
+    for name, run in runs.items():
+        assert float(table.at[name, "auc"]) == run.metrics["test"]["auc"]
+        assert float(table.at[name, "border_auc"]) == run.metrics["controls"]["border"]["auc"]
+        assert (page.parent / table.at[name, "report"]).samefile(run.report)
+    written = page.read_text(encoding="utf-8")
+    assert "out of &lt;memory&gt;" in written
+    assert "mobilenet:0.5 failed: out of <memory>" in heard.lines
+    assert "Traceback" in caplog.text, "an error of ours must show where it came from"
+
+
+def test_all_failing_is_an_error_and_leaves_nothing(
+    awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DataError("nothing works")
+
+    monkeypatch.setattr("breastlens.runs.compare.train", fail)
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(BreastLensError, match="every backbone failed; the first: nothing works"),
+    ):
+        train_all(awkward, out=tmp_path / "all", weights="none")
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.text == "", "what the user can mend needs no traceback"
+
+
+def test_a_wrong_setting_is_one_error_not_four(awkward: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="^folds: "):
+        train_all(awkward, out=tmp_path / "all", folds=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_stops_all_of_them(
+    awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("breastlens.runs.compare.train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_all(awkward, out=tmp_path / "all", weights="none")
+    assert list(tmp_path.iterdir()) == []

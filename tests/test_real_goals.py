@@ -1,0 +1,46 @@
+"""The figures that must be reached on real images, each checked again by a script that does not use BreastLens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from breastlens.cohort.records import Cohort
+from breastlens.runs.train import train
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+CHECK = Path(__file__).resolve().parents[1] / "scripts" / "check_run.py"
+MOBILENET = "mobilenet_v1_alpha0.75_224_imagenet_notop.weights.h5"
+VGG16 = "vgg16_imagenet_notop.weights.h5"
+
+
+def _check(run_dir: Path) -> str:
+    return subprocess.run(
+        [sys.executable, str(CHECK), str(run_dir)], capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "least"), [("mobilenet:0.75", MOBILENET, 0.94), ("vgg16", VGG16, 0.945)]
+)
+def test_thermograms(shared_dir: Path, tmp_path: Path, backbone: str, weights: str, least: float) -> None:
+    data = shared_dir / "data" / "dmr"
+    cohort = Cohort.read(data, manifest=data / "manifest.csv", exclude_when=["note"])
+    run = train(
+        cohort, out=tmp_path / "run", backbone=backbone, weights=shared_dir / "weights" / weights, folds=5
+    )
+    assert run.metrics["out_of_fold"]["auc"] >= least
+    assert run.metrics["controls"]["border"]["auc"] > 0.85, "what the border alone gives away on this set"
+    assert "288 images once each, nothing crosses the split" in _check(run.directory)
+
+
+def test_ultrasound(shared_dir: Path, tmp_path: Path) -> None:
+    cohort = Cohort.read(shared_dir / "data" / "busi", positive=["malignant"])
+    weights = shared_dir / "weights" / MOBILENET
+    run = train(cohort, out=tmp_path / "run", backbone="mobilenet:0.75", weights=weights, folds=5)
+    assert run.metrics["out_of_fold"]["auc"] >= 0.94
+    assert "778 images once each, nothing crosses the split" in _check(run.directory)

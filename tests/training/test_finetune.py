@@ -1,0 +1,266 @@
+"""Training of the network: what learns, from which images, with which weights, and what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import logit
+from sklearn.metrics import log_loss, roc_auc_score
+
+from breastlens.config import Augmentation, TrainingRecipe
+from breastlens.models.backbones import Backbone
+from breastlens.models.engine import Engine
+from breastlens.progress import Progress
+from breastlens.training import finetune as room
+from breastlens.training.finetune import TrainedNetwork, train_network
+from breastlens.training.fit import score_with
+from breastlens.training.probe import Probe, fit_probe
+
+TRAIN, VALIDATION = np.arange(80), np.arange(80, 120)
+Train = Callable[..., TrainedNetwork]
+
+
+@pytest.fixture(scope="module")
+def probe(build_tiny: Callable[[], Any], pictures: tuple[np.ndarray, np.ndarray]) -> Probe:
+    pixels, labels = pictures
+    features = Engine.from_keras(build_tiny()).run(pixels)["features"]
+    return fit_probe(features[TRAIN], labels[TRAIN], TRAIN, seed=0)
+
+
+@pytest.fixture
+def train(
+    tiny_backbone: Backbone, build_tiny: Callable[[], Any], pictures: tuple[np.ndarray, np.ndarray]
+) -> Train:
+    def call(recipe: TrainingRecipe, probe: Probe | None, model: Any = None, **options: Any) -> TrainedNetwork:
+        given: dict[str, Any] = {"progress": Progress(), "title": "training"} | options
+        images = {"pixels": pictures[0], "labels": pictures[1], "train": TRAIN, "validation": VALIDATION}
+        return train_network(
+            build_tiny() if model is None else model,
+            tiny_backbone,
+            probe,
+            *(options.pop(name, value) for name, value in images.items()),
+            recipe=recipe,
+            **{name: value for name, value in given.items() if name not in images},
+        )
+
+    return call
+
+
+def weights_of(model: Any) -> dict[str, list[np.ndarray]]:
+    return {layer.name: [weight.copy() for weight in layer.get_weights()] for layer in model.layers if layer.weights}
+
+
+def moved(before: dict[str, list[np.ndarray]], after: dict[str, list[np.ndarray]]) -> set[str]:
+    return {
+        name
+        for name, arrays in before.items()
+        if any(not np.array_equal(one, other) for one, other in zip(arrays, after[name], strict=True))
+    }
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [(0, set()), (1, {"conv2"}), (2, {"conv1", "conv2"}), (None, {"conv0", "conv1", "conv2"})],
+)
+def test_only_the_top_stages_learn_and_batch_norm_never(
+    train: Train,
+    probe: Probe,
+    build_tiny: Callable[[], Any],
+    recipe: Callable[..., TrainingRecipe],
+    stages: int | None,
+    expected: set[str],
+) -> None:
+    model = build_tiny()
+    before = weights_of(model)
+    trained = train(recipe(epochs=1, learning_rate=1e-3, trainable_stages=stages), probe, model)
+    after = weights_of(trained.network)
+    assert moved(before, after) == expected
+    assert not np.array_equal(after["score"][0][:, 0], probe.head.weight), "the head learns always"
+
+
+def test_from_scratch_everything_learns(
+    train: Train, build_tiny: Callable[[], Any], recipe: Callable[..., TrainingRecipe]
+) -> None:
+    model = build_tiny()
+    before = weights_of(model)
+    trained = train(recipe(epochs=2, learning_rate=1e-2, strategy="scratch"), None, model)
+    assert moved(before, weights_of(trained.network)) == {"conv0", "conv1", "conv2", "norm0", "norm1", "norm2"}
+    assert {row["phase"] for row in trained.history} == {"scratch"}
+
+
+def test_the_classes_weigh_the_same_in_the_loss(
+    train: Train,
+    probe: Probe,
+    pictures: tuple[np.ndarray, np.ndarray],
+    build_tiny: Callable[[], Any],
+    recipe: Callable[..., TrainingRecipe],
+) -> None:
+    """With a learning rate of nearly nothing, the loss that is told is the probe's own, with n / (2 n_class)."""
+    pixels, labels = pictures
+    trained = train(recipe(epochs=1, learning_rate=1e-12, weight_decay=0.0), probe)
+    features = Engine.from_keras(build_tiny()).run(pixels[TRAIN])["features"]
+    counts = np.bincount(labels[TRAIN])
+    weights = (TRAIN.size / (2 * counts))[labels[TRAIN]]
+    assert counts[0] > 1.5 * counts[1]
+    expected = log_loss(labels[TRAIN], probe.scores(features), sample_weight=weights)
+    unweighted = log_loss(labels[TRAIN], probe.scores(features))
+    assert trained.history[0]["loss"] == pytest.approx(expected, rel=1e-4)
+    assert abs(expected - unweighted) > 0.01
+
+
+def test_training_starts_where_the_probe_is(
+    train: Train,
+    probe: Probe,
+    pictures: tuple[np.ndarray, np.ndarray],
+    build_tiny: Callable[[], Any],
+    recipe: Callable[..., TrainingRecipe],
+) -> None:
+    pixels, labels = pictures
+    trained = train(recipe(epochs=1, learning_rate=1e-12, weight_decay=0.0), probe)
+    features = Engine.from_keras(build_tiny()).run(pixels[VALIDATION])["features"]
+    before = probe.scores(features)
+    assert trained.history[0]["val_auc"] == pytest.approx(roc_auc_score(labels[VALIDATION], before), abs=1e-12)
+    assert trained.history[0]["val_loss"] == pytest.approx(log_loss(labels[VALIDATION], before), rel=1e-4)
+
+
+def test_the_best_epoch_is_kept_not_the_last(
+    train: Train,
+    probe: Probe,
+    pictures: tuple[np.ndarray, np.ndarray],
+    recipe: Callable[..., TrainingRecipe],
+) -> None:
+    pixels, labels = pictures
+    trained = train(recipe(epochs=10, learning_rate=0.03, patience=10), probe)
+    areas = [row["val_auc"] for row in trained.history]
+    assert len(areas) == 10
+    assert areas[-1] < max(areas), "the case must be one where the last epoch is not the best"
+    scores = score_with(trained.network, pixels[VALIDATION])
+    assert roc_auc_score(labels[VALIDATION], scores) == pytest.approx(max(areas), abs=1e-6)
+
+
+def test_training_stops_when_it_no_longer_helps(
+    train: Train, probe: Probe, recipe: Callable[..., TrainingRecipe]
+) -> None:
+    trained = train(recipe(epochs=30, learning_rate=0.03, patience=2), probe)
+    areas = [row["val_auc"] for row in trained.history]
+    assert len(areas) < 30
+    assert int(np.argmax(areas)) == len(areas) - 3
+
+
+def test_scores_are_calibrated_on_validation(
+    train: Train,
+    probe: Probe,
+    pictures: tuple[np.ndarray, np.ndarray],
+    recipe: Callable[..., TrainingRecipe],
+) -> None:
+    """A second Platt fit finds nothing left to do: slope 1, intercept 0."""
+    from breastlens.evaluation.calibration import fit_platt
+
+    pixels, labels = pictures
+    trained = train(recipe(epochs=2, learning_rate=3e-3), probe)
+    slope, intercept = fit_platt(logit(score_with(trained.network, pixels[VALIDATION])), labels[VALIDATION])
+    assert slope == pytest.approx(1.0, abs=1e-3)
+    assert intercept == pytest.approx(0.0, abs=1e-3)
+
+
+def test_training_images_alone_are_augmented_each_once_an_epoch(
+    train: Train, probe: Probe, recipe: Callable[..., TrainingRecipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, int, int]] = []
+
+    def note(image: np.ndarray, augmentation: Augmentation, *, seed: int, epoch: int, record: int) -> np.ndarray:
+        assert augmentation.horizontal_flip
+        calls.append((seed, epoch, record))
+        return image
+
+    monkeypatch.setattr(room, "augment", note)
+    rows = np.arange(20, 100)
+    train(
+        recipe(epochs=3, seed=11, augmentation=Augmentation(horizontal_flip=True)),
+        probe,
+        train=rows,
+        validation=np.r_[0:20, 100:120],
+    )
+    assert {seed for seed, _, _ in calls} == {11}
+    assert len(calls) <= 3 * 80 + 2 * 16, "Keras looks at one or two batches beforehand, and no more"
+    epochs = [calls[-240:-160], calls[-160:-80], calls[-80:]]
+    for one in epochs:
+        assert sorted(record for _, _, record in one) == rows.tolist()
+        assert len({epoch for _, epoch, _ in one}) == 1
+    numbers = [one[0][1] for one in epochs]
+    assert numbers == list(range(numbers[0], numbers[0] + 3)), "each epoch has augmentations of its own"
+    assert [record for _, _, record in epochs[0]] != [record for _, _, record in epochs[1]]
+
+
+def test_the_same_seed_is_the_same_network_and_another_is_not(
+    train: Train, probe: Probe, pictures: tuple[np.ndarray, np.ndarray], recipe: Callable[..., TrainingRecipe]
+) -> None:
+    settings = {"epochs": 2, "learning_rate": 3e-3, "augmentation": Augmentation(rotation_range=20)}
+    first, again, other = (train(recipe(seed=seed, **settings), probe) for seed in (5, 5, 6))
+    score = [score_with(one.network, pictures[0]) for one in (first, again, other)]
+    np.testing.assert_array_equal(score[0], score[1])
+    assert (score[0] != score[2]).any()
+    times = {"seconds"}
+    assert [{k: v for k, v in row.items() if k not in times} for row in first.history] == [
+        {k: v for k, v in row.items() if k not in times} for row in again.history
+    ]
+
+
+def test_labels_outside_training_and_validation_change_nothing(
+    train: Train, probe: Probe, pictures: tuple[np.ndarray, np.ndarray], recipe: Callable[..., TrainingRecipe]
+) -> None:
+    labels = pictures[1].copy()
+    labels[110:] = 1 - labels[110:]
+    settings = recipe(epochs=1, learning_rate=3e-3)
+    first, second = (
+        train(settings, probe, labels=one, validation=np.arange(80, 110)) for one in (pictures[1], labels)
+    )
+    np.testing.assert_array_equal(
+        score_with(first.network, pictures[0]), score_with(second.network, pictures[0])
+    )
+
+
+def test_the_history_has_a_row_an_epoch_and_the_rate_rises_then_falls(
+    train: Train, probe: Probe, recipe: Callable[..., TrainingRecipe]
+) -> None:
+    trained = train(recipe(epochs=6, learning_rate=1e-4, patience=6), probe)
+    assert [row["epoch"] for row in trained.history] == list(range(6))
+    rates = [row["learning_rate"] for row in trained.history]
+    assert all(0 <= rate <= 1e-4 for rate in rates)
+    assert rates[-1] < 1e-6
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert all(row["seconds"] > 0 for row in trained.history)
+    assert all(0 <= row["auc"] <= 1 for row in trained.history)
+
+
+def test_progress_and_tensorboard_hear_of_it(
+    train: Train, probe: Probe, recipe: Callable[..., TrainingRecipe], tmp_path: Path
+) -> None:
+    heard: list[tuple[int, dict[str, float]]] = []
+
+    class Heard(Progress):
+        def task(self, title: str, total: int | None = None):  # type: ignore[no-untyped-def]
+            assert (title, total) == ("fold 1", 10)
+            return _Told(heard)
+
+    train(recipe(epochs=2), probe, progress=Heard(), title="fold 1", tensorboard=str(tmp_path / "logs"))
+    assert [done for done, _ in heard] == list(range(1, 11))
+    assert set(heard[4][1]) == {"loss", "auc"}
+    assert set(heard[-1][1]) == {"loss", "auc", "val_auc"}
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
+
+
+class _Told:
+    def __init__(self, heard: list[tuple[int, dict[str, float]]]) -> None:
+        self.heard = heard
+
+    def __enter__(self) -> Callable[..., None]:
+        return lambda done, **figures: self.heard.append((done, figures))
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
