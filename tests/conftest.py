@@ -48,7 +48,9 @@ def awkward_dir(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """
     folder = tmp_path_factory.mktemp("awkward") / "images"
     shutil.copytree(phantom_dir, folder)
-    rows = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)[["path", "category", "patient_id"]]
+    rows = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)[
+        ["path", "category", "patient_id"]
+    ]
     sick, healthy = (rows.loc[rows["category"] == side, "path"].tolist() for side in ("sick", "healthy"))
     (folder / "sick" / "broken.png").write_bytes(b"not an image at all")
     shutil.copy(folder / sick[0], folder / "sick" / "copy.png")
@@ -87,4 +89,6 @@ def holdout_run(awkward: Cohort, quick: dict[str, Any], tmp_path_factory: pytest
     pytest.importorskip("keras")
     from breastlens.runs.train import train
 
-    return train(awkward, out=tmp_path_factory.mktemp("holdout") / "run", command=("breastlens", "train"), **quick)
+    return train(
+        awkward, out=tmp_path_factory.mktemp("holdout") / "run", command=("breastlens", "train"), **quick
+    )

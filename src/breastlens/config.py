@@ -14,7 +14,7 @@ FillMode = Literal["constant", "nearest", "reflect", "wrap"]
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown field is an error rather than ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ReadingLimits(Settings):
@@ -50,6 +50,16 @@ class ImageRecipe(Settings):
         return f"{self.image_size}x{self.image_size}"
 
 
+def quote_name(name: str) -> str:
+    """A category's name as it stands in a list on one line: quoted and escaped only where it has to be.
+
+    That is where it has a comma, a semicolon, a line break or another invisible character, blanks around it,
+    or begins with a quotation mark.
+    """
+    plain = name.isprintable() and name == name.strip() and not set(name) & {",", ";"}
+    return name if plain and not name.startswith(("'", '"')) else repr(name)
+
+
 class LabelMap(Settings):
     """Which categories are looked for (label 1) and which stand against them (label 0)."""
 
@@ -75,7 +85,8 @@ class LabelMap(Settings):
 
     def describe(self) -> str:
         """One line for people: what counts as 1 and what as 0."""
-        return f"positive (1) = {', '.join(self.positive)}; negative (0) = {', '.join(self.negative)}"
+        positive, negative = (", ".join(map(quote_name, side)) for side in (self.positive, self.negative))
+        return f"positive (1) = {positive}; negative (0) = {negative}"
 
 
 class Augmentation(Settings):
@@ -133,7 +144,7 @@ class TrainingRecipe(Settings):
     strategy: Strategy = "probe"
     folds: int | None = Field(default=None, ge=2, description="None: one training, validation and test part")
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)

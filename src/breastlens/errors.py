@@ -55,6 +55,8 @@ class MissingDependencyError(BreastLensError):
     """An optional package is needed and not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'breastlens[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'breastlens[{extra}]'"
+        )
         self.package = package
         self.extra = extra

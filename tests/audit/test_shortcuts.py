@@ -70,14 +70,18 @@ def test_labels_of_held_out_images_change_nothing(cohort: tuple[np.ndarray, ...]
 def test_a_control_is_held_against_the_model_on_the_same_images() -> None:
     generator = np.random.default_rng(2)
     y_true = np.repeat(np.arange(60) % 2, 2)
-    good, poor = (np.clip(0.5 + lift * (y_true - 0.5) + generator.normal(0, 0.15, 120), 0, 1) for lift in (0.6, 0.1))
+    good, poor = (
+        np.clip(0.5 + lift * (y_true - 0.5) + generator.normal(0, 0.15, 120), 0, 1) for lift in (0.6, 0.1)
+    )
     patients = [f"P{number // 2}" for number in range(120)]
     found = describe_control("Only a ring was shown", y_true, good, poor, patients)
     assert found["what"] == "Only a ring was shown"
     assert found["auc"] == pytest.approx(roc_auc_score(y_true, poor), abs=1e-12)
     assert found["low"] < found["auc"] < found["high"]
     margin = found["margin"]
-    assert margin["value"] == pytest.approx(roc_auc_score(y_true, good) - roc_auc_score(y_true, poor), abs=1e-12)
+    assert margin["value"] == pytest.approx(
+        roc_auc_score(y_true, good) - roc_auc_score(y_true, poor), abs=1e-12
+    )
     assert 0 < margin["low"] < margin["value"] < margin["high"]
     assert "patient bootstrap" in found["method"]
 

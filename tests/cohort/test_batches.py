@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from breastlens.cohort import Cohort
-from breastlens.cohort.batches import iterate_batches, load_images
+from breastlens.cohort.batches import load_images
 from breastlens.cohort.parallel import map_in_order
 from breastlens.config import ImageRecipe
 from breastlens.errors import DecodeError
@@ -41,14 +41,6 @@ def test_images_come_in_the_order_of_the_rows_as_preprocess_makes_them(cohort):
     deep = rows["path"].tolist().index("sick/deep.png")
     assert loaded.window_low[deep] >= 700
     assert len(set(loaded.window_high)) == 2
-
-
-@pytest.mark.parametrize("size", [1, 5, 12, 100])
-def test_batches_are_the_same_images_cut_up(cohort, size):
-    whole = load_images(cohort, cohort.included)
-    batches = list(iterate_batches(cohort, cohort.included, size))
-    assert [len(batch.boxes) for batch in batches] == [min(size, 12 - start) for start in range(0, 12, size)]
-    np.testing.assert_array_equal(np.concatenate([batch.pixels for batch in batches]), whole.pixels)
 
 
 def test_crops_are_recorded(tmp_path):

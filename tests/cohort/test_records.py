@@ -242,6 +242,10 @@ class TestManifest:
                 "it has path, Category; did you mean 'Category'",
             ),
             ("path,category,category\na,b,c\n", "two columns named 'category'"),
+            (
+                "path,category,label,manifest_label\nsick/T4.png,s,a,b\n",
+                "has the columns 'label' and 'manifest_label'; .* rename or remove one",
+            ),
             ("path,category\nsick/T4.png,s,x\n", "line 2: expected 2 columns as in the header, found 3"),
             ("path,category\n\nsick/T4.png,\n", r"1 rows have an empty category: line 3"),
             (
@@ -327,6 +331,19 @@ class TestPatients:
         assert cohort.patients == ("D0", "D1")
         named = Cohort.read(data, patient_pattern=r"(?P<patient_id>\w+)\.\w+$")
         assert "D0" not in named.patients
+
+    def test_from_the_dicom_header_where_the_manifest_is_blank(self, data):
+        for number, path in enumerate(["healthy/d.dcm", "sick/d.dcm"]):
+            _write_dicom(data / path, f"D{number} ", seed=number)
+        text = "path,category,patient_id\nhealthy/T1/a.png,h,\nhealthy/d.dcm,h,\nsick/d.dcm,s,M1\n"
+        cohort = Cohort.read(data, manifest=write_manifest(data, text), positive="s")
+        assert cohort.table["patient_id"].tolist() == ["", "D0", "M1"]
+        assert cohort.patient_source == "manifest"
+
+    def test_a_pattern_that_leaves_a_patient_blank_does_not_mix_in_the_header(self, data):
+        _write_dicom(data / "sick/d.dcm", "D0", seed=0)
+        with pytest.raises(DataError, match=r"does not match 1 of 6 paths: sick/d\.dcm"):
+            Cohort.read(data, patient_pattern=r"(?P<patient_id>T\d+)")
 
     def test_every_frame_is_a_record_on_request(self, data):
         _write_dicom(data / "sick/d.dcm", "D0", seed=0, frames=3)
@@ -440,6 +457,15 @@ class TestDescription:
         table = summarise(scan(data)).set_index("category")
         assert table["images"].to_dict() == {"healthy": 3, "sick": 2, "": 1}
         assert table.loc["", "excluded"] == 1
+
+    def test_a_name_with_a_comma_or_line_break_is_quoted(self, data, write_image):
+        write_image("odd, or\nnot/x.png", 8)
+        cohort = Cohort.read(data)
+        assert cohort.labels.describe() == r"positive (1) = sick; negative (0) = healthy, 'odd, or\nnot'"
+        assert summarise(cohort)["category"].tolist() == ["healthy", r"'odd, or\nnot'", "sick"]
+        assert cohort.categories == ("healthy", "odd, or\nnot", "sick")
+        with pytest.raises(DataError, match=r"the categories are healthy, 'odd, or\\nnot', sick"):
+            Cohort.read(data, positive="cancer")
 
     def test_counts_by_category(self, data, write_image):
         write_image("sick/x.bmp", 7, width=20, dtype=np.uint8)

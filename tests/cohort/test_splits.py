@@ -38,20 +38,22 @@ def make_table(
 
 @st.composite
 def tables(draw: st.DrawFn) -> pd.DataFrame:
-    """Tables whose patients and copies are linked at random, some unknown."""
+    """Tables whose patients, copies and files are linked at random, some patients unknown."""
     count = draw(st.integers(2, 40))
     patients = draw(st.lists(st.sampled_from(["", *"ABCDEFGHIJKLMNOPQRST"]), min_size=count, max_size=count))
     copies = draw(st.lists(st.one_of(st.none(), st.integers(0, 6)), min_size=count, max_size=count))
     hashes = [f"own{number}" if copy is None else f"copy{copy}" for number, copy in enumerate(copies)]
     labels = draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
-    return make_table(patients, hashes, labels)
+    files = draw(st.lists(st.sampled_from([None] * 17 + [0, 1, 2]), min_size=count, max_size=count))
+    paths = [f"own{number}" if file is None else f"file{file}" for number, file in enumerate(files)]
+    return make_table(patients, hashes, labels).assign(path=paths, frame=range(count))
 
 
 def crossings(table: pd.DataFrame, parts: np.ndarray) -> int:
-    """Counts pairs of records that share patient or pixels but not the part, by looking at every pair."""
-    rows = list(zip(table["patient_id"], table["pixels_sha256"], parts, strict=True))
+    """Counts pairs of records that share patient, pixels or file but not the part, by looking at every pair."""
+    rows = list(zip(table["patient_id"], table["pixels_sha256"], table["path"], parts, strict=True))
     return sum(
-        (a[0] == b[0] != "" or a[1] == b[1]) and a[2] != b[2]
+        (a[0] == b[0] != "" or a[1] == b[1] or a[2] == b[2]) and a[3] != b[3]
         for index, a in enumerate(rows)
         for b in rows[:index]
     )
@@ -74,16 +76,21 @@ class TestGroups:
     def test_the_unknown_patient_joins_nobody(self):
         assert split_groups(make_table(["", "", ""])).tolist() == [0, 1, 2]
 
+    def test_frames_of_one_file_stay_together_although_its_patient_is_unknown(self):
+        table = make_table(["", "", "", "A"]).assign(path=["a.dcm", "b.dcm", "a.dcm", "b.dcm"])
+        assert split_groups(table).tolist() == [0, 1, 0, 1]
+
     @given(tables())
     def test_same_as_spreading_the_smallest_number_until_nothing_changes(self, table):
         number = list(range(len(table)))
-        keys = list(zip(table["patient_id"], table["pixels_sha256"], strict=True))
+        keys = list(zip(table["patient_id"], table["pixels_sha256"], table["path"], strict=True))
         changed = True
         while changed:
             changed = False
             for i, a in enumerate(keys):
                 for j, b in enumerate(keys):
-                    if (a[0] == b[0] != "" or a[1] == b[1]) and number[i] < number[j]:
+                    linked = a[0] == b[0] != "" or a[1] == b[1] or a[2] == b[2]
+                    if linked and number[i] < number[j]:
                         number[j] = number[i]
                         changed = True
         assert split_groups(table).tolist() == pd.factorize(np.array(number))[0].tolist()
@@ -223,7 +230,7 @@ class TestManifestSplit:
             (["train", "val", "train", "val", "test", "test"], "train part has only records of label 0"),
             (
                 ["train", "train", "val", "val", "test", "train"],
-                r"1 patients .* patient E \(004.png in test, 005.png",
+                r"1 patients, .* patient E \(004.png in test, 005.png",
             ),
         ],
     )
@@ -248,7 +255,20 @@ class TestProof:
             "patients_shared": 0,
             "duplicate_groups_checked": 1,
             "duplicates_shared": 0,
+            "files_checked": 0,
+            "files_shared": 0,
         }
+
+    def test_frames_of_one_file_in_two_parts_are_refused(self):
+        table = make_table(["", "", "B"]).assign(
+            path=["a.dcm", "a.dcm", "b.png"], frame=[0, 1, 0], split=["train", "train", "test"]
+        )
+        assert prove_disjoint(table)["files_checked"] == 1
+        with pytest.raises(
+            SplitError,
+            match=r"1 patients, .* frames of one file: a\.dcm in train, a\.dcm in test; .* all frames of a file",
+        ):
+            prove_disjoint(table.assign(split=["train", "test", "test"]))
 
     def test_names_what_is_shared(self):
         table = make_table(["A", "A", "B", ""], ["1", "2", "3", "3"]).assign(
@@ -256,7 +276,7 @@ class TestProof:
         )
         with pytest.raises(
             SplitError,
-            match=r"2 patients or .* patient A \(000.png in train, 001.png in test\); same pixels in 002.png",
+            match=r"2 patients, .* patient A \(000.png in train, 001.png in test\); same pixels in 002.png",
         ):
             prove_disjoint(table)
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DecodeError
-from breastlens.imaging.decode import IMAGE_SUFFIXES, decode, frame_count
+from breastlens.imaging.decode import IMAGE_SUFFIXES, decode, decode_frames
 from breastlens.imaging.preprocess import preprocess
 
 GREY = (np.add.outer(np.arange(24) * 3, np.arange(31) * 5) % 256).astype(np.uint8)
@@ -227,13 +227,16 @@ def test_tiff_pages_are_frames_and_thumbnails_are_not(tmp_path: Path) -> None:
     stream = io.BytesIO()
     pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
     path = written(tmp_path, "a.tif", stream.getvalue())
-    assert frame_count(path) == 2
+    first, second = decode_frames(path)
+    np.testing.assert_array_equal(first.pixels, GREY)
+    np.testing.assert_array_equal(second.pixels, np.asarray(pages[2]))
+    assert (first.frame, second.frame) == (0, 1)
     np.testing.assert_array_equal(decode(path, frame=1).pixels, np.asarray(pages[2]))
     assert decode(path, frame=1).frame == 1
     with pytest.raises(DecodeError, match=r"frame 2 was asked for, it has 2"):
         decode(path, frame=2)
     with pytest.raises(DecodeError, match="more than the limit of 1"):
-        frame_count(path, limits=ReadingLimits(frames=1))
+        next(decode_frames(path, limits=ReadingLimits(frames=1)))
 
 
 def test_raw_pgm_below_eight_bits_is_shown_on_its_own_range(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pydicom.encaps import encapsulate
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DecodeError
 from breastlens.imaging import raster
-from breastlens.imaging.decode import decode, frame_count
+from breastlens.imaging.decode import decode, decode_frames
 from breastlens.imaging.preprocess import preprocess
 
 NOISE = np.random.default_rng(5).integers(0, 256, (24, 31, 3), dtype=np.uint8)
@@ -116,7 +116,7 @@ def test_content_that_is_not_read(tmp_path: Path, name: str, data: bytes, messag
     with pytest.raises(DecodeError, match=message):
         decode(written(tmp_path, name, data))
     with pytest.raises(DecodeError, match=message):
-        frame_count(tmp_path / name)
+        next(decode_frames(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_file_size_is_checked_before_reading(tmp_path: Path, monkeypatch: pytest
 
 def test_frame_limit(tmp_path: Path) -> None:
     path = written(tmp_path, "a.dcm", WHOLE["frames.dcm"])
-    assert frame_count(path) == 2
+    assert len(list(decode_frames(path))) == 2
     with pytest.raises(DecodeError, match="it has 2 frames, more than the limit of 1"):
         decode(path, limits=ReadingLimits(frames=1))
 

@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from breastlens.config import ImageRecipe
 from breastlens.errors import DecodeError
-from breastlens.imaging.decode import DecodedImage, decode, frame_count
+from breastlens.imaging.decode import DecodedImage, decode, decode_frames
 from breastlens.imaging.preprocess import apply_window, preprocess
 
 GREY8 = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -284,11 +284,38 @@ def test_files_without_an_image(tmp_path: Path, missing: str) -> None:
 def test_frames_come_one_at_a_time(tmp_path: Path) -> None:
     frames = np.stack([GREY8, GREY8[::-1], 255 - GREY8])
     path = saved(tmp_path, dataset(frames))
-    assert frame_count(path) == 3
-    for number in range(3):
-        image = decode(path, frame=number)
-        np.testing.assert_array_equal(image.pixels, frames[number])
-        assert image.frame == number
+    for images in ([decode(path, frame=number) for number in range(3)], list(decode_frames(path))):
+        assert [image.frame for image in images] == [0, 1, 2]
+        np.testing.assert_array_equal([image.pixels for image in images], frames)
+
+
+def test_all_frames_come_of_one_reading_and_one_parsing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path, dataset(np.stack([GREY8, GREY8[::-1], 255 - GREY8])))
+    read_bytes, dcmread, calls = Path.read_bytes, pydicom.dcmread, []
+    monkeypatch.setattr(Path, "read_bytes", lambda self: calls.append("read") or read_bytes(self))
+    monkeypatch.setattr(
+        pydicom, "dcmread", lambda *args, **options: calls.append("parse") or dcmread(*args, **options)
+    )
+    assert len(list(decode_frames(path))) == 3
+    assert calls == ["read", "parse"]
+
+
+def test_a_frame_inherits_nothing_from_the_one_before(tmp_path: Path) -> None:
+    """The first frame has a window and a rescale, the second has none."""
+    first, second = Dataset(), Dataset()
+    window, rescale = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = "100", "101"
+    rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = "2", "0", "US"
+    first.FrameVOILUTSequence = Sequence([window])
+    first.PixelValueTransformationSequence = Sequence([rescale])
+    made = dataset(np.stack([GREY12, GREY12]), bits=12)
+    made.PerFrameFunctionalGroupsSequence = Sequence([first, second])
+    images = list(decode_frames(saved(tmp_path, made)))
+    assert [image.window for image in images] == [(49.5, 149.5), None]
+    np.testing.assert_array_equal(images[0].pixels, GREY12 * 2.0)
+    np.testing.assert_array_equal(images[1].pixels, GREY12)
 
 
 def test_each_frame_of_an_enhanced_file_has_its_own_window_over_the_shared_rescale(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_every_way_of_writing_gives_the_same_matrix(tmp_path: Path, text: str, n
     np.testing.assert_array_equal(from_text(tmp_path, text, name), CELSIUS.astype(np.float32))
 
 
+@pytest.mark.parametrize("separator", [";", "\t", " "])
+def test_a_first_row_of_whole_degrees_does_not_hide_the_decimal_comma(tmp_path: Path, separator: str) -> None:
+    text = "30 31 32\n30,5 31,5 32,5\n".replace(" ", separator)
+    np.testing.assert_array_equal(from_text(tmp_path, text), np.float32([[30, 31, 32], [30.5, 31.5, 32.5]]))
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=st.lists(st.lists(st.floats(6, 44), min_size=3, max_size=3), min_size=2, max_size=5),

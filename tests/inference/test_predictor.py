@@ -53,7 +53,9 @@ def test_one_image_scores_the_same_as_among_others(predictor: Predictor, awkward
     assert len(set(together)) > 1
 
 
-def test_a_run_and_its_bundle_are_the_same_model(predictor: Predictor, holdout_run: Run, awkward_dir: Path) -> None:
+def test_a_run_and_its_bundle_are_the_same_model(
+    predictor: Predictor, holdout_run: Run, awkward_dir: Path
+) -> None:
     path = next((awkward_dir / "sick").glob("P*.png"))
     assert load(str(holdout_run.model)).predict(path) == predictor.predict(path)
 
@@ -72,7 +74,13 @@ def test_an_unreadable_file_gets_a_row_and_the_rest_go_on(
 ) -> None:
     good = sorted((awkward_dir / "sick").glob("P*.png"))[:2]
     (tmp_path / "empty.png").touch()
-    paths = [good[0], awkward_dir / "sick" / "broken.png", tmp_path / "gone.png", tmp_path / "empty.png", good[1]]
+    paths = [
+        good[0],
+        awkward_dir / "sick" / "broken.png",
+        tmp_path / "gone.png",
+        tmp_path / "empty.png",
+        good[1],
+    ]
     found = list(predictor.predict_files(paths))
     assert [one.path for one in found] == [str(path) for path in paths]
     assert [one.error == "" for one in found] == [True, False, False, False, True]
@@ -125,7 +133,9 @@ def test_prepared_images_are_scored_as_files_are(predictor: Predictor, awkward: 
 
     rows = awkward.included.head(6)
     scores = predictor.score_pixels(load_images(awkward, rows).pixels)
-    np.testing.assert_array_equal(scores, [predictor.predict(awkward.root / path).y_score for path in rows["path"]])
+    np.testing.assert_array_equal(
+        scores, [predictor.predict(awkward.root / path).y_score for path in rows["path"]]
+    )
     assert predictor.score_pixels(np.empty((0, 64, 64, 3), np.uint8)).shape == (0,)
 
 
@@ -141,7 +151,9 @@ def test_an_altered_model_is_refused(holdout_run: Run, tmp_path: Path) -> None:
 
 
 def test_folders_are_searched_and_files_taken_as_given(tree: Callable[..., Path], tmp_path: Path) -> None:
-    root = tree("b/2.PNG", "b/1.jpg", "a/deep/er.dcm", "notes.md", ".hidden.png", ".git/x.png", "b/.cache/y.png")
+    root = tree(
+        "b/2.PNG", "b/1.jpg", "a/deep/er.dcm", "notes.md", ".hidden.png", ".git/x.png", "b/.cache/y.png"
+    )
     (tmp_path / "no-suffix").touch()
     found = find_images([tmp_path / "no-suffix", str(root), root / "notes.md"])
     expected = ["no-suffix", "tree/a/deep/er.dcm", "tree/b/1.jpg", "tree/b/2.PNG", "tree/notes.md"]
@@ -191,8 +203,9 @@ def test_the_table_leaves_empty_what_could_not_be_scored() -> None:
     assert table["y_pred"].dtype == pd.Int64Dtype()
 
 
-def test_sixteen_bit_and_colour_are_read_as_in_training(predictor: Predictor, awkward_dir: Path, tmp_path: Path) -> None:
-    """A grey image saved as RGB is the same image, so it has the same score."""
+def test_sixteen_bit_and_colour_are_read_as_in_training(
+    predictor: Predictor, awkward_dir: Path, tmp_path: Path
+) -> None:
     path = next((awkward_dir / "sick").glob("P*.png"))
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(tmp_path / "colour.png"), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))

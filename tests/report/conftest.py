@@ -199,6 +199,7 @@ def make_run(root: Path, *, kind: str = "holdout", names: tuple[str, str] = NAME
             "excluded": 3,
             "used": 180,
             "patients": records["patient_id"].nunique(),
+            "images_without_patient": 0,
             "patient_source": "manifest",
         },
         "findings": [
@@ -228,6 +229,8 @@ def make_run(root: Path, *, kind: str = "holdout", names: tuple[str, str] = NAME
                 "patients_shared": 0,
                 "duplicate_groups_checked": 1,
                 "duplicates_shared": 0,
+                "files_checked": 0,
+                "files_shared": 0,
             },
         },
         "operating_point": {

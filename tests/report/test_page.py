@@ -121,6 +121,67 @@ def test_controls_are_set_against_the_verdict(low: float, explained: bool, run_f
     assert "Negative controls" in page.texts["h2"]
 
 
+@pytest.mark.parametrize(
+    ("auc", "margin", "above_chance", "explained"),
+    [(1.0, 0.0, True, True), (0.9, 0.1, True, False), (0.5, 0.5, False, False)],
+)
+def test_a_control_without_intervals_is_judged_by_its_value(
+    auc: float, margin: float, above_chance: bool, explained: bool, run_factory: RunFactory
+) -> None:
+    run = run_factory("run")
+    absent = {"low": None, "high": None}
+    control = {"auc": auc, **absent, "margin": {"value": margin, **absent}}
+
+    def separate(metrics: dict[str, Any]) -> None:
+        metrics["test"].update(auc=1.0)
+        metrics["test"]["intervals"]["auc"].update(value=1.0, **absent)
+        metrics.update(controls={"border": control})
+
+    change(run, "metrics.json", separate)
+    text = write(run).text
+    assert ("above chance" in text) is above_chance
+    assert ("can be explained without the breast" in text) is explained
+
+
+def test_an_auc_at_chance_without_an_interval_is_said(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    change(run, "metrics.json", lambda metrics: metrics["test"].update(auc=0.5, intervals={}))
+    assert (
+        "The AUC is not above 0.5: on these data the model may be no better than guessing" in write(run).text
+    )
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "1 image has"), (7, "7 images have")])
+def test_images_without_a_patient_are_a_reservation_and_no_claim(
+    count: int, told: str, run_factory: RunFactory
+) -> None:
+    run = run_factory("run", kind="folds")
+    change(run, "run.json", lambda facts: facts["data"].update(images_without_patient=count))
+    page = write(run)
+    assert "each scored by a model trained without it, the model" in verdict_of(page)
+    assert f"{told} no patient id, of 180 in all." in page.text
+    assert "leakage between them cannot be excluded" in page.text
+    assert f"none stands in two parts; {told} no patient id and could not be checked" in page.text
+
+
+def test_a_run_that_does_not_say_how_many_patients_are_unknown_makes_no_claim(
+    run_factory: RunFactory,
+) -> None:
+    run = run_factory("run", kind="folds")
+    change(run, "run.json", lambda facts: facts["data"].pop("images_without_patient"))
+    assert "trained without it, the model" in verdict_of(write(run))
+
+
+def test_files_of_several_frames_are_proved_disjoint(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    change(run, "run.json", lambda facts: facts["split"]["proof"].update(files_checked=2))
+    assert "2 files with several frames checked: none stands in two parts" in write(run).text
+    change(run, "run.json", lambda facts: facts["split"]["proof"].update(files_shared=1))
+    text = write(run).text
+    assert "figures are too good" in text
+    assert "1 of 2 files with several frames stand in two parts" in text
+
+
 def test_unknown_patients_are_a_reservation(run_factory: RunFactory) -> None:
     run = run_factory("run", kind="folds")
     change(run, "run.json", lambda facts: facts["data"].update(patient_source=None, patients=0))

@@ -32,6 +32,7 @@ def test_all_means_the_four_of_the_issue() -> None:
     assert set(ALL_COMPARED) == {"resnet50", "vgg16", "mobilenetv2", "densenet121"}
 
 
+@pytest.mark.slow
 def test_one_that_fails_does_not_lose_the_others(
     awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -44,14 +45,14 @@ def test_one_that_fails_does_not_lose_the_others(
         return build(backbone, **options)
 
     monkeypatch.setattr(train_room, "build_features", build_or_fail)
-    heard, names = Heard(), ("mobilenet:0.25", "mobilenet:0.5", "mobilenetv2:0.35")
+    heard, names = Heard(), ("mobilenet:0.25", "mobilenet:0.5", "mobilenet:0.75")
     with caplog.at_level(logging.ERROR):
         page = train_all(
             awkward, out=tmp_path / "all", backbones=names, weights="none", seed=3, epochs=1, progress=heard
         )
     assert page == tmp_path / "all" / "comparison.html"
     assert sorted(path.name for path in page.parent.iterdir()) == [
-        "comparison.csv", "comparison.html", "mobilenet-0.25", "mobilenetv2-0.35",
+        "comparison.csv", "comparison.html", "mobilenet-0.25", "mobilenet-0.75",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
     runs = {name: Run.read(page.parent / name.replace(":", "-")) for name in (names[0], names[2])}
@@ -86,7 +87,7 @@ def test_all_failing_is_an_error_and_leaves_nothing(
 
 
 def test_a_wrong_setting_is_one_error_not_four(awkward: Cohort, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="^folds: "):
+    with pytest.raises(DataError, match=r"^folds: "):
         train_all(awkward, out=tmp_path / "all", folds=1)
     assert list(tmp_path.iterdir()) == []
 

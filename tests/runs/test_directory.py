@@ -14,7 +14,14 @@ import pandas as pd
 import pytest
 
 from breastlens.errors import RunDirectoryError
-from breastlens.runs.directory import Run, explained_write_errors, first_free, new_directory, write_json, write_table
+from breastlens.runs.directory import (
+    Run,
+    explained_write_errors,
+    first_free,
+    new_directory,
+    write_json,
+    write_table,
+)
 
 
 def everything_in(folder: Path) -> list[str]:
@@ -43,10 +50,14 @@ def test_it_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("ours"), KeyboardInterrupt(), SystemExit(3)])
 def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), new_directory(tmp_path / "RUN") as unfinished:
-        (unfinished / "model").mkdir()
-        (unfinished / "model" / "half").write_text("half")
-        raise error
+    def fail() -> None:
+        with new_directory(tmp_path / "RUN") as unfinished:
+            (unfinished / "model").mkdir()
+            (unfinished / "model" / "half").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert everything_in(tmp_path) == []
 
 
@@ -69,12 +80,17 @@ def test_what_is_there_is_never_touched(tmp_path: Path, kind: str) -> None:
         (tmp_path / "elsewhere").mkdir()
         out.symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
     before = everything_in(tmp_path)
-    with pytest.raises(RunDirectoryError, match=r"RUN exists already: choose another --out"), new_directory(out):
+    with (
+        pytest.raises(RunDirectoryError, match=r"RUN exists already: choose another --out"),
+        new_directory(out),
+    ):
         raise AssertionError("work has begun")
     assert everything_in(tmp_path) == before
 
 
-def test_the_current_directory_is_refused_even_if_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_directory_is_refused_even_if_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunDirectoryError, match="exists already"), new_directory(Path()):
         raise AssertionError("work has begun")
@@ -82,12 +98,18 @@ def test_the_current_directory_is_refused_even_if_empty(tmp_path: Path, monkeypa
 
 def test_a_name_taken_meanwhile_costs_no_work(tmp_path: Path) -> None:
     out = tmp_path / "RUN"
-    with pytest.raises(RunDirectoryError, match="something else meanwhile") as told, new_directory(out) as unfinished:
-        (unfinished / "work").write_text("hours")
-        out.mkdir()
-        (out / "other").write_text("another process")
-    assert str(unfinished) in str(told.value)
-    assert (unfinished / "work").read_text() == "hours"
+
+    def work() -> None:
+        with new_directory(out) as unfinished:
+            (unfinished / "work").write_text("hours")
+            out.mkdir()
+            (out / "other").write_text("another process")
+
+    with pytest.raises(RunDirectoryError, match="something else meanwhile") as told:
+        work()
+    (finished,) = tmp_path.glob(".RUN.unfinished-*")
+    assert str(told.value).endswith(f"what was finished lies in {finished}")
+    assert (finished / "work").read_text() == "hours"
     assert everything_in(out) == ["other"]
 
 
@@ -109,7 +131,10 @@ def test_a_full_or_forbidden_disk_is_told_in_one_line(tmp_path: Path, number: in
 
 def test_an_error_about_a_file_elsewhere_names_that_file(tmp_path: Path) -> None:
     elsewhere = str(tmp_path.parent / "weights.h5")
-    with pytest.raises(RunDirectoryError, match=r"weights\.h5: permission"), explained_write_errors(tmp_path / "RUN"):
+    with (
+        pytest.raises(RunDirectoryError, match=r"weights\.h5: permission"),
+        explained_write_errors(tmp_path / "RUN"),
+    ):
         raise PermissionError(errno.EACCES, "Permission denied", elsewhere)
 
 

@@ -36,7 +36,9 @@ def predictor(holdout_run: Run) -> Predictor:
 
 @pytest.fixture(scope="module")
 def evaluation(predictor: Predictor, others: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return evaluate(predictor, others, out=tmp_path_factory.mktemp("evaluation") / "run", command=("breastlens",))
+    return evaluate(
+        predictor, others, out=tmp_path_factory.mktemp("evaluation") / "run", command=("breastlens",)
+    )
 
 
 def test_it_leaves_a_run_without_a_model(evaluation: Run) -> None:

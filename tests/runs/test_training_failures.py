@@ -19,7 +19,10 @@ from breastlens.runs.train import train
         ({"folds": 1}, "folds: Input should be greater than or equal to 2, received 1"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, received -1"),
         ({"strategy": "nope"}, "strategy: Input should be 'probe', 'finetune' or 'scratch', received 'nope'"),
-        ({"split": (0.5, 0.5, 0.5)}, r"split must be three positive fractions that add up to 1, got \(0.5, 0.5, 0.5\)"),
+        (
+            {"split": (0.5, 0.5, 0.5)},
+            r"split must be three positive fractions that add up to 1, got \(0.5, 0.5, 0.5\)",
+        ),
         ({"epoch": 3}, "epoch: Extra inputs are not permitted, received 3"),
         ({"folds": 1, "seed": -1}, "folds: .*; seed: "),
         ({"augmentation": {"zoom_range": "much"}}, "augmentation: .*received 'much'"),
@@ -61,7 +64,11 @@ def test_what_cannot_be_done_is_said_before_any_image_is_read(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug of ours")])
 def test_a_training_that_is_cut_short_leaves_nothing(
-    awkward: Cohort, quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    awkward: Cohort,
+    quick: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
     def cut_short(*_: object, **__: object) -> None:
         raise error

@@ -21,10 +21,10 @@ from breastlens.runs.directory import Run
 from breastlens.runs.outcome import HISTORY_COLUMNS
 from breastlens.runs.train import train
 
-RECORD_COLUMNS = (
-    "path frame category label patient_id split image_size width height format bits sha256 pixels_sha256 "
-    "duplicate_group excluded window_low window_high crop_box"
-).split()
+RECORD_COLUMNS = [
+    "path", "frame", "category", "label", "patient_id", "split", "image_size", "width", "height", "format", "bits",
+    "sha256", "pixels_sha256", "duplicate_group", "excluded", "window_low", "window_high", "crop_box",
+]  # fmt: skip
 PREDICTION_COLUMNS = ["path", "patient_id", "split", "y_true", "y_score", "y_pred"]
 FILES = {
     "run.json",
@@ -51,8 +51,8 @@ BLOCK_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def folds_run(awkward: Cohort, quick: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(awkward, out=tmp_path_factory.mktemp("folds") / "run", folds=3, **quick)
+def folds_run(with_split: Cohort, quick: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(with_split, out=tmp_path_factory.mktemp("folds") / "run", folds=3, **quick)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,9 @@ def strictly(path: Path) -> Any:
 
 
 def test_the_directory_holds_what_the_design_names_and_nothing_else(run: Run) -> None:
-    found = {path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()
+    }
     assert found == FILES
     assert [path.name for path in run.directory.parent.iterdir()] == ["run"]
     for name in FILES:
@@ -105,7 +107,9 @@ def test_the_directory_holds_what_the_design_names_and_nothing_else(run: Run) ->
 
 
 def test_tables_have_the_columns_of_the_design(run: Run) -> None:
-    tables = {name: pd.read_csv(run.directory / f"{name}.csv") for name in ("records", "predictions", "history")}
+    tables = {
+        name: pd.read_csv(run.directory / f"{name}.csv") for name in ("records", "predictions", "history")
+    }
     assert list(tables["records"]) == [*RECORD_COLUMNS, "note", "visit"]
     assert list(tables["predictions"]) == PREDICTION_COLUMNS
     assert set(tables["history"]) == set(HISTORY_COLUMNS) == {
@@ -165,7 +169,9 @@ def test_records_say_what_is_in_the_files(run: Run, awkward_dir: Path) -> None:
 
 def test_no_patient_and_no_copy_stands_in_two_parts(run: Run, awkward_dir: Path) -> None:
     """From records.csv and the files alone, by other code than the split's own."""
-    used = pd.read_csv(run.directory / "records.csv", dtype=str, keep_default_na=False).query("excluded == ''")
+    used = pd.read_csv(run.directory / "records.csv", dtype=str, keep_default_na=False).query(
+        "excluded == ''"
+    )
     patients: dict[str, set[str]] = {}
     pictures: dict[bytes, set[str]] = {}
     for row in used.itertuples():
@@ -229,7 +235,11 @@ def test_figures_by_patient_are_those_of_mean_scores(run: Run) -> None:
 def check_figures(block: dict[str, Any], y_true: np.ndarray, y_score: np.ndarray, y_pred: np.ndarray) -> None:
     matrix = reference.confusion_matrix(y_true, y_pred, labels=(0, 1))
     assert block["confusion_matrix"] == matrix.tolist()
-    assert (block["n"], block["positives"], block["negatives"]) == (len(y_true), y_true.sum(), (1 - y_true).sum())
+    assert (block["n"], block["positives"], block["negatives"]) == (
+        len(y_true),
+        y_true.sum(),
+        (1 - y_true).sum(),
+    )
     tn, fp, fn, tp = matrix.ravel()
     expected = {
         "accuracy": reference.accuracy_score(y_true, y_pred),
@@ -294,6 +304,13 @@ def test_the_manifests_split_is_kept(manifest_run: Run, with_split: Cohort) -> N
     assert (used == asked.map(spelled).loc[used.index]).all()
 
 
+def test_folds_are_dealt_anew_and_it_is_said(folds_run: Run) -> None:
+    assert folds_run.facts["split"]["kind"] == "folds"
+    first, last = folds_run.facts["notes"]
+    assert first == "The manifest's split column was not used, since folds were asked for."
+    assert last.startswith("The model that was saved is trained on ")
+
+
 def test_nothing_is_learnt_or_chosen_from_the_test_part(
     manifest_run: Run, with_split: Cohort, quick: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -330,14 +347,18 @@ def test_the_negative_control_can_be_had_again(
     model = build_features(get_backbone("mobilenet:0.25"), image_size=64, weights="none", seed=0)
     features = Engine.from_keras(model).run(images)["features"]
     labels = used["label"].to_numpy(dtype=int)
-    same_patient = used["patient_id"].replace("X2", used.loc[used["duplicate_group"] != "", "patient_id"].min())
+    same_patient = used["patient_id"].replace(
+        "X2", used.loc[used["duplicate_group"] != "", "patient_id"].min()
+    )
     groups = pd.factorize(same_patient)[0]
     scores = np.full(len(used), np.nan)
     parts = [("train", ["validation", "test"])] if name == "holdout" else [(None, [fold]) for fold in "012"]
     for trained, held_out in parts:
         outside = used["split"].isin(held_out).to_numpy()
         inside = (used["split"] == trained).to_numpy() if trained else ~outside
-        scores[outside] = fit_probe(features[inside], labels[inside], groups[inside], seed=0).scores(features[outside])
+        scores[outside] = fit_probe(features[inside], labels[inside], groups[inside], seed=0).scores(
+            features[outside]
+        )
     judged = (used["split"] == "test").to_numpy() if name == "holdout" else np.ones(len(used), bool)
     control = run.metrics["controls"]["border"]
     assert control["auc"] == pytest.approx(reference.roc_auc_score(labels[judged], scores[judged]), abs=1e-9)

@@ -45,7 +45,9 @@ def build_tiny() -> Callable[[], Any]:
         pooled = []
         for number, name in enumerate(STAGES):
             start = keras.initializers.GlorotUniform(seed=number)
-            signal = keras.layers.Conv2D(6, 3, strides=2, kernel_initializer=start, name=f"conv{number}")(signal)
+            signal = keras.layers.Conv2D(6, 3, strides=2, kernel_initializer=start, name=f"conv{number}")(
+                signal
+            )
             signal = keras.layers.BatchNormalization(name=f"norm{number}")(signal)
             signal = keras.layers.ReLU(name=name)(signal)
             if name != STAGES[0]:
@@ -71,7 +73,12 @@ def recipe() -> Callable[..., TrainingRecipe]:
     """A recipe without augmentation, a few epochs long unless told otherwise."""
 
     def make(**changes: Any) -> TrainingRecipe:
-        still: dict[str, Any] = {"augmentation": Augmentation(), "epochs": 3, "batch_size": 16, "strategy": "finetune"}
+        still: dict[str, Any] = {
+            "augmentation": Augmentation(),
+            "epochs": 3,
+            "batch_size": 16,
+            "strategy": "finetune",
+        }
         return TrainingRecipe(**still | changes)
 
     return make

@@ -56,7 +56,9 @@ def test_out_of_fold_scores_of_noise_are_worth_nothing() -> None:
         folds, scores = split_folds(labels, groups, 4, seed), np.empty(100)
         for fold in range(4):
             inside = folds != fold
-            probe = fit_probe(features[inside], labels[inside], groups[inside], seed=seed)
+            probe = fit_probe(
+                features[inside], labels[inside], groups[inside], seed=seed, strengths=(1e-3, 1e-1)
+            )
             scores[~inside] = probe.scores(features[~inside])
         areas.append(roc_auc_score(labels, scores))
     assert abs(np.mean(areas) - 0.5) < 0.08
@@ -106,3 +108,9 @@ def test_one_class_cannot_be_trained_on() -> None:
     features, labels, groups = _cohort(10)
     with pytest.raises(SplitError, match="both classes"):
         fit_probe(features, labels * 0, groups, seed=0)
+
+
+def test_images_that_all_look_the_same_score_the_prevalence() -> None:
+    _, labels, groups = _cohort(11, images=60)
+    probe = fit_probe(np.zeros((60, 300), dtype=np.float32), labels, groups, seed=0)
+    np.testing.assert_allclose(probe.scores(np.zeros((3, 300))), labels.mean(), atol=0.03)

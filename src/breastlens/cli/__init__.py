@@ -50,7 +50,7 @@ def _main(
 def main() -> None:
     """Run the command; what the user can mend is told in one line, with exit code 2."""
     try:
-        app()
+        app(prog_name="breastlens")
     except BreastLensError as error:
         line = " ".join(str(error).split())
         ERRORS.print(f"Error: {line}", markup=False, highlight=False, soft_wrap=True)

@@ -32,6 +32,7 @@ from breastlens.cli.options import (
 )
 from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import TrainingRecipe
+from breastlens.errors import RunDirectoryError
 from breastlens.progress import Progress
 from breastlens.runs.settings import checked
 
@@ -169,6 +170,7 @@ def evaluate(
         patient_pattern=patient_pattern,
         positive=positive or card.labels.positive,
         negative=negative or (),
+        labels=None if positive or negative else card.labels,
         exclude_when=exclude_when or (),
         every_frame=every_frame,
         image=card.image,
@@ -195,6 +197,8 @@ def predict(
     from breastlens.inference.predictor import find_images, load, predictions_table
     from breastlens.runs.directory import explained_write_errors, write_table
 
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise RunDirectoryError(f"--out {out}: expected the name of a file in a folder that exists")
     predictor = load(model)
     progress = choose_progress(quiet=quiet)
     predictions = list(predictor.predict_files(find_images(paths), progress))

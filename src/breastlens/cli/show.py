@@ -27,6 +27,7 @@ ERRORS = Console(stderr=True, emoji=False)
 """Standard error: progress and problems; standard output is for answers."""
 
 _PLAIN_INTERVAL_S = 15.0
+_NO_EDGE = 10_000
 
 
 class TerminalProgress(Progress):
@@ -132,7 +133,10 @@ def print_table(table: pd.DataFrame) -> None:
         shown.add_column(str(name).replace("_", " "), justify="right" if numeric else "left")
     for row in table.itertuples(index=False):
         shown.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row))
-    Console().print(shown)
+    console = Console()
+    if not console.is_terminal:  # a file has no edge: a row stays one line, and nothing is cut
+        console.width = _NO_EDGE
+    console.print(shown)
 
 
 def print_verdict(run_dir: Path) -> None:

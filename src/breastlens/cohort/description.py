@@ -9,6 +9,7 @@ import pandas as pd
 
 from breastlens.cohort.reading import Scan
 from breastlens.cohort.records import Cohort, known_categories
+from breastlens.config import quote_name
 
 
 def describe_json_lines(records: Scan | Cohort) -> Iterator[str]:
@@ -44,9 +45,9 @@ def summarise(records: Scan | Cohort) -> pd.DataFrame:
         records: What was read, labelled or not.
 
     Returns:
-        A row a category, the last for images outside any (""): ``category``, ``images`` (found),
-        ``excluded``, ``patients`` (known ones), and of the readable images ``formats``, ``sizes`` and
-        ``bits`` as text like "PNG 170, JPEG 7".
+        A row a category, the last for images outside any (""): ``category`` (quoted where a line break or
+        comma in it would mislead), ``images`` (found), ``excluded``, ``patients`` (known ones), and of the
+        readable images ``formats``, ``sizes`` and ``bits`` as text like "PNG 170, JPEG 7".
     """
     rows = []
     outside = [""] if (records.table["category"] == "").any() else []
@@ -55,7 +56,7 @@ def summarise(records: Scan | Cohort) -> pd.DataFrame:
         readable = found[found["pixels_sha256"] != ""]
         rows.append(
             {
-                "category": category,
+                "category": quote_name(category),
                 "images": len(found),
                 "excluded": int((found["excluded"] != "").sum()),
                 "patients": found.loc[found["patient_id"] != "", "patient_id"].nunique(),

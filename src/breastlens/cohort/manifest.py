@@ -53,13 +53,14 @@ def read_manifest(manifest: Path, root: Path, exclude_when: tuple[str, ...] = ()
         The rows in path order, all columns as text without surrounding blanks.
 
     Raises:
-        DataError: The manifest cannot be read, lacks a column, has rows of another width, empty or repeated
-            paths, or names files that are not there.
+        DataError: The manifest cannot be read, lacks a column, has two that would get one name, rows of
+            another width, empty or repeated paths, or names files that are not there.
     """
     require_folder(root)
     table = _read_rows(manifest)
     _require_columns(table, ("path", "category"), manifest)
     _require_columns(table, exclude_when, manifest)
+    _refuse_taken_names(table, manifest)
     for column in ("path", "category"):
         _refuse_rows(table.index[table[column] == ""], f"have an empty {column}", manifest)
     table["path"] = [_normalise(path, root) for path in table["path"]]
@@ -121,6 +122,16 @@ def _require_columns(table: pd.DataFrame, names: tuple[str, ...], manifest: Path
             meant = find_similar(name, table.columns)
             hint = f"; did you mean {meant!r}?" if meant else ""
             raise DataError(f"{manifest} has no column {name!r}; it has {', '.join(table.columns)}{hint}")
+
+
+def _refuse_taken_names(table: pd.DataFrame, manifest: Path) -> None:
+    """Refuses a column that cannot be kept under its other name, because another column has that already."""
+    for name in MEASURED_COLUMNS:
+        if {name, f"manifest_{name}"} <= set(table.columns):
+            raise DataError(
+                f"{manifest} has the columns {name!r} and 'manifest_{name}'; the first would be kept under the "
+                "second's name, because BreastLens finds it out itself; rename or remove one of them"
+            )
 
 
 def _normalise(path: str, root: Path) -> str:

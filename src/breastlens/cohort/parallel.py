@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called in the caller's thread with how many are done and how many there are."""
 
 _AHEAD_PER_WORKER = 4
@@ -21,7 +21,7 @@ def map_in_order(
     items: Sequence[Item],
     *,
     workers: int | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Iterator[Result]:
     """Yields ``function(item)`` for every item, in the items' order, computed ahead by a few in threads.
 

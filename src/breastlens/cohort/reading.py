@@ -15,10 +15,10 @@ import pandas as pd
 from breastlens.cohort.duplicates import hash_pixels, name_groups
 from breastlens.cohort.folder import NAME_NOT_UTF8, NOT_IN_A_CATEGORY, list_folder
 from breastlens.cohort.manifest import MEASURED_COLUMNS, read_manifest
-from breastlens.cohort.parallel import Progress, map_in_order
+from breastlens.cohort.parallel import OnProgress, map_in_order
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DataError, DecodeError
-from breastlens.imaging.decode import DEFAULT_LIMITS, decode, frame_count
+from breastlens.imaging.decode import DEFAULT_LIMITS, decode, decode_frames
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ class Scan:
         table: A row an image, sorted by path and frame; the columns of ``Cohort.table`` without ``label``.
         image: How the images will be brought to the network's size.
         manifest: The CSV that named the images, if one did.
-        patient_source: Where patient ids come from; None if there are none.
+        patient_source: Where patient ids come from; None if there are none. With "manifest" they come from
+            DICOM headers where the manifest's are blank.
         ignored: Files that are no images, as paths relative to the root.
     """
 
@@ -63,7 +64,7 @@ def scan(
     every_frame: bool = False,
     limits: ReadingLimits = DEFAULT_LIMITS,
     workers: int | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Scan:
     """Reads every image of a folder or manifest once, in threads.
 
@@ -95,7 +96,8 @@ def scan(
     files, source = _settle_patients(listing.table, pattern)
 
     def read(row: dict[Hashable, Any]) -> list[dict[Hashable, Any]]:
-        return _read_file(root, row, every_frame, limits)
+        # A pattern says of every path whose it is; a manifest may leave that to the file.
+        return _read_file(root, row, every_frame, limits, patient_from_header=source != "pattern")
 
     rows = files.to_dict(orient="records")
     found = map_in_order(read, rows, workers=workers, on_progress=on_progress)
@@ -123,19 +125,26 @@ def find_unreadable(table: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _read_file(
-    root: Path, row: dict[Hashable, Any], every_frame: bool, limits: ReadingLimits
+    root: Path,
+    row: dict[Hashable, Any],
+    every_frame: bool,
+    limits: ReadingLimits,
+    *,
+    patient_from_header: bool,
 ) -> list[dict[Hashable, Any]]:
-    """The records of one file: one a frame that can be read, or one that says why it cannot."""
+    """The records of one file: one a frame that can be read, or one that says why it cannot.
+
+    The header's patient stands where ``row`` names none, if it may.
+    """
     unread: dict[Hashable, Any] = {"frame": 0, "format": "", "sha256": "", "pixels_sha256": ""}
     path = root / row["path"]
     if row["excluded"] in NEVER_READ:
         return [{"patient_id": "", **row, **unread}]
     records: list[dict[Hashable, Any]] = []
     try:
-        for frame in range(frame_count(path, limits=limits) if every_frame else 1):
-            image = decode(path, limits=limits, frame=frame)
+        for image in decode_frames(path, limits=limits) if every_frame else (decode(path, limits=limits),):
             measured: dict[Hashable, Any] = {
-                "frame": frame,
+                "frame": image.frame,
                 "width": image.width,
                 "height": image.height,
                 "format": image.format,
@@ -143,7 +152,8 @@ def _read_file(
                 "sha256": records[0]["sha256"] if records else _hash_file(path),
                 "pixels_sha256": hash_pixels(image.pixels),
             }
-            records.append({"patient_id": (image.patient_id or "").strip(), **row, **measured})
+            header = (image.patient_id or "").strip() if patient_from_header else ""
+            records.append({**row, "patient_id": row.get("patient_id") or header, **measured})
     except DecodeError as error:
         unread |= {"frame": len(records), "excluded": f"unreadable: {error.reason}"}
         records.append({"patient_id": "", **row, **unread})
@@ -174,7 +184,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 def _settle_patients(
     files: pd.DataFrame, pattern: re.Pattern[str] | None
 ) -> tuple[pd.DataFrame, PatientSource | None]:
-    """Gives the files a ``patient_id`` from manifest or pattern, else leaves it to the DICOM headers."""
+    """Gives the files a ``patient_id`` from manifest or pattern; what is blank is left to the DICOM headers."""
     in_manifest = "patient_id" in files.columns and (files["patient_id"] != "").any()
     if pattern is None and in_manifest:
         return files, "manifest"

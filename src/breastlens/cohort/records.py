@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from breastlens.cohort.duplicates import contradictions
-from breastlens.cohort.parallel import Progress
+from breastlens.cohort.parallel import OnProgress
 from breastlens.cohort.reading import COLUMN_ORDER, DEFAULT_RECIPE, PatientSource, Scan, as_names, scan
 from breastlens.cohort.spelling import find_similar
-from breastlens.config import ImageRecipe, LabelMap, ReadingLimits
+from breastlens.config import ImageRecipe, LabelMap, ReadingLimits, quote_name
 from breastlens.errors import DataError
 from breastlens.imaging.decode import DEFAULT_LIMITS
 
@@ -38,7 +38,8 @@ class Cohort:
         labels: Which categories are positive and which negative.
         image: How images are brought to the network's size.
         manifest: The CSV that named the images, if one did.
-        patient_source: Where patient ids come from; None if there are none.
+        patient_source: Where patient ids come from; None if there are none. With "manifest" they come from
+            DICOM headers where the manifest's are blank.
         ignored: Files that are no images, as paths relative to the root.
     """
 
@@ -59,12 +60,13 @@ class Cohort:
         patient_pattern: str | None = None,
         positive: str | Sequence[str] = "sick",
         negative: str | Sequence[str] = (),
+        labels: LabelMap | None = None,
         image: ImageRecipe = DEFAULT_RECIPE,
         exclude_when: str | Sequence[str] = (),
         every_frame: bool = False,
         limits: ReadingLimits = DEFAULT_LIMITS,
         workers: int | None = None,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Cohort:
         """Reads and labels the images of a folder or manifest.
 
@@ -74,6 +76,7 @@ class Cohort:
             patient_pattern: Regular expression with a group named ``patient_id``, searched in each path.
             positive: The categories that are looked for (label 1).
             negative: The categories against them (label 0); empty for all others.
+            labels: Both at once, settled beforehand; see ``from_scan``.
             image: How images are brought to the network's size.
             exclude_when: Manifest columns; a record with text there is left out for that reason.
             every_frame: One record a frame of a file with several; otherwise the first frame alone.
@@ -95,11 +98,16 @@ class Cohort:
             workers=workers,
             on_progress=on_progress,
         )
-        return cls.from_scan(found, positive=positive, negative=negative)
+        return cls.from_scan(found, positive=positive, negative=negative, labels=labels)
 
     @classmethod
     def from_scan(
-        cls, found: Scan, *, positive: str | Sequence[str] = "sick", negative: str | Sequence[str] = ()
+        cls,
+        found: Scan,
+        *,
+        positive: str | Sequence[str] = "sick",
+        negative: str | Sequence[str] = (),
+        labels: LabelMap | None = None,
     ) -> Cohort:
         """Labels images that were read.
 
@@ -109,11 +117,21 @@ class Cohort:
             found: What was read.
             positive: The categories that are looked for (label 1).
             negative: The categories against them (label 0); empty for all others.
+            labels: Both at once, settled beforehand, as by a model that is to be evaluated; a category of it may be
+                absent here.
 
         Raises:
-            DataError: A category does not exist, stands on both sides, or there is only one.
+            DataError: A category does not exist, stands on both sides, or there is only one; or none of the given
+                ``labels`` is here.
         """
-        labels = choose_labels(found.table["category"], as_names(positive), as_names(negative))
+        if labels is None:
+            labels = choose_labels(found.table["category"], as_names(positive), as_names(negative))
+        elif not {*labels.positive, *labels.negative} & set(found.table["category"]):
+            raise DataError(
+                f"no image stands under {labels.positive_name} or {labels.negative_name}, which the model tells apart; "
+                f"the categories are {', '.join(known_categories(found.table['category']))}; "
+                "say which is which with --positive and --negative"
+            )
         sides = dict.fromkeys(labels.negative, 0) | dict.fromkeys(labels.positive, 1)
         table = found.table.copy()
         table["label"] = table["category"].map(sides).astype("Int64")
@@ -178,7 +196,7 @@ def choose_labels(categories: Iterable[str], positive: Sequence[str], negative: 
         DataError: A name is not among the categories or on both sides, or no category is left for one side.
     """
     known = known_categories(categories)
-    listed = ", ".join(known)
+    listed = ", ".join(map(quote_name, known))
     if len(known) < 2:
         raise DataError(f"only one category, {listed}; expected at least two, such as healthy and sick")
     if not positive:

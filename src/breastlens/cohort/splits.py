@@ -1,4 +1,8 @@
-"""Dividing records into parts so that no patient and no exact duplicate stands in two of them."""
+"""Dividing records into parts so that no patient, no file and no exact duplicate stands in two of them.
+
+Only the division knows of files: the intervals (``evaluation``) draw patients, and frames of one file whose
+patient is unknown are drawn there as if they were of several.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,11 @@ _SHOWN = 5
 def split_groups(table: pd.DataFrame) -> NDArray[np.int64]:
     """Numbers the sets of records that must stay together.
 
-    Two records belong together if they have the same known patient or the same pixels, and so does everything
-    that is linked through others. A record without a patient and without a duplicate stands alone.
+    Two records belong together if they have the same known patient or the same pixels, or are frames of one
+    file, and so does everything that is linked through others. A record without any of these stands alone.
 
     Args:
-        table: Columns ``patient_id`` ("" where unknown) and ``pixels_sha256`` ("" where unreadable).
+        table: Columns ``path``, ``patient_id`` ("" where unknown) and ``pixels_sha256`` ("" where unreadable).
 
     Returns:
         int64 (n,), numbered from 0 in order of first appearance.
@@ -42,7 +46,7 @@ def split_groups(table: pd.DataFrame) -> NDArray[np.int64]:
     count = len(table)
     starts: list[NDArray[np.int64]] = []
     ends: list[NDArray[np.int64]] = []
-    for column in ("patient_id", "pixels_sha256"):
+    for column in ("patient_id", "pixels_sha256", "path"):
         codes, values = pd.factorize(table[column])
         known = np.flatnonzero(np.asarray(table[column] != ""))
         first = np.full(len(values), -1, dtype=np.int64)
@@ -120,7 +124,7 @@ def split_from_manifest(table: pd.DataFrame) -> NDArray[np.str_]:
 
     Raises:
         SplitError: A name is unknown or missing, a part is missing, training or validation lacks a label, or
-            a patient or duplicate stands in two parts.
+            a patient, file or duplicate stands in two parts.
     """
     parts = table["split"].str.lower().map(_SPELLINGS)
     unknown = table[parts.isna()]
@@ -145,16 +149,16 @@ def split_from_manifest(table: pd.DataFrame) -> NDArray[np.str_]:
 
 
 def prove_disjoint(table: pd.DataFrame) -> dict[str, int]:
-    """Checks from the finished table that no patient and no exact duplicate stands in two parts.
+    """Checks from the finished table that no patient, no file and no exact duplicate stands in two parts.
 
-    It trusts neither the groups nor the way the split was made, only patients and pixel hashes.
+    It trusts neither the groups nor the way the split was made, only patients, paths and pixel hashes.
 
     Args:
         table: Columns ``path``, ``patient_id``, ``pixels_sha256`` and ``split`` ("" for what is left out).
 
     Returns:
-        ``patients_checked``, ``patients_shared``, ``duplicate_groups_checked`` and ``duplicates_shared``;
-        both shared counts are 0.
+        ``patients_checked``, ``patients_shared``, ``duplicate_groups_checked``, ``duplicates_shared``,
+        ``files_checked`` (those of which several frames are used) and ``files_shared``; all shared counts are 0.
 
     Raises:
         SplitError: Something is shared; it names the first few.
@@ -162,22 +166,29 @@ def prove_disjoint(table: pd.DataFrame) -> dict[str, int]:
     placed = table[table["split"].astype(str) != ""]
     known = placed[placed["patient_id"] != ""]
     repeated = placed[placed["pixels_sha256"].duplicated(keep=False) & (placed["pixels_sha256"] != "")]
+    framed = placed[placed["path"].duplicated(keep=False)]
     crossing = [
-        f"patient {rows['patient_id'].iloc[0]} ({_where(rows)})"
-        for rows in _find_crossing(known, "patient_id")
-    ] + [f"same pixels in {_where(rows)}" for rows in _find_crossing(repeated, "pixels_sha256")]
+        *(
+            f"patient {rows['patient_id'].iloc[0]} ({_where(rows)})"
+            for rows in _find_crossing(known, "patient_id")
+        ),
+        *(f"same pixels in {_where(rows)}" for rows in _find_crossing(repeated, "pixels_sha256")),
+        *(f"frames of one file: {_where(rows)}" for rows in _find_crossing(framed, "path")),
+    ]
     if crossing:
         more = f" and {len(crossing) - _SHOWN} more" if len(crossing) > _SHOWN else ""
         raise SplitError(
-            f"{len(crossing)} patients or duplicates stand in two parts: "
+            f"{len(crossing)} patients, duplicates or files stand in two parts: "
             f"{'; '.join(crossing[:_SHOWN])}{more}; "
-            "put all images of a patient and all copies of an image into one part"
+            "put all images of a patient, all copies of an image and all frames of a file into one part"
         )
     return {
         "patients_checked": known["patient_id"].nunique(),
         "patients_shared": 0,
         "duplicate_groups_checked": repeated["pixels_sha256"].nunique(),
         "duplicates_shared": 0,
+        "files_checked": framed["path"].nunique(),
+        "files_shared": 0,
     }
 
 
@@ -266,9 +277,7 @@ def _count_groups(labels: ArrayLike, groups: ArrayLike) -> tuple[int, int]:
 
 def _tell(labels: ArrayLike, groups: ArrayLike) -> str:
     negative, positive = _count_groups(labels, groups)
-    return (
-        f"there are {positive} positive and {negative} negative (an image of unknown patient counts as one)"
-    )
+    return f"there are {positive} positive and {negative} negative (an image or file of unknown patient counts as one)"
 
 
 def _find_crossing(table: pd.DataFrame, column: str) -> list[pd.DataFrame]:

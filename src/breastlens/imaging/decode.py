@@ -7,7 +7,7 @@ because a wrong name in a medical data set is a sign that something happened to 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,15 @@ class _Reader(NamedTuple):
 
     header: Callable[[bytes], Any]
     pixels: Callable[[bytes, Any, int], tuple[Pixels, Window | None]]
+
+
+class _Opened(NamedTuple):
+    """A file that was read and whose header keeps the limits."""
+
+    path: str | Path
+    data: bytes
+    reader: _Reader
+    header: Header
 
 
 _READERS = {
@@ -127,13 +136,45 @@ def decode(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS, frame: i
     Raises:
         DecodeError: The file is missing, empty, truncated, damaged, mislabelled, too large, or no image.
     """
+    return _decode_frame(_open(path, limits), frame)
+
+
+def decode_frames(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS) -> Iterator[DecodedImage]:
+    """Yield every frame (DICOM) or page (TIFF) of one file, which is read once; one for all other formats.
+
+    Raises:
+        DecodeError: As ``decode``, once the frame that cannot be read is reached.
+    """
+    opened = _open(path, limits)
+    for frame in range(opened.header.frames):
+        yield _decode_frame(opened, frame)
+
+
+def _open(path: str | Path, limits: ReadingLimits) -> _Opened:
+    """Read a file and its header.
+
+    Raises:
+        DecodeError: As ``decode``, as far as the header tells.
+    """
     try:
         data = _read_bytes(Path(path), limits)
-        reader, header = _identify(data, Path(path).suffix, limits)
-        _require_frame(frame, header)
-        pixels, window = reader.pixels(data, header, frame)
+        return _Opened(path, data, *_identify(data, Path(path).suffix, limits))
     except (OSError, ValueError, MemoryError) as error:
         raise DecodeError(path, _reason(error)) from error
+
+
+def _decode_frame(opened: _Opened, frame: int) -> DecodedImage:
+    """Decode one frame of a file that was read.
+
+    Raises:
+        DecodeError: The file does not have it, or it is damaged.
+    """
+    header = opened.header
+    try:
+        _require_frame(frame, header)
+        pixels, window = opened.reader.pixels(opened.data, header, frame)
+    except (OSError, ValueError, MemoryError) as error:
+        raise DecodeError(opened.path, _reason(error)) from error
     return DecodedImage(
         pixels=pixels,
         format=header.format,
@@ -145,19 +186,6 @@ def decode(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS, frame: i
         frame=frame,
         window=window,
     )
-
-
-def frame_count(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS) -> int:
-    """How many frames (DICOM) or pages (TIFF) a file holds; 1 for all other formats. Decodes nothing.
-
-    Raises:
-        DecodeError: As ``decode``, as far as the header tells.
-    """
-    try:
-        _, header = _identify(_read_bytes(Path(path), limits), Path(path).suffix, limits)
-    except (OSError, ValueError, MemoryError) as error:
-        raise DecodeError(path, _reason(error)) from error
-    return header.frames
 
 
 def _require_frame(frame: int, header: Header) -> None:

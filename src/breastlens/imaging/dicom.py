@@ -7,6 +7,7 @@ or an error message. For the same reason pydicom's own messages about a header a
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -19,9 +20,9 @@ _META_OFFSET = 132  # after 128 bytes of anything and "DICM"
 _RLE_NOTHING = 128  # the control byte that stands for no pixel
 _RLE_PADDING = 128  # a byte of padding can look like the start of a run
 _JPEG2000_START = b"\xff\x4f\xff\x51"
-_SIZE_TAGS = ("PatientID", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored")
-_PIXEL_TAGS = (
-    *_SIZE_TAGS[1:], "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "HighBit",
+_TAGS = (
+    "PatientID", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "HighBit",
     "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -32,32 +33,51 @@ _PIXEL_TAGS = (
 )  # fmt: skip
 
 
-def read_header(data: bytes) -> Header:
-    """Read size, depth, frames and patient id without touching the pixel data.
+@dataclass(frozen=True)
+class DicomHeader(Header):
+    """A header with what was parsed, so that many frames of one file cost one parsing.
+
+    Attributes:
+        dataset: The pydicom dataset: technical tags only, pixel data still as stored.
+    """
+
+    dataset: Any = None
+
+
+def read_header(data: bytes) -> DicomHeader:
+    """Read size, depth, frames and patient id without decoding the pixel data.
 
     Raises:
         ValueError: It is damaged, without an image, or deflated.
     """
-    dataset = _read(data, _SIZE_TAGS, stop_before_pixels=True)
+    dataset = _read(data)
     try:
         frames = int(dataset.get("NumberOfFrames") or 1)
         height, width = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
         bits = int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0)
         patient_id = _patient_id(dataset)
+        dataset.pop("PatientID", None)
     except Exception:  # noqa: BLE001  pydicom raises whatever it meets in a damaged value
         raise ValueError("its DICOM header is damaged: the size of the image cannot be read") from None
     if not (height and width and bits):
         raise ValueError("it is a DICOM file without an image (no rows, columns or bits)")
-    return Header("DICOM", width, height, bits, frames=max(frames, 1), patient_id=patient_id)
+    return DicomHeader(
+        "DICOM", width, height, bits, frames=max(frames, 1), patient_id=patient_id, dataset=dataset
+    )
 
 
-def read_pixels(data: bytes, header: Header, frame: int) -> tuple[Pixels, Window | None]:
+def read_pixels(data: bytes, header: DicomHeader, frame: int) -> tuple[Pixels, Window | None]:
     """Decode one frame and bring it to what the file says is to be shown, short of the window itself.
 
     The modality LUT or rescale is applied. Where the file has a VOI window its limits are returned, in
     rescaled units; where it has a VOI LUT or a sigmoid that is applied and the range of its output returned.
     MONOCHROME1 is turned so that more is always brighter. Values of enhanced multi-frame files are taken from
     the frame's functional groups.
+
+    Args:
+        data: The whole file; not looked at again, because the header holds what was parsed of it.
+        header: What ``read_header`` made of it.
+        frame: From 0.
 
     Returns:
         (h, w) or (h, w, 3) RGB; uint8 or uint16 where the stored grey levels are what is shown, else float32.
@@ -68,17 +88,17 @@ def read_pixels(data: bytes, header: Header, frame: int) -> tuple[Pixels, Window
     """
     from pydicom.pixels import get_decoder
 
-    dataset = _read(data, _PIXEL_TAGS, stop_before_pixels=False)
+    dataset = header.dataset
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         if syntax.is_encapsulated:
             _require_honest_frame(dataset, header, frame)
         stored, facts = get_decoder(syntax).as_array(dataset, index=frame, decoding_plugin=_plugin(syntax))
-        _merge_functional_groups(dataset, frame)
+        shown_by = _merge_functional_groups(dataset, frame)
         with np.errstate(all="ignore"):
-            pixels, window = _shown(np.asarray(stored), dataset, str(facts["photometric_interpretation"]))
+            pixels, window = _shown(np.asarray(stored), shown_by, str(facts["photometric_interpretation"]))
     except Exception as error:
-        # Only technical tags have been parsed, so that this message cannot name the patient.
+        # Only technical tags are in the dataset, so that this message cannot name the patient.
         told = " ".join(str(error).split())[:300]
         raise ValueError(f"its DICOM pixel data cannot be read: {told or type(error).__name__}") from error
     if pixels.shape[:2] != (header.height, header.width):
@@ -90,8 +110,8 @@ def read_pixels(data: bytes, header: Header, frame: int) -> tuple[Pixels, Window
     return pixels, window
 
 
-def _read(data: bytes, tags: tuple[str, ...], *, stop_before_pixels: bool) -> Any:
-    """Parse the named tags only. A transfer syntax whose size is unknown before it is unpacked is refused."""
+def _read(data: bytes) -> Any:
+    """Parse the tags listed here only. A transfer syntax whose size is unknown before unpacking is refused."""
     import pydicom
     from pydicom.filereader import read_dataset
     from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -103,7 +123,7 @@ def _read(data: bytes, tags: tuple[str, ...], *, stop_before_pixels: bool) -> An
         syntax = meta.TransferSyntaxUID
         if syntax != DeflatedExplicitVRLittleEndian:
             source.seek(0)
-            return pydicom.dcmread(source, stop_before_pixels=stop_before_pixels, specific_tags=list(tags))
+            return pydicom.dcmread(source, specific_tags=list(_TAGS))
     except Exception:  # noqa: BLE001  pydicom raises whatever it meets in a damaged header
         raise ValueError("its DICOM header is truncated or damaged") from None
     raise ValueError(
@@ -192,13 +212,19 @@ def _require_rle_length(code: bytes, pixels: int) -> None:
                 raise ValueError(f"its RLE frame unpacks to more than the {pixels} px that its header tells")
 
 
-def _merge_functional_groups(dataset: Any, frame: int) -> None:
-    """Lift rescale and window of an enhanced file to the top, the frame's own over the shared ones."""
+def _merge_functional_groups(dataset: Any, frame: int) -> Any:
+    """A copy with rescale and window of an enhanced file at the top, the frame's own over the shared ones."""
+    from pydicom.dataset import Dataset
+
+    merged = Dataset()  # of its own, so that nothing of this frame is left for the next one
+    merged.update(dataset)
+    merged.file_meta = dataset.file_meta
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     for groups in [*(dataset.get("SharedFunctionalGroupsSequence") or []), *per_frame[frame : frame + 1]]:
         for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for item in groups.get(macro) or []:
-                dataset.update(item)
+                merged.update(item)
+    return merged
 
 
 def _shown(stored: Pixels, dataset: Any, photometric: str) -> tuple[Pixels, Window | None]:

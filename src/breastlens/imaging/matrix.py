@@ -24,7 +24,7 @@ def text_header(data: bytes) -> Header:
         ValueError: It is not text, or has fewer than two rows or columns.
     """
     lines = _lines(data)
-    delimiter, _ = _punctuation(lines[0])
+    delimiter, _ = _punctuation(lines)
     return _header(len(lines), len(_strip(lines[0], delimiter).split(delimiter)), 32)
 
 
@@ -43,7 +43,7 @@ def read_text(data: bytes, header: Header, frame: int) -> tuple[Pixels, Window |
             temperatures.
     """
     lines = _lines(data)
-    delimiter, decimal = _punctuation(lines[0])
+    delimiter, decimal = _punctuation(lines)
     rows = [_strip(line, delimiter) for line in lines]
     if delimiter == "," and not any("." in row for row in rows):
         raise ValueError(
@@ -108,13 +108,16 @@ def _lines(data: bytes) -> list[str]:
     return lines
 
 
-def _punctuation(line: str) -> tuple[str | None, str]:
-    """The separator (None for blanks) and the decimal mark that a row is written with."""
-    for separator in (";", "\t"):
-        if separator in line:
-            return separator, "," if "," in line else "."
-    if "," not in line:
-        return None, "."
+def _punctuation(lines: list[str]) -> tuple[str | None, str]:
+    """The separator (None for blanks) and the decimal mark that a table is written with.
+
+    The first row shows the separator. Where that is no comma, one comma anywhere makes it the decimal mark: a
+    row of whole degrees has none.
+    """
+    line = lines[0]
+    separator = next((mark for mark in (";", "\t") if mark in line), None)
+    if separator is not None or "," not in line:
+        return separator, "," if any("," in row for row in lines) else "."
     # Blanks and commas together: after every comma a blank means that commas separate.
     blanks_follow = re.search(r",\S", line.strip()) is None
     if blanks_follow or not re.search(r"\S\s+\S", line):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from breastlens.errors import BundleError, DataError
 from breastlens.models._openvino import import_openvino
 
-Progress = Callable[[int], None]
+OnDone = Callable[[int], None]
 UInt8Images = npt.NDArray[np.uint8]
 
 
@@ -76,7 +76,7 @@ class Engine:
         return cls(_convert(model))
 
     def run(
-        self, images: UInt8Images | Iterable[UInt8Images], *, on_done: Progress | None = None
+        self, images: UInt8Images | Iterable[UInt8Images], *, on_done: OnDone | None = None
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Compute every output for every image.
 

@@ -47,6 +47,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "research_use": wording.RESEARCH_USE,
         "labels": facts.labels.describe(),
         "patient_source": PATIENT_SOURCES.get(facts.data.patient_source or "", facts.data.patient_source),
+        "nameless_images": wording.nameless_images(files),
         "categories": tables.category_rows(files),
         "exclusions": tables.exclusion_rows(files),
         "file_tables": tables.file_tables(files),

@@ -97,6 +97,7 @@ class Data(_Facts):
     excluded: int = 0
     used: int = 0
     patients: int | None = None
+    images_without_patient: int | None = None
     patient_source: str | None = None
 
 
@@ -128,6 +129,8 @@ class Proof(_Facts):
     patients_shared: int = 0
     duplicate_groups_checked: int = 0
     duplicates_shared: int = 0
+    files_checked: int = 0
+    files_shared: int = 0
 
 
 class Split(_Facts):

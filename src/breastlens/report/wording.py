@@ -45,6 +45,20 @@ def with_interval(value: float | None, interval: Interval | Control | None) -> s
     return f"{figure_text(value)} ({figure_text(interval.low)} to {figure_text(interval.high)})"
 
 
+def low_end(value: float | None, interval: Interval | Control | None) -> float | None:
+    """The lowest a metric may be: the low end of its interval, or the metric itself where it has none.
+
+    There is none where every draw was alike, as with an AUC of 1: that must not make a judgement milder.
+    """
+    return value if interval is None or interval.low is None else interval.low
+
+
+def nameless_images(files: RunFiles) -> str:
+    """How many of the images that are used have no patient id, for example ``3 images have``."""
+    count = files.facts.data.images_without_patient or 0
+    return f"{count_text(count, 'image')} {'has' if count == 1 else 'have'}"
+
+
 def size_of(block: Block) -> str:
     """Images and patients of a block, for example ``58 images of 52 patients``."""
     images = count_text(block.n, "image")
@@ -58,10 +72,11 @@ def size_of(block: Block) -> str:
 def verdict(files: RunFiles) -> str:
     """The one sentence a reader takes home: what was told apart, how well, with its interval, on how many.
 
-    It claims no more than was checked: that patients were unseen is said only where patients are known.
+    It claims no more than was checked: that patients were unseen is said only where all of them are known.
     """
     block, labels, size = files.block, files.facts.labels, size_of(files.block)
-    unseen = "its patient" if files.facts.data.patient_source else "it"
+    data = files.facts.data
+    unseen = "its patient" if data.patient_source and data.images_without_patient == 0 else "it"
     where = {
         "test": f"On {size} that were kept out of training and tuning",
         "out_of_fold": f"On {size}, each scored by a model trained without {unseen}",
@@ -105,7 +120,7 @@ def reservations(files: RunFiles) -> list[str]:
     facts, block = files.facts, files.block
     said = []
     proof = facts.split.proof
-    if proof is not None and (proof.patients_shared or proof.duplicates_shared):
+    if proof is not None and (proof.patients_shared or proof.duplicates_shared or proof.files_shared):
         said.append(f"Parts of the split share data, so the figures are too good: {disjointness(files)}")
     said += [control_sentence(name, control) for name, control in files.controls.items()]
     if not files.controls:
@@ -119,17 +134,24 @@ def reservations(files: RunFiles) -> list[str]:
             "Patients are unknown. Images of one patient may stand on both sides of the split: leakage "
             "between them cannot be excluded, and the intervals, drawn over images, may be too narrow."
         )
+    elif facts.data.images_without_patient:
+        said.append(
+            f"{nameless_images(files)} no patient id, of {facts.data.used:,} in all. Several may be of one patient, "
+            "or of a patient that is named: leakage between them cannot be excluded, and the intervals, which "
+            "take each as a patient of its own, may be too narrow."
+        )
     if files.part == "external":
         said.append(
             "Whether patients of this data set were also among those the model was trained on cannot be "
             "known from its files."
         )
     interval = block.intervals.get("auc")
-    if interval is not None and interval.low is not None and interval.low <= 0.5:
-        said.append(
-            "The interval of the AUC reaches down to 0.5: on these data the model may be no better than "
-            "guessing."
+    low = low_end(block.auc, interval)
+    if low is not None and low <= 0.5:
+        reach = (
+            "The AUC is not above 0.5" if low == block.auc else "The interval of the AUC reaches down to 0.5"
         )
+        said.append(f"{reach}: on these data the model may be no better than guessing.")
     grave = sum(finding.severity == "error" for finding in facts.findings)
     if grave:
         said.append(f"The data have {count_text(grave, 'serious finding')}, listed under Data.")
@@ -142,19 +164,21 @@ def control_sentence(name: str, control: Control) -> str:
     if control.auc is None:
         return f"{said}The negative control “{name}” has no AUC."
     said += f"The negative control “{name}” reached an AUC of {with_interval(control.auc, control)}."
-    if control.low is not None and control.low > 0.5:
+    low = low_end(control.auc, control)
+    if low is not None and low > 0.5:
         said += " That is above chance: part of the model's AUC need not come from the breast."
     margin = control.margin
     if margin is None or margin.value is None:
         return said
     said += f" The model is {with_interval(margin.value, margin)} above it"
-    if margin.low is not None and margin.low <= 0:
+    low = low_end(margin.value, margin)
+    if low is not None and low <= 0:
         return f"{said}, which may be nothing: the AUC can be explained without the breast."
     return f"{said}."
 
 
 def disjointness(files: RunFiles) -> str:
-    """The proof that no patient and no duplicate stands in two parts, in words."""
+    """The proof that no patient, no duplicate and no file stands in two parts, in words."""
     if files.facts.split.kind == "external":
         return "These images form one part, scored by a finished model; nothing was divided."
     proof = files.facts.split.proof
@@ -169,6 +193,8 @@ def disjointness(files: RunFiles) -> str:
         )
     else:
         said.append(f"{count_text(proof.patients_checked, 'patient')} checked: none stands in two parts")
+    if files.facts.data.patient_source and files.facts.data.images_without_patient:
+        said.append(f"{nameless_images(files)} no patient id and could not be checked")
     groups = count_text(proof.duplicate_groups_checked, "group")
     if proof.duplicates_shared:
         said.append(f"{proof.duplicates_shared:,} of {groups} of identical images stand in two parts")
@@ -176,6 +202,11 @@ def disjointness(files: RunFiles) -> str:
         said.append(f"{groups} of identical images checked: none stands in two parts")
     else:
         said.append("no two images have identical pixels")
+    framed = count_text(proof.files_checked, "file")
+    if proof.files_shared:
+        said.append(f"{proof.files_shared:,} of {framed} with several frames stand in two parts")
+    elif proof.files_checked:
+        said.append(f"{framed} with several frames checked: none stands in two parts")
     return "; ".join(said) + "."
 
 

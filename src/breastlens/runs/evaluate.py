@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
-from breastlens.audit.findings import find_problems
+from breastlens.audit.findings import Finding, find_problems
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
+from breastlens.config import LabelMap
+from breastlens.errors import DataError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.inference.predictor import Predictor
 from breastlens.models.backbones import get_backbone
@@ -26,7 +26,7 @@ from breastlens.runs.facts import (
     describe_versions,
 )
 from breastlens.runs.pictures import draw_figures
-from breastlens.runs.tables import records_table
+from breastlens.runs.tables import predictions_table, records_table
 
 PART = "external"
 
@@ -53,13 +53,18 @@ def evaluate(
         The run; its figures stand under ``metrics["external"]``.
 
     Raises:
+        DataError: A category stands on the other side than in training, so that every figure would be turned round.
         RunDirectoryError: The directory exists or cannot be written.
     """
     progress = progress or Progress()
     card = predictor.bundle.card
+    _refuse_turned_labels(card.labels, cohort.labels)
     watch = Stopwatch()
     cohort = replace(cohort, image=card.image, table=cohort.table.assign(image_size=card.image.size_label))
     out = first_free(Path("runs"), "evaluation") if out is None else Path(out)
+    findings = find_problems(cohort)
+    if cohort.fingerprint == card.data_fingerprint:
+        findings.insert(0, _same_images(len(cohort.included)))
     with new_directory(out) as directory:
         used = cohort.included.assign(split=PART)
         with watch.phase("read images"), progress.task("read images", len(used)) as advance:
@@ -67,16 +72,7 @@ def evaluate(
         with watch.phase("score"), progress.task("score", len(used)) as advance:
             y_score = predictor.score_pixels(loaded.pixels, on_done=lambda done: advance(done))
         with watch.phase("evaluate"):
-            predictions = pd.DataFrame(
-                {
-                    "path": used["path"],
-                    "patient_id": used["patient_id"],
-                    "split": PART,
-                    "y_true": used["label"],
-                    "y_score": y_score,
-                    "y_pred": (y_score >= card.threshold).astype(int),
-                }
-            )
+            predictions = predictions_table(used, y_score, card.threshold)
             block = evaluate_scores(
                 used["label"].to_numpy(), y_score, card.threshold, used["patient_id"].tolist()
             )
@@ -112,7 +108,7 @@ def evaluate(
             },
             "model": card.model_dump(mode="json"),
             "data": describe_data(cohort),
-            "findings": [finding.model_dump(mode="json") for finding in find_problems(cohort)],
+            "findings": [finding.model_dump(mode="json") for finding in findings],
             "split": describe_split("external", used),
             "operating_point": {
                 "rule": card.threshold_rule,
@@ -127,3 +123,22 @@ def evaluate(
         write_json(directory / "run.json", facts)
         write_report(directory)
     return Run.read(out)
+
+
+def _refuse_turned_labels(trained: LabelMap, given: LabelMap) -> None:
+    turned = sorted({*trained.positive} & {*given.negative} | {*trained.negative} & {*given.positive})
+    if turned:
+        raise DataError(
+            f"{', '.join(turned)} would stand on the other side than in training; the model was trained with "
+            f"{trained.describe()}, and this asks for {given.describe()}"
+        )
+
+
+def _same_images(count: int) -> Finding:
+    return Finding(
+        code="evaluated-on-training-images",
+        severity="error",
+        what="These are the very images that the model was trained on, so the figures say nothing about others.",
+        count=count,
+        advice="Read the training run's own held-out figures, or evaluate on images of other patients.",
+    )

@@ -83,6 +83,7 @@ def describe_data(cohort: Cohort) -> dict[str, Any]:
         "excluded": int((cohort.table["excluded"] != "").sum()),
         "used": len(cohort.included),
         "patients": len(cohort.patients),
+        "images_without_patient": int((cohort.included["patient_id"] == "").sum()),
         "patient_source": cohort.patient_source,
     }
 

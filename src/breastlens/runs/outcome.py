@@ -149,7 +149,10 @@ def _fit_folds(
         thresholds=thresholds,
         held_out_from=parts,
         history=_history([*histories, ("everyone", final.history)]),
-        notes=[*notes, " ".join(["The model that was saved is trained on everyone.", *final.notes])],
+        notes=[
+            *notes,
+            " ".join(["The model that was saved is trained on the patients of all folds.", *final.notes]),
+        ],
     )
 
 

@@ -1,8 +1,10 @@
-"""records.csv: every image that was found, with its part and the window and crop it was seen through."""
+"""The tables of a run: every image that was found, and the score of every image that was judged."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from breastlens.cohort.batches import LoadedImages
 from breastlens.cohort.records import Cohort
@@ -49,3 +51,29 @@ def records_table(cohort: Cohort, used: pd.DataFrame, loaded: LoadedImages) -> p
     joined = everything.merge(seen, on=["path", "frame"], how="left", validate="one_to_one")
     extras = [name for name in joined.columns if name not in _FIRST]
     return joined[[*_FIRST, *extras]]
+
+
+def predictions_table(
+    rows: pd.DataFrame, y_score: NDArray[np.float64], thresholds: NDArray[np.float64] | float
+) -> pd.DataFrame:
+    """Lay out predictions.csv.
+
+    Args:
+        rows: The scored records, with ``split``.
+        y_score: Their scores, (n,).
+        thresholds: The operating point, one for all or one for each.
+
+    Returns:
+        ``path``, ``patient_id``, ``split``, ``y_true``, ``y_score``, ``y_pred``; ``frame`` too where files have several.
+    """
+    table = pd.DataFrame(
+        {
+            "path": rows["path"].to_numpy(),
+            "patient_id": rows["patient_id"].to_numpy(),
+            "split": rows["split"].to_numpy(),
+            "y_true": rows["label"].to_numpy(),
+            "y_score": y_score,
+            "y_pred": (y_score >= thresholds).astype(int),
+        }
+    )
+    return table.assign(frame=rows["frame"].to_numpy()) if (rows["frame"] > 0).any() else table

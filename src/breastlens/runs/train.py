@@ -17,7 +17,7 @@ from breastlens.cohort.batches import LoadedImages, load_images
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import split_folds, split_from_manifest, split_groups, split_holdout
 from breastlens.config import TrainingRecipe
-from breastlens.errors import RunDirectoryError
+from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.bundle import BundleCard, save_bundle
@@ -45,7 +45,7 @@ from breastlens.runs.facts import (
 from breastlens.runs.outcome import Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.settings import checked
-from breastlens.runs.tables import records_table
+from breastlens.runs.tables import predictions_table, records_table
 from breastlens.training.fit import TrainingImages
 
 
@@ -126,6 +126,10 @@ def _train_into(
     split_facts = describe_split(kind, used)
     starting = "none" if recipe.strategy == "scratch" else recipe.weights
     weights = resolve_weights(starting, backbone)
+    if recipe.trainable_stages is not None and recipe.trainable_stages > len(backbone.stages):
+        raise DataError(
+            f"--trainable-stages: {backbone.name} has {len(backbone.stages)} stages, received {recipe.trainable_stages}"
+        )
 
     def build() -> Any:
         return build_features(
@@ -138,9 +142,7 @@ def _train_into(
         features_model = build()
         engine = Engine.from_keras(features_model)
     with watch.phase("features"):
-        features = (
-            None if recipe.strategy == "scratch" else _features(engine, loaded.pixels, "features", progress)
-        )
+        features = None if recipe.strategy == "scratch" else _features(engine, loaded.pixels, progress)
     images = TrainingImages(loaded.pixels, features, used["label"].to_numpy(), groups)
 
     with watch.phase("train"):
@@ -161,7 +163,7 @@ def _train_into(
     with watch.phase("save model"):
         _save_model(directory / "model", cohort, backbone, outcome, created)
     with watch.phase("evaluate"):
-        predictions = _predictions(used, outcome)
+        predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, kind) | {"controls": controls}
         _write_tables(directory, cohort, used, loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
@@ -229,10 +231,8 @@ def _split_notes(kind: str, cohort: Cohort) -> list[str]:
     return []
 
 
-def _features(
-    engine: Engine, pixels: NDArray[np.uint8], title: str, progress: Progress
-) -> NDArray[np.float32]:
-    with progress.task(title, len(pixels)) as advance:
+def _features(engine: Engine, pixels: NDArray[np.uint8], progress: Progress) -> NDArray[np.float32]:
+    with progress.task("features", len(pixels)) as advance:
         return engine.run(pixels, on_done=lambda done: advance(done))["features"]
 
 
@@ -246,7 +246,11 @@ def _controls(
 ) -> dict[str, Any]:
     """The border control, judged on the held-out images that the real model is judged on."""
     width = border_width(engine.image_size)
-    ring = _features(engine, keep_border(images.pixels, width), "features of the border", progress)
+    with progress.task("features of the border", len(images.pixels)) as advance:
+        chunks = (
+            keep_border(images.pixels[start : start + 256], width) for start in range(0, len(used), 256)
+        )
+        ring = engine.run(chunks, on_done=lambda done: advance(done))["features"]
     parts = outcome.held_out_from
     with progress.task("negative control", len(parts)) as advance:
         scores = score_control(
@@ -259,20 +263,6 @@ def _controls(
     return {
         "border": describe_control(what, images.labels[rows], outcome.y_score[judged], scores[rows], patients)
     }
-
-
-def _predictions(used: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
-    rows = used.iloc[outcome.scored]
-    return pd.DataFrame(
-        {
-            "path": rows["path"].to_numpy(),
-            "patient_id": rows["patient_id"].to_numpy(),
-            "split": rows["split"].to_numpy(),
-            "y_true": rows["label"].to_numpy(),
-            "y_score": outcome.y_score,
-            "y_pred": (outcome.y_score >= outcome.thresholds).astype(int),
-        }
-    )
 
 
 def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.config import Augmentation, TrainingRecipe
+from breastlens.errors import DataError
 from breastlens.evaluation.calibration import fit_platt
 from breastlens.evaluation.metrics import auc
 from breastlens.imaging.augment import augment
@@ -65,6 +66,9 @@ def train_network(
         progress: Where to tell how far it is.
         title: What to call this training there.
         tensorboard: Folder for TensorBoard's logs, if wanted.
+
+    Raises:
+        DataError: The training diverged, or the backbone has fewer stages than are to be trained.
     """
     keras = import_keras()
     _make_deterministic(recipe.seed)
@@ -188,6 +192,11 @@ def _validation_callback(
 
             logs = {} if logs is None else logs
             scores = _predict(network, pixels)
+            if not np.isfinite(scores).all():
+                raise DataError(
+                    f"training diverged in epoch {epoch}: the scores are no longer numbers; "
+                    "choose a smaller --learning-rate"
+                )
             logs["val_auc"] = auc(labels, scores) or 0.0
             logs["val_loss"] = float(log_loss(labels, scores, labels=(0, 1)))
             history.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -107,48 +107,60 @@ def fit_model(
 
     Raises:
         SplitError: The training rows hold one class only, or too few patients to set a validation part aside.
+        DataError: The training diverged.
     """
     if recipe.strategy == "probe":
         return _fit_probe_alone(images, train, validation, recipe)
-    chosen_on = "validation"
-    if validation is None:
-        train, validation = _carve(images, train, recipe.seed)
+    learn, check, chosen_on = train, validation, "validation"
+    notes = []
+    if check is None:
+        learn, check = _carve(images, train, recipe.seed)
         chosen_on = "validation patients inside the training folds"
+        notes.append(
+            f"{check.size} of {train.size} images, of patients of their own, were set aside to stop, calibrate and "
+            "choose the threshold; the network learnt from the others."
+        )
     probe = None
-    history: list[dict[str, Any]] = []
     if recipe.strategy == "finetune" and images.features is not None:
         probe = fit_probe(
-            images.features[train], images.labels[train], images.groups[train], seed=recipe.seed
+            images.features[learn], images.labels[learn], images.groups[learn], seed=recipe.seed
         )
-        history += probe_history(probe)
     trained = train_network(
         build_features_model(),
         backbone,
         probe,
         images.pixels,
         images.labels,
-        train,
-        validation,
+        learn,
+        check,
         recipe=recipe,
         progress=progress,
         title=title,
         tensorboard=tensorboard,
     )
-    history += trained.history
-    labels = images.labels[validation]
-    scores = score_with(trained.network, images.pixels[validation])
-    notes = []
+    labels, scores = images.labels[check], score_with(trained.network, images.pixels[check])
+    history = trained.history
     if probe is not None and images.features is not None:
-        before = probe.scores(images.features[validation])
-        auc_before, auc_after = auc(labels, before), auc(labels, scores)
-        verdict = f"validation AUC {_told(auc_before)} for the probe, {_told(auc_after)} after fine-tuning"
-        if auc_before is not None and auc_after is not None and auc_after <= auc_before:
-            notes.append(f"Fine-tuning was no better than the probe, which was kept ({verdict}).")
-            point = choose_operating_point(labels, before, target_sensitivity=recipe.target_sensitivity)
-            return Fit("probe", point, chosen_on, history, notes, probe=probe)
-        notes.append(f"The fine-tuned network was kept ({verdict}).")
+        history = [*probe_history(probe), *history]
+        better, verdict = _compare(labels, probe.scores(images.features[check]), scores)
+        if not better:
+            kept = _fit_probe_alone(images, train, validation, recipe)
+            notes = [f"Fine-tuning was no better than the probe, which was kept ({verdict})."]
+            return replace(kept, history=history, notes=notes)
+        notes.insert(0, f"The fine-tuned network was kept ({verdict}).")
     point = choose_operating_point(labels, scores, target_sensitivity=recipe.target_sensitivity)
     return Fit(recipe.strategy, point, chosen_on, history, notes, network=trained.network)
+
+
+def _compare(
+    labels: NDArray[np.int64], before: NDArray[np.float64], after: NDArray[np.float64]
+) -> tuple[bool, str]:
+    """Whether fine-tuning raised the validation AUC above the probe's, and both figures in words."""
+    auc_before, auc_after = auc(labels, before), auc(labels, after)
+    if auc_before is None or auc_after is None:
+        return True, "the validation part has one class only, so the two could not be compared"
+    verdict = f"validation AUC {auc_before:.3f} for the probe, {auc_after:.3f} after fine-tuning"
+    return auc_after > auc_before, verdict
 
 
 def score_with(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -202,7 +214,3 @@ def _carve(images: TrainingImages, train: Rows, seed: int) -> tuple[Rows, Rows]:
         )
     carved = split_folds(labels, groups, min(CARVED_FOLDS, fewest), seed) == 0
     return train[~carved], train[carved]
-
-
-def _told(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"

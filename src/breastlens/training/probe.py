@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(-4.0, 0.6, 0.5
 
 INNER_FOLDS = 5
 INNER_REPEATS = 2
+ENOUGH_IMAGES = 2_000
+"""Above this many training images one shuffling of the inner folds is steady enough."""
+
 _FALLBACK_STRENGTH = 1e-2
 
 
@@ -90,7 +94,7 @@ def fit_probe(
         rotated, axes = _rotate((inputs - mean) / scale)
 
         chosen, trials, inner = _choose_strength(rotated, labels, groups, strengths, seed)
-        weights, intercept = _fit_logistic(rotated, labels, chosen)
+        ((weights, intercept),) = _fit_path(rotated, labels, (chosen,))
         slope, offset = (1.0, _prevalence_shift(labels)) if inner is None else fit_platt(inner, labels)
         head = Head(mean, scale, weight=slope * (axes @ weights), bias=slope * intercept + offset)
         return Probe(head, chosen, trials, None if inner is None else slope * inner + offset)
@@ -114,6 +118,8 @@ def _rotate(standardised: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     if width <= count:
         return standardised, np.eye(width)
     values, vectors = np.linalg.eigh(standardised @ standardised.T)
+    if values[-1] <= 0:  # every image has the same features: one coordinate on which nothing differs
+        return np.zeros((count, 1)), np.zeros((width, 1))
     kept = values > values[-1] * 1e-12
     lengths = np.sqrt(values[kept])
     axes = standardised.T @ (vectors[:, kept] / lengths)
@@ -128,7 +134,7 @@ def _choose_strength(
     seed: int,
 ) -> tuple[float, tuple[Trial, ...], NDArray[np.float64] | None]:
     repeats = []
-    for repeat in range(INNER_REPEATS):
+    for repeat in range(INNER_REPEATS if labels.size <= ENOUGH_IMAGES else 1):
         folds = _inner_folds(labels, groups, seed + repeat)
         if folds is None:
             return _FALLBACK_STRENGTH, (), None
@@ -169,21 +175,22 @@ def _inner_logits(
     logits = np.empty((len(strengths), labels.size))
     for fold in np.unique(folds):
         inside = folds != fold
-        for index, strength in enumerate(strengths):
-            weights, intercept = _fit_logistic(rotated[inside], labels[inside], strength)
-            logits[index, ~inside] = rotated[~inside] @ weights + intercept
+        outside = rotated[~inside]
+        for index, (weights, intercept) in enumerate(_fit_path(rotated[inside], labels[inside], strengths)):
+            logits[index, ~inside] = outside @ weights + intercept
     return logits
 
 
-def _fit_logistic(
-    features: NDArray[np.float64], labels: NDArray[np.integer], strength: float
-) -> tuple[NDArray[np.float64], float]:
+def _fit_path(
+    features: NDArray[np.float64], labels: NDArray[np.integer], strengths: tuple[float, ...]
+) -> Iterator[tuple[NDArray[np.float64], float]]:
+    """Weights and intercept for each strength; each fit starts where the one before ended."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000, tol=1e-5).fit(
-        features, labels
-    )
-    return model.coef_[0], float(model.intercept_[0])
+    model = LogisticRegression(class_weight="balanced", max_iter=2000, tol=1e-5, warm_start=True)
+    for strength in strengths:
+        model.set_params(C=strength).fit(features, labels)
+        yield model.coef_[0].copy(), float(model.intercept_[0])
 
 
 def _calibrated_log_loss(labels: NDArray[np.integer], logits: NDArray[np.float64]) -> float:

@@ -1,0 +1,78 @@
+"""Ctrl-C: exit code 130, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and their children too.
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from breastlens.cli import main
+main()
+"""
+
+
+def test_an_interrupt_while_reading(
+    command: Callable[..., Any], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("breastlens.cohort.reading.map_in_order", interrupt)
+    done = command("train", data, "--weights", "none", "--out", data.parent / "run")
+    assert done.code == 130
+    assert "Traceback" not in done.err
+    assert [path.name for path in data.parent.iterdir()] == ["data"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
+def test_an_interrupt_in_the_middle_of_training(phantom_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    arguments = ["train", phantom_dir, "--manifest", phantom_dir / "manifest.csv", "--out", tmp_path / "run"]
+    settings = [
+        "--backbone",
+        "mobilenet:0.25",
+        "--weights",
+        "none",
+        "--image-size",
+        "64",
+        "--strategy",
+        "finetune",
+    ]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            COMMAND,
+            *map(str, arguments),
+            *settings,
+            "--epochs",
+            "500",
+            "--patience",
+            "500",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.startswith("features: "):
+                assert list(tmp_path.glob(".run.unfinished-*"))
+                process.send_signal(signal.SIGINT)
+                break
+        told.append(process.stderr.read())
+        assert process.wait(timeout=120) == 130, "".join(told)
+    assert "Traceback" not in "".join(told)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,39 @@
+"""The Python examples of the README run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+# The README trains a large network from ImageNet weights, which Keras downloads. Tests have no network, so that the
+# example is run with a small network from random weights; nothing else of it is changed.
+DOWNLOADED = 'backbone="densenet121"'
+AT_HAND = 'backbone="mobilenet:0.25", weights="none"'
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_examples_run_in_order(
+    phantom_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("keras")
+    blocks = python_blocks()
+    assert any("import breastlens as bl" in block and DOWNLOADED in block for block in blocks)
+    shutil.copytree(phantom_dir, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks, start=1):
+        source = block.replace(DOWNLOADED, AT_HAND)
+        exec(compile(source, f"README.md, Python block {number}", "exec"), names)
+    run = names["run"]
+    assert run.metrics["test"]["n"] == 12  # type: ignore[attr-defined]
+    assert run.facts["data"]["patients"] == 30, "the pattern in the README finds the patients"  # type: ignore[attr-defined]
+    assert (run.directory / "report.html").is_file()  # type: ignore[attr-defined]
+    assert list((tmp_path / "runs").iterdir()) == [Path.cwd() / run.directory]  # type: ignore[attr-defined]
