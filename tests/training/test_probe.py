@@ -26,7 +26,9 @@ def test_it_is_scikit_learns_logistic_regression_on_standardised_compressed_feat
     probe = fit_probe(features, labels, groups, seed=0, strengths=(0.01,))
     roots = np.sqrt(features.astype(np.float64) + 1e-4) - 1e-2
     standard = (roots - roots.mean(axis=0)) / roots.std(axis=0)
-    reference = LogisticRegression(C=0.01, class_weight="balanced", tol=1e-8, max_iter=5000).fit(standard, labels)
+    reference = LogisticRegression(C=0.01, class_weight="balanced", tol=1e-8, max_iter=5000).fit(
+        standard, labels
+    )
     expected, received = reference.decision_function(standard), probe.head.logits(features)
     slope, offset = np.polyfit(expected, received, 1)
     assert slope > 0
@@ -90,7 +92,11 @@ def test_a_feature_that_never_moves_in_training_has_no_say_later() -> None:
 def test_the_inner_folds_keep_groups_together() -> None:
     """Every image stands twice under one group: a leak would make the inner AUC perfect on pure noise."""
     features, labels, _ = _cohort(8, images=60, width=400, shift=0.0)
-    features, labels, groups = np.repeat(features, 2, axis=0), np.repeat(labels, 2), np.repeat(np.arange(60), 2)
+    features, labels, groups = (
+        np.repeat(features, 2, axis=0),
+        np.repeat(labels, 2),
+        np.repeat(np.arange(60), 2),
+    )
     probe = fit_probe(features, labels, groups, seed=0)
     assert max(trial.auc for trial in probe.trials) < 0.8
 

@@ -64,7 +64,8 @@ def predictions_table(
         thresholds: The operating point, one for all or one for each.
 
     Returns:
-        ``path``, ``patient_id``, ``split``, ``y_true``, ``y_score``, ``y_pred``; ``frame`` too where files have several.
+        ``path``, ``patient_id``, ``split``, ``y_true``, ``y_score``, ``y_pred``; with
+        ``frame`` where files have several.
     """
     table = pd.DataFrame(
         {
