@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 def runs(awkward: Cohort, quick: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     pytest.importorskip("keras")
     folder = tmp_path_factory.mktemp("finetune")
-    settings = {"strategy": "finetune", "epochs": 2, "learning_rate": 3e-3, "seed": 2}
+    settings = {"strategy": "finetune", "epochs": 2, "learning_rate": 3e-3, "seed": 2, "trainable_stages": 1}
     return [train(awkward, out=folder / name, **quick, **settings) for name in ("one", "two")]
 
 
