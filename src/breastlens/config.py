@@ -147,7 +147,9 @@ class TrainingRecipe(Settings):
     seed: int = Field(default=0, ge=0, lt=2**32)
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=3e-4, gt=0)
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="at its peak; None: 3e-4 for finetune, 3e-3 for scratch"
+    )
     weight_decay: float = Field(default=1e-2, ge=0)
     patience: int = Field(
         default=8, ge=1, description="epochs without a better validation AUC before stopping"
@@ -162,6 +164,11 @@ class TrainingRecipe(Settings):
     @classmethod
     def _path_is_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up: as given, or the strategy's own."""
+        return self.learning_rate or (3e-3 if self.strategy == "scratch" else 3e-4)
 
     @model_validator(mode="after")
     def _split_is_whole(self) -> Self:

@@ -149,6 +149,32 @@ def test_evaluate_answers_with_a_verdict_or_json(
     assert answer == {"run": str(tmp_path / "two"), "metrics": run.metrics}
 
 
+def test_evaluate_takes_data_of_one_category_and_knows_the_training_images(
+    command: Callable[..., Any], holdout_run: Run, awkward_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sick").symlink_to(awkward_dir / "sick")
+    done = command("evaluate", holdout_run.directory, tmp_path / "data", "--out", tmp_path / "one", "--json")
+    assert done.code == 0, done.err
+    block = json.loads(done.out)["metrics"]["external"]
+    assert block["negatives"] == 0
+    assert block["sensitivity"] is not None
+    assert block["auc"] is None
+    assert block["reasons"]["auc"] == "no negative image in this part"
+    same = (awkward_dir, "--manifest", awkward_dir / "manifest.csv", "--exclude-when", "note")
+    command("evaluate", holdout_run.directory, *same, "--out", tmp_path / "two")
+    first = Run.read(tmp_path / "two").facts["findings"][0]
+    assert (first["code"], first["severity"]) == ("evaluated-on-training-images", "error")
+
+
+def test_predict_refuses_a_place_to_write_before_it_works(
+    run: Callable[..., str], holdout_run: Run, awkward_dir: Path, tmp_path: Path
+) -> None:
+    for out in (tmp_path, tmp_path / "missing" / "scores.csv"):
+        told = run("predict", holdout_run.directory, awkward_dir, "--out", out)
+        assert told == f"--out {out}: expected the name of a file in a folder that exists"
+
+
 def test_predict_prints_a_table_and_goes_on_after_a_bad_file(
     command: Callable[..., Any], holdout_run: Run, awkward_dir: Path
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 from sklearn import metrics as reference
 
 from breastlens.cohort.records import Cohort
+from breastlens.config import LabelMap
+from breastlens.errors import DataError
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.inference.predictor import Predictor, load
 from breastlens.runs.directory import Run
@@ -92,6 +94,13 @@ def test_one_category_alone_gives_null_with_the_reason(
     assert block["accuracy"] is not None
     assert sum(map(sum, block["confusion_matrix"])) == block["n"] == len(run.predictions)
     assert word in run.report.read_text()
+
+
+def test_labels_turned_round_are_refused(predictor: Predictor, others: Cohort, tmp_path: Path) -> None:
+    turned = dataclasses.replace(others, labels=LabelMap(positive=("healthy",), negative=("sick",)))
+    with pytest.raises(DataError, match="healthy, sick would stand on the other side than in training"):
+        evaluate(predictor, turned, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_report_says_what_it_cannot_know(evaluation: Run) -> None:

@@ -12,6 +12,7 @@ from scipy.special import logit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from breastlens.config import Augmentation, TrainingRecipe
+from breastlens.evaluation.calibration import fit_platt
 from breastlens.models.backbones import Backbone
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
@@ -127,19 +128,27 @@ def test_it_starts_where_the_probe_is_and_the_classes_weigh_the_same(
     assert told["val_loss"] == pytest.approx(log_loss(labels[VALIDATION], before[VALIDATION]), rel=1e-4)
 
 
-def test_the_best_epoch_is_kept_not_the_last(
+def test_the_best_epoch_is_kept_not_the_last_and_calibrated_on_validation(
     train: Train,
     probe: Probe,
     pictures: tuple[np.ndarray, np.ndarray],
     recipe: Callable[..., TrainingRecipe],
 ) -> None:
-    pixels, labels = pictures
+    pixels, labels = pictures[0][VALIDATION], pictures[1][VALIDATION]
     trained = train(recipe(epochs=10, learning_rate=0.03, patience=10), probe)
     areas = [row["val_auc"] for row in trained.history]
-    assert len(areas) == 10
+    assert [row["epoch"] for row in trained.history] == list(range(10))
     assert areas[-1] < max(areas), "the case must be one where the last epoch is not the best"
-    scores = score_with(trained.network, pixels[VALIDATION])
-    assert roc_auc_score(labels[VALIDATION], scores) == pytest.approx(max(areas), abs=1e-6)
+    scores = score_with(trained.network, pixels)
+    assert roc_auc_score(labels, scores) == pytest.approx(max(areas), abs=1e-6)
+    slope, intercept = fit_platt(logit(scores), labels)
+    assert slope == pytest.approx(1.0, abs=1e-3), "a second fit finds nothing left to do"
+    assert intercept == pytest.approx(0.0, abs=1e-3)
+    rates = [row["learning_rate"] for row in trained.history]
+    assert all(0 <= rate <= 0.03 for rate in rates)
+    assert rates[-1] < 1e-4
+    assert rates[1:] == sorted(rates[1:], reverse=True), "it falls after the warm-up"
+    assert all(row["seconds"] > 0 and 0 <= row["auc"] <= 1 for row in trained.history)
 
 
 def test_training_stops_when_it_no_longer_helps(
@@ -149,22 +158,6 @@ def test_training_stops_when_it_no_longer_helps(
     areas = [row["val_auc"] for row in trained.history]
     assert len(areas) < 30
     assert int(np.argmax(areas)) == len(areas) - 3
-
-
-def test_scores_are_calibrated_on_validation(
-    train: Train,
-    probe: Probe,
-    pictures: tuple[np.ndarray, np.ndarray],
-    recipe: Callable[..., TrainingRecipe],
-) -> None:
-    """A second Platt fit finds nothing left to do: slope 1, intercept 0."""
-    from breastlens.evaluation.calibration import fit_platt
-
-    pixels, labels = pictures
-    trained = train(recipe(epochs=2, learning_rate=3e-3), probe)
-    slope, intercept = fit_platt(logit(score_with(trained.network, pixels[VALIDATION])), labels[VALIDATION])
-    assert slope == pytest.approx(1.0, abs=1e-3)
-    assert intercept == pytest.approx(0.0, abs=1e-3)
 
 
 def test_training_images_alone_are_augmented_each_once_an_epoch(
@@ -210,19 +203,6 @@ def test_the_same_seed_is_the_same_network_and_another_is_not(
     assert [{k: v for k, v in row.items() if k not in times} for row in first.history] == [
         {k: v for k, v in row.items() if k not in times} for row in again.history
     ]
-
-
-def test_the_history_has_a_row_an_epoch_and_the_rate_rises_then_falls(
-    train: Train, probe: Probe, recipe: Callable[..., TrainingRecipe]
-) -> None:
-    trained = train(recipe(epochs=6, learning_rate=1e-4, patience=6), probe)
-    assert [row["epoch"] for row in trained.history] == list(range(6))
-    rates = [row["learning_rate"] for row in trained.history]
-    assert all(0 <= rate <= 1e-4 for rate in rates)
-    assert rates[-1] < 1e-6
-    assert rates[1:] == sorted(rates[1:], reverse=True)
-    assert all(row["seconds"] > 0 for row in trained.history)
-    assert all(0 <= row["auc"] <= 1 for row in trained.history)
 
 
 def test_progress_and_tensorboard_hear_of_it(

@@ -1,4 +1,4 @@
-"""The command line: reads options, calls the library, prints. Exit codes: 0 done, 1 findings, 2 wrong input."""
+"""The command line: reads options, calls the library, prints. Exit codes: 0 done, 2 wrong input, 130 interrupted."""
 
 from __future__ import annotations
 

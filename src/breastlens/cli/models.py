@@ -66,7 +66,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs of fine-tuning.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate of fine-tuning.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate. [default: 3e-4 finetune, 3e-3 scratch]")
+    ] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without a better validation AUC.")] = None,
     trainable_stages: Annotated[
         int | None, typer.Option(help="How many top stages fine-tuning moves.")

@@ -17,6 +17,10 @@ from breastlens.models.backbones import Backbone, build_network
 from breastlens.models.head import COMPRESSION_OFFSET, Head
 from breastlens.models.weights import load_backbone_weights, resolve_weights
 
+FEW_STEPS_MOMENTUM = 0.9
+"""Of batch normalisation's running averages when training from scratch: the applications' 0.99 and 0.999 are made for
+epochs of thousands of steps, and would still hold the starting values after an epoch of twenty."""
+
 _IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 _IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -159,5 +163,7 @@ def set_trainable(
         is_head = layer.name == "score"
         batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = is_head or (not frozen and (batch_norm_learns or not batch_norm))
+        if batch_norm and batch_norm_learns:
+            layer.momentum = FEW_STEPS_MOMENTUM
         if layer.name == cut:
             frozen = False

@@ -49,8 +49,12 @@ class Head:
 
     @classmethod
     def untrained(cls, width: int) -> Head:
-        """A head that says 0.5 to everything."""
-        return cls(np.zeros(width), np.ones(width), np.zeros(width), 0.0)
+        """A head that says 0.5 to everything.
+
+        Its scale undoes the scaling to unit length of ``build_classifier``: there is no fitted head to keep steady, and
+        a head that moves slowly would leave the network below it without a gradient.
+        """
+        return cls(np.zeros(width), np.full(width, 1 / np.sqrt(width)), np.zeros(width), 0.0)
 
 
 def rescale_head(classifier: Any, slope: float, offset: float) -> None:

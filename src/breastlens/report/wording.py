@@ -80,7 +80,7 @@ def verdict(files: RunFiles) -> str:
     where = {
         "test": f"On {size} that were kept out of training and tuning",
         "out_of_fold": f"On {size}, each scored by a model trained without {unseen}",
-        "external": f"On {size} of another data set",
+        "external": f"On {size} of {'the training data' if _same_images(files) else 'another data set'}",
     }[files.part]
     if block.auc is None:
         reason = block.reasons.get("auc", "it is not defined there").rstrip(".")
@@ -140,7 +140,11 @@ def reservations(files: RunFiles) -> list[str]:
             "or of a patient that is named: leakage between them cannot be excluded, and the intervals, which "
             "take each as a patient of its own, may be too narrow."
         )
-    if files.part == "external":
+    if _same_images(files):
+        said.append(
+            "The model was trained on these very images: the figures say nothing about other patients."
+        )
+    elif files.part == "external":
         said.append(
             "Whether patients of this data set were also among those the model was trained on cannot be "
             "known from its files."
@@ -175,6 +179,11 @@ def control_sentence(name: str, control: Control) -> str:
     if low is not None and low <= 0:
         return f"{said}, which may be nothing: the AUC can be explained without the breast."
     return f"{said}."
+
+
+def _same_images(files: RunFiles) -> bool:
+    """Whether an evaluation found that its images are those of the training."""
+    return any(finding.code == "evaluated-on-training-images" for finding in files.facts.findings)
 
 
 def disjointness(files: RunFiles) -> str:

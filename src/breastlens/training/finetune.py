@@ -51,8 +51,9 @@ def train_network(
     """Train with AdamW, warm-up and cosine decay, stopping when the validation AUC no longer rises.
 
     From a probe, the head and the top stages learn and batch normalisation stays in inference mode; without one
-    everything learns, batch normalisation too. The classes weigh the same in the loss. The weights of the epoch with
-    the best validation AUC are restored and the scores calibrated on validation (Platt 1999).
+    everything learns, batch normalisation too, and only epochs of the second half are candidates. The classes weigh
+    the same in the loss. The weights of the epoch with the best validation AUC are restored and the scores calibrated
+    on validation (Platt 1999).
 
     Args:
         features_model: Fresh, from ``build_features``; its weights are changed.
@@ -85,7 +86,7 @@ def train_network(
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         decay_steps=max(1, steps - math.ceil(WARM_UP_SHARE * steps)),
-        warmup_target=recipe.learning_rate,
+        warmup_target=recipe.peak_learning_rate,
         warmup_steps=math.ceil(WARM_UP_SHARE * steps),
     )
     network.compile(
@@ -100,7 +101,12 @@ def train_network(
         callbacks = [
             _validation_callback(network, pixels[validation], labels[validation], phase, schedule, history),
             keras.callbacks.EarlyStopping(
-                monitor="val_auc", mode="max", patience=recipe.patience, restore_best_weights=True
+                monitor="val_auc",
+                mode="max",
+                patience=recipe.patience,
+                restore_best_weights=True,
+                # a random network knows nothing for a while; giving up on it then would be too early
+                start_from_epoch=recipe.epochs // 2 if probe is None else 0,
             ),
             _progress_callback(advance, len(batches)),
         ]
