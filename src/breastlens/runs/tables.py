@@ -7,28 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.cohort.batches import LoadedImages
+from breastlens.cohort.reading import COLUMN_ORDER
 from breastlens.cohort.records import Cohort
-
-_FIRST = (
-    "path",
-    "frame",
-    "category",
-    "label",
-    "patient_id",
-    "split",
-    "image_size",
-    "width",
-    "height",
-    "format",
-    "bits",
-    "sha256",
-    "pixels_sha256",
-    "duplicate_group",
-    "excluded",
-    "window_low",
-    "window_high",
-    "crop_box",
-)
 
 
 def records_table(cohort: Cohort, used: pd.DataFrame, loaded: LoadedImages) -> pd.DataFrame:
@@ -49,8 +29,8 @@ def records_table(cohort: Cohort, used: pd.DataFrame, loaded: LoadedImages) -> p
     )
     everything = cohort.table.drop(columns=["split"], errors="ignore")
     joined = everything.merge(seen, on=["path", "frame"], how="left", validate="one_to_one")
-    extras = [name for name in joined.columns if name not in _FIRST]
-    return joined[[*_FIRST, *extras]]
+    known = [name for name in COLUMN_ORDER if name in joined.columns]
+    return joined[[*known, *(name for name in joined.columns if name not in known)]]
 
 
 def predictions_table(
