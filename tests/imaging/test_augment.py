@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from breastlens.config import Augmentation, FillMode
-from breastlens.imaging.augment import Draw, apply, augment, draw
+from breastlens.imaging.augment import Draw, apply, augment, draw, random_positions
 
 SIDE_PX = 128
 FILL_MODES = get_args(FillMode)
@@ -102,14 +102,10 @@ def test_each_shift_moves_along_the_axis_of_its_name() -> None:
     plain = Augmentation(fill_mode="constant")
     assert white(apply(marked(4, 4), Draw(shift_x_px=2.0), plain)) == [(4, 2)]
     assert white(apply(marked(4, 4), Draw(shift_y_px=2.0), plain)) == [(2, 4)]
-    wide = [
-        draw(Augmentation(width_shift_range=0.25), (100, 200), np.random.default_rng(i)) for i in range(300)
-    ]
+    wide = [draw(Augmentation(width_shift_range=0.25), (100, 200), random_positions(i)) for i in range(300)]
     assert {d.shift_y_px for d in wide} == {0.0}
     assert 40 < max(d.shift_x_px for d in wide) < 50  # a fraction of the width
-    tall = [
-        draw(Augmentation(height_shift_range=3), (100, 200), np.random.default_rng(i)) for i in range(300)
-    ]
+    tall = [draw(Augmentation(height_shift_range=3), (100, 200), random_positions(i)) for i in range(300)]
     assert {d.shift_x_px for d in tall} == {0.0}
     assert -3 <= min(d.shift_y_px for d in tall) < -2.8  # pixels
 
@@ -170,11 +166,11 @@ def test_depends_on_seed_epoch_and_record_alone(smooth: NDArray[np.uint8]) -> No
 
 
 def test_switching_one_change_on_leaves_the_others() -> None:
-    turned = draw(Augmentation(rotation_range=10), (64, 64), np.random.default_rng(3))
+    turned = draw(Augmentation(rotation_range=10), (64, 64), random_positions(3))
     both = draw(
         Augmentation(rotation_range=10, zoom_range=0.2, vertical_flip=True),
         (64, 64),
-        np.random.default_rng(3),
+        random_positions(3),
     )
     assert turned.theta_deg == both.theta_deg
     assert both.zoom_x != both.zoom_y
@@ -196,7 +192,7 @@ def test_draws_stay_within_their_ranges(seed: int, rotation: float, shift: float
         channel_shift_range=rotation,
         brightness_range=(0.5, 0.9),
     )
-    drawn = draw(ranges, (50, 80, 3), np.random.default_rng(seed))
+    drawn = draw(ranges, (50, 80, 3), random_positions(seed))
     slack = 1e-9
     assert abs(drawn.theta_deg) <= rotation
     assert abs(drawn.shift_x_px) <= shift * 80
@@ -215,7 +211,7 @@ def test_draws_stay_within_their_ranges(seed: int, rotation: float, shift: float
 
 
 def test_draws_use_the_whole_range_and_flip_half_the_time() -> None:
-    drawn = [draw(EVERYTHING, (100, 100), np.random.default_rng(seed)) for seed in range(2000)]
+    drawn = [draw(EVERYTHING, (100, 100), random_positions(seed)) for seed in range(2000)]
     assert np.mean([d.flip_horizontal for d in drawn]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([d.flip_vertical for d in drawn]) == pytest.approx(0.5, abs=0.05)
     assert np.std([d.theta_deg for d in drawn]) == pytest.approx(40 / np.sqrt(12), rel=0.05)

@@ -8,7 +8,10 @@ repeats the image with its full period, where SciPy's loses one pixel at each se
 
 from __future__ import annotations
 
+import hashlib
 import math
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -60,20 +63,34 @@ class Draw:
     brightness: float = 1.0
 
 
-def draw(augmentation: Augmentation, shape: tuple[int, ...], generator: np.random.Generator) -> Draw:
+_POSITIONS = struct.Struct("<10I")
+
+
+def random_positions(*key: int) -> tuple[float, ...]:
+    """Ten uniform numbers in [0, 1) that depend on the key alone: digits of its hash.
+
+    A hash of (seed, epoch, record) is several times faster than a generator made anew for each image, and does not
+    change with the version of NumPy.
+
+    Args:
+        key: Integers from 0 to 2**64 - 1.
+    """
+    digest = hashlib.blake2b(struct.pack(f"<{len(key)}Q", *key), digest_size=_POSITIONS.size).digest()
+    return tuple(digits / 2**32 for digits in _POSITIONS.unpack(digest))
+
+
+def draw(augmentation: Augmentation, shape: tuple[int, ...], positions: Sequence[float]) -> Draw:
     """Draws the values for one image.
 
-    The generator is asked for as many numbers whatever is switched on, so that adding one change to a recipe leaves the
-    others as they were.
+    Each change has its own position, whatever is switched on, so that adding one to a recipe leaves the others as they
+    were.
 
     Args:
         augmentation: The ranges.
         shape: Height and width in pixels (further axes are ignored); shift ranges below 1 are fractions of them.
-        generator: Where the randomness comes from.
+        positions: Where in its range each value lies, ten numbers in [0, 1), from ``random_positions``.
     """
-    theta, shift_x, shift_y, shear, zoom_x, zoom_y, channel, brightness, horizontal, vertical = (
-        generator.random(10).tolist()
-    )
+    theta, shift_x, shift_y, shear, zoom_x, zoom_y, channel, brightness, horizontal, vertical = positions
 
     def between(low: float, high: float, position: float) -> float:
         return low + (high - low) * position
@@ -128,7 +145,7 @@ def _move(pixels: Image, drawn: Draw, augmentation: Augmentation) -> Image:
     theta, shift_x, shift_y, shear = drawn.theta_deg, drawn.shift_x_px, drawn.shift_y_px, drawn.shear_deg
     if theta == shift_x == shift_y == shear == 0.0 and drawn.zoom_x == drawn.zoom_y == 1.0:
         # Nothing but flips: the warp would give the same pixels, only many times slower.
-        return pixels[:: -1 if drawn.flip_vertical else 1, :: -1 if drawn.flip_horizontal else 1].copy()
+        return _mirrored(pixels, drawn)
     height, width = pixels.shape[:2]
     warped = cv2.warpAffine(
         pixels,
@@ -139,6 +156,14 @@ def _move(pixels: Image, drawn: Draw, augmentation: Augmentation) -> Image:
         borderValue=(augmentation.cval,) * 3,
     )
     return np.asarray(warped, dtype=np.uint8)
+
+
+def _mirrored(pixels: Image, drawn: Draw) -> Image:
+    if drawn.flip_horizontal and drawn.flip_vertical:
+        return np.asarray(cv2.flip(pixels, -1), dtype=np.uint8)
+    if drawn.flip_horizontal or drawn.flip_vertical:
+        return np.asarray(cv2.flip(pixels, 1 if drawn.flip_horizontal else 0), dtype=np.uint8)
+    return pixels.copy()
 
 
 def _recolour(pixels: Image, drawn: Draw) -> Image:
@@ -187,5 +212,6 @@ def augment(pixels: Image, augmentation: Augmentation, *, seed: int, epoch: int,
     Returns:
         uint8 (s, s, 3), a new array.
     """
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, record])))
-    return apply(pixels, draw(augmentation, pixels.shape, generator), augmentation)
+    return apply(
+        pixels, draw(augmentation, pixels.shape, random_positions(seed, epoch, record)), augmentation
+    )
