@@ -160,6 +160,17 @@ def test_folders_are_searched_and_files_taken_as_given(tree: Callable[..., Path]
     assert [path.relative_to(tmp_path).as_posix() for path in found] == expected
 
 
+def test_a_manifest_beside_folders_of_images_is_not_taken_for_one(
+    tree: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tree("sick/1.csv", "healthy/2.png", "manifest.csv", "README.txt")
+    names = [path.relative_to(root).as_posix() for path in find_images([root])]
+    assert names == ["healthy/2.png", "sick/1.csv"]
+    assert "manifest.csv lies beside folders of images" in caplog.text
+    names = [path.name for path in find_images([root / "sick", root / "README.txt"])]
+    assert names == ["1.csv", "README.txt"], "where the images lie, and what is named, is taken"
+
+
 def test_linked_folders_are_searched_once(tree: Callable[..., Path], tmp_path: Path) -> None:
     root = tree("sick/1.png")
     (tmp_path / "elsewhere").mkdir()

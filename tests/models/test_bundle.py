@@ -133,12 +133,6 @@ def test_nothing_is_written_over(copy, network):
         save_bundle(copy, network, CARD)
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path, network):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BundleError, match="the bundle cannot be written: Not a directory"):
-        save_bundle(tmp_path / "file" / "model", network, CARD)
-
-
 def test_a_disk_that_fails_while_reading_is_told(saved, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error")

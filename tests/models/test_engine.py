@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import resource
 import subprocess
 import sys
@@ -159,14 +160,13 @@ def test_a_broken_graph_is_a_bundle_error(network, tmp_path):
         Engine.load(tmp_path / "model.xml")
 
 
-def test_a_full_disk_is_a_bundle_error(network, tmp_path):
+def test_a_full_disk_is_an_input_output_error(network, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
-        with pytest.raises(
-            BundleError, match=r"model\.xml cannot be written .*: check that the disk is neither full"
-        ):
+        with pytest.raises(OSError, match=r"could not write its graph: .*model\.xml") as caught:
             save_graph(network, tmp_path / "model.xml")
+        assert caught.value.errno == errno.EIO
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

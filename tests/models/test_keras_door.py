@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
@@ -43,3 +44,12 @@ def test_stderr_comes_back_when_the_import_fails():
     assert done.returncode == 1
     assert "reason from C++" in done.stderr
     assert "OSError: broken library" in done.stderr
+
+
+def test_tensorflows_remark_on_tracing_each_network_is_left_out_and_others_are_not(caplog):
+    pytest.importorskip("keras")
+    import_keras()
+    logger = logging.getLogger("tensorflow")
+    logger.warning("5 out of the last 10 calls to %s triggered tf.function retracing. It is slow.", "f")
+    logger.warning("a layer has no gradient")
+    assert [record.getMessage() for record in caplog.records] == ["a layer has no gradient"]

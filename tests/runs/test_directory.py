@@ -119,6 +119,7 @@ def test_a_name_taken_meanwhile_costs_no_work(tmp_path: Path) -> None:
         (errno.ENOSPC, "no space is left on the disk: free some; choose another --out"),
         (errno.EROFS, "the file system is read-only; choose another --out"),
         (errno.EACCES, "permission is missing; choose another --out"),
+        (errno.EIO, "the disk failed or is full: check it; choose another --out"),
     ],
 )
 def test_a_full_or_forbidden_disk_is_told_in_one_line(tmp_path: Path, number: int, said: str) -> None:

@@ -311,6 +311,16 @@ def test_folds_are_dealt_anew_and_it_is_said(folds_run: Run) -> None:
     assert last.startswith("The model that was saved is trained on ")
 
 
+def test_shares_that_the_manifest_overrules_are_told(
+    with_split: Cohort, quick: dict[str, Any], tmp_path: Path, manifest_run: Run
+) -> None:
+    run = train(with_split, out=tmp_path / "run", **quick, split=(0.7, 0.15, 0.15))
+    assert run.facts["notes"][0] == (
+        "The shares of the split were not used, since the manifest has a split column."
+    )
+    assert manifest_run.facts["notes"] == [], "and nothing is said where nobody asked"
+
+
 def test_nothing_is_learnt_or_chosen_from_the_test_part(
     manifest_run: Run, with_split: Cohort, quick: dict[str, Any], tmp_path: Path
 ) -> None:

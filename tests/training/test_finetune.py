@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from breastlens.models.backbones import Backbone
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.training import finetune as room
-from breastlens.training.finetune import TrainedNetwork, train_network
+from breastlens.training.finetune import TrainedNetwork, train_again, train_network
 from breastlens.training.fit import score_with
 from breastlens.training.probe import Probe, fit_probe
 
@@ -135,12 +136,16 @@ def test_the_best_epoch_is_kept_not_the_last_and_calibrated_on_validation(
     recipe: Callable[..., TrainingRecipe],
 ) -> None:
     pixels, labels = pictures[0][VALIDATION], pictures[1][VALIDATION]
-    trained = train(recipe(epochs=10, learning_rate=0.03, patience=10), probe)
+    trained = train(recipe(epochs=10, learning_rate=0.03, patience=10, seed=4), probe)
     areas = [row["val_auc"] for row in trained.history]
     assert [row["epoch"] for row in trained.history] == list(range(10))
-    assert areas[-1] < max(areas), "the case must be one where the last epoch is not the best"
+    candidates = areas[5:]
+    assert candidates[-1] < max(candidates) < max(areas), (
+        "a case where neither the last nor the first half is kept"
+    )
+    assert trained.epochs == 6 + int(np.argmax(candidates))
     scores = score_with(trained.network, pixels)
-    assert roc_auc_score(labels, scores) == pytest.approx(max(areas), abs=1e-6)
+    assert roc_auc_score(labels, scores) == pytest.approx(max(candidates), abs=1e-6)
     slope, intercept = fit_platt(logit(scores), labels)
     assert slope == pytest.approx(1.0, abs=1e-3), "a second fit finds nothing left to do"
     assert intercept == pytest.approx(0.0, abs=1e-3)
@@ -156,8 +161,37 @@ def test_training_stops_when_it_no_longer_helps(
 ) -> None:
     trained = train(recipe(epochs=30, learning_rate=0.03, patience=2), probe)
     areas = [row["val_auc"] for row in trained.history]
-    assert len(areas) < 30
-    assert int(np.argmax(areas)) == len(areas) - 3
+    assert 15 < len(areas) < 30, "it waits until half of the epochs are over"
+    assert 15 + int(np.argmax(areas[15:])) == len(areas) - 3
+
+
+def test_training_again_is_as_long_on_all_rows_with_the_first_calibration(
+    train: Train,
+    probe: Probe,
+    tiny_backbone: Backbone,
+    build_tiny: Callable[[], Any],
+    pictures: tuple[np.ndarray, np.ndarray],
+    recipe: Callable[..., TrainingRecipe],
+) -> None:
+    pixels, labels = pictures
+    first = train(recipe(epochs=5, learning_rate=3e-3), probe)
+    everyone = np.arange(labels.size)
+
+    def again(known: TrainedNetwork) -> TrainedNetwork:
+        return train_again(
+            build_tiny(), tiny_backbone, probe, pixels, labels, everyone, known,
+            recipe=recipe(epochs=5, learning_rate=3e-3), progress=Progress(), title="again",
+        )  # fmt: skip
+
+    second = again(first)
+    assert [row["epoch"] for row in second.history] == list(range(first.epochs))
+    assert {row["phase"] for row in second.history} == {"again"}
+    assert all("val_auc" not in row and row["seconds"] > 0 for row in second.history)
+    assert second.history[-1]["learning_rate"] < 1e-6, "it decays over its own epochs"
+    logits = logit(score_with(second.network, pixels))
+    plain = logit(score_with(again(dataclasses.replace(first, calibration=(1.0, 0.0))).network, pixels))
+    slope, offset = first.calibration
+    np.testing.assert_allclose(logits, slope * plain + offset, atol=1e-4)
 
 
 def test_training_images_alone_are_augmented_each_once_an_epoch(

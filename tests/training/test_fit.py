@@ -158,30 +158,44 @@ def test_fine_tuning_that_helps_is_kept_and_said(
     assert one.to_network(build_tiny()) is one.network
 
 
-def test_inside_a_fold_some_training_patients_are_set_aside(
+def test_inside_a_fold_some_training_patients_are_set_aside_to_choose_and_then_learnt_from(
     images: TrainingImages,
     fit: Callable[..., Fit],
     recipe: Callable[..., TrainingRecipe],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen: dict[str, np.ndarray] = {}
+    seen: dict[str, Any] = {}
 
-    def note(
+    def first(
         model: Any, backbone: Any, probe: Any, pixels: Any, labels: Any, train: Any, validation: Any, **_: Any
     ):  # type: ignore[no-untyped-def]
         seen.update(train=train, validation=validation)
-        return TrainedNetwork(network="network", history=[])
+        return TrainedNetwork("first network", [], 7, (2.0, 0.5))
 
-    monkeypatch.setattr(room, "train_network", note)
+    def again(
+        model: Any, backbone: Any, probe: Any, pixels: Any, labels: Any, train: Any, like: Any, **_: Any
+    ):  # type: ignore[no-untyped-def]
+        seen.update(all=train, like=like, probe=probe)
+        return dataclasses.replace(like, network="second network", history=[{"phase": "again"}])
+
+    monkeypatch.setattr(room, "train_network", first)
+    monkeypatch.setattr(room, "train_again", again)
     monkeypatch.setattr(room, "score_with", lambda network, pixels: np.full(len(pixels), 0.5))
     monkeypatch.setattr(room, "_compare", lambda labels, before, after: (True, "it was better"))
     one = fit(images, recipe(), validation=None)
     train, validation = seen["train"], seen["validation"]
-    assert sorted([*train, *validation]) == sorted([*TRAIN, *VALIDATION])
+    everyone = np.r_[TRAIN, VALIDATION]
+    assert sorted([*train, *validation]) == sorted(everyone)
     assert not set(images.groups[train]) & set(images.groups[validation])
     assert set(images.labels[validation]) == {0, 1}
     assert 0.15 < validation.size / (train.size + validation.size) < 0.25
     assert one.chosen_on == "validation patients inside the training folds"
+    np.testing.assert_array_equal(seen["all"], everyone)
+    assert seen["like"].epochs == 7
+    assert seen["probe"].inner_logits.size == everyone.size, "it starts from a probe of all of them"
+    assert one.network == "second network"
+    assert one.history[-1] == {"phase": "again"}
+    assert "(7)" in one.notes[-1]
 
 
 def test_too_few_patients_to_set_aside_is_told(

@@ -59,7 +59,9 @@ def train(
     folds: Annotated[
         int | None, typer.Option(help="Cross-validation with K folds instead of one split.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Shares of training, validation and test.")] = "0.6,0.2,0.2",
+    split: Annotated[
+        str | None, typer.Option(help="Shares of training, validation and test. [default: 0.6,0.2,0.2]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides the split and everything random.")] = 0,
     sensitivity: Annotated[
         float | None, typer.Option(help="Operating point: reach this sensitivity on validation.")
@@ -97,7 +99,7 @@ def train(
         "weights": weights,
         "strategy": strategy,
         "folds": folds,
-        "split": read_split(split),
+        "split": None if split is None else read_split(split),
         "seed": seed,
         "target_sensitivity": sensitivity,
         "epochs": epochs,

@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 NOT_IN_A_CATEGORY = "not inside a category folder"
 NAME_NOT_UTF8 = "its name is not valid UTF-8; rename it"
-_TEXT_SUFFIXES = frozenset({".txt", ".csv"})
+TEXT_SUFFIXES = frozenset({".txt", ".csv"})
+"""Of temperature matrices, and of manifests and notes too."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,15 @@ def list_folder(root: Path) -> Listing:
     require_folder(root)
     rows: list[dict[str, str]] = []
     ignored: list[str] = []
-    for path in sorted(_walk(root, "", frozenset())):
+    for path in visible_files(root):
         category, inside, _ = path.partition("/")
         suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - a name may not be valid UTF-8
-        if suffix not in IMAGE_SUFFIXES or (not inside and suffix in _TEXT_SUFFIXES):
-            ignored.append(_printable(path))
+        if suffix not in IMAGE_SUFFIXES or (not inside and suffix in TEXT_SUFFIXES):
+            ignored.append(printable(path))
         elif not inside:
-            rows.append({"path": _printable(path), "category": "", "excluded": NOT_IN_A_CATEGORY})
-        elif path != _printable(path):
-            rows.append(
-                {"path": _printable(path), "category": _printable(category), "excluded": NAME_NOT_UTF8}
-            )
+            rows.append({"path": printable(path), "category": "", "excluded": NOT_IN_A_CATEGORY})
+        elif path != printable(path):
+            rows.append({"path": printable(path), "category": printable(category), "excluded": NAME_NOT_UTF8})
         else:
             rows.append({"path": path, "category": category, "excluded": ""})
     for name in ignored:
@@ -91,14 +90,24 @@ def list_folder(root: Path) -> Listing:
     return Listing(pd.DataFrame(rows, columns=["path", "category", "excluded"]), tuple(ignored))
 
 
+def visible_files(folder: Path) -> list[str]:
+    """Paths of all files below a folder, POSIX and relative to it, sorted.
+
+    What is hidden is passed over. Links are followed, except one that leads back to a folder above it.
+
+    Raises:
+        DataError: A folder cannot be listed.
+    """
+    return sorted(_walk(folder, "", frozenset()))
+
+
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:
-    """Relative paths of the visible files below a folder; a link to a folder above it is not followed."""
     try:
         identity = folder.stat()
         with os.scandir(folder) as opened:
             entries = list(opened)
     except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+        raise DataError(f"{printable(str(folder))} cannot be listed: {error.strerror}") from error
     here = (identity.st_dev, identity.st_ino)
     if here in above:
         logger.warning("%s links back to a folder above it and is not followed", folder)
@@ -114,6 +123,6 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[
     return found
 
 
-def _printable(name: str) -> str:
-    """The name with bytes that are no UTF-8 written as escapes, so that it can stand in a table."""
+def printable(name: str) -> str:
+    """A file's name or path with bytes that are no UTF-8 written as escapes, so that it can stand in a table."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens.cohort.folder import TEXT_SUFFIXES, printable, visible_files
 from breastlens.cohort.parallel import map_in_order
 from breastlens.config import ReadingLimits
 from breastlens.errors import DataError, DecodeError
@@ -92,7 +93,7 @@ class Predictor:
         scores = iter(self.score_pixels(np.stack(images)) if images else ())
         for path, one in zip(paths, read, strict=True):
             if isinstance(one, str):
-                yield Prediction(_printable(path), y_score=None, y_pred=None, category=None, error=one)
+                yield Prediction(printable(str(path)), y_score=None, y_pred=None, category=None, error=one)
             else:
                 yield self._decide(path, float(next(scores)))
 
@@ -107,7 +108,7 @@ class Predictor:
         card = self.bundle.card
         positive = score >= card.threshold
         category = card.labels.positive_name if positive else card.labels.negative_name
-        return Prediction(_printable(path), y_score=score, y_pred=int(positive), category=category)
+        return Prediction(printable(str(path)), y_score=score, y_pred=int(positive), category=category)
 
 
 def load(model: str | Path) -> Predictor:
@@ -125,41 +126,35 @@ def load(model: str | Path) -> Predictor:
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
     """Files as given, and for each folder the images anywhere below it, sorted by path; hidden ones are passed over.
 
+    Text files directly in a folder whose images lie in subfolders are a manifest or notes, as in training, and are
+    passed over too.
+
     Raises:
         DataError: A path does not exist, a folder cannot be listed, or no image is found at all.
     """
-    missing = [_printable(path) for path in paths if not os.path.lexists(path)]
+    missing = [printable(str(path)) for path in paths if not os.path.lexists(path)]
     if missing:
         raise DataError(f"{len(missing)} of {len(paths)} paths do not exist: {', '.join(missing[:5])}")
     found: list[Path] = []
     for path in map(Path, paths):
-        found += sorted(_images_below(path)) if path.is_dir() else [path]
+        found += _images_below(path) if path.is_dir() else [path]
     if not found:
-        raise DataError(f"no image file was found in {', '.join(map(_printable, paths))}")
+        raise DataError(f"no image file was found in {', '.join(printable(str(path)) for path in paths)}")
     return found
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    """Visible image files, through links too; a link to a folder that was seen already is not followed."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{_printable(error.filename)} cannot be listed: {error.strerror}") from error
-
-    seen: set[Path] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        place = Path(parent).resolve()
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = (name for name in folders if not name.startswith("."))
-        visible = (Path(parent, name) for name in names if not name.startswith("."))
-        yield from (path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES)
+def _images_below(folder: Path) -> list[Path]:
+    images = [name for name in visible_files(folder) if _suffix(name) in IMAGE_SUFFIXES]
+    if any("/" in name for name in images):
+        beside = [name for name in images if "/" not in name and _suffix(name) in TEXT_SUFFIXES]
+        for name in beside:
+            logger.warning("%s lies beside folders of images and is not taken for one", folder / name)
+        images = [name for name in images if name not in beside]
+    return [folder / name for name in images]
 
 
-def _printable(path: str | Path) -> str:
-    """The path with bytes that are no UTF-8 written as escapes, so that it can be printed and stand in a table."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()
 
 
 def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -35,6 +36,14 @@ def _native_stderr_held_back() -> Iterator[None]:
             os.close(saved)
 
 
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Whether a line of TensorFlow's log says something about the training.
+
+    That a graph is traced once more is so by intent: each fold has a network of its own.
+    """
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
 def import_keras() -> Any:
     """Import Keras on its TensorFlow backend, quietly; only the first call costs anything (about 4 s).
 
@@ -46,6 +55,7 @@ def import_keras() -> Any:
     Raises:
         MissingDependencyError: Keras or TensorFlow is not installed.
     """
+    logging.getLogger("tensorflow").addFilter(_is_of_use)
     if sys.modules.get("keras") is not None:
         return sys.modules["keras"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -79,18 +79,16 @@ def save_bundle(directory: Path, keras_model: Any, card: BundleCard) -> Bundle:
         card: What to say of it; its ``files`` are filled in.
 
     Raises:
-        BundleError: The directory holds files already, or cannot be written.
+        BundleError: The directory holds files already.
+        OSError: It cannot be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
-        keras_model.save(directory / _KERAS)
-        save_graph(keras_model, directory / _GRAPH)
-        complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in _FILES}})
-        (directory / _CARD).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BundleError(f"{directory}: the bundle cannot be written: {error.strerror or error}") from error
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
+    keras_model.save(directory / _KERAS)
+    save_graph(keras_model, directory / _GRAPH)
+    complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in _FILES}})
+    (directory / _CARD).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return Bundle(complete, directory)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections import deque
@@ -143,15 +144,13 @@ def save_graph(model: Any, path: Path) -> None:
         path: The ``.xml`` file; the weights go to a ``.bin`` of the same name beside it.
 
     Raises:
-        BundleError: The files cannot be written.
+        OSError: The files cannot be written; OpenVINO does not say why, so that it is an input/output error.
     """
     graph = _convert(model)
     try:
         import_openvino().save_model(graph, path, compress_to_fp16=False)
     except RuntimeError as error:
-        raise BundleError(
-            f"{path} cannot be written ({error}): check that the disk is neither full nor read-only"
-        ) from error
+        raise OSError(errno.EIO, "OpenVINO could not write its graph", str(path)) from error
 
 
 def _convert(model: Any) -> Any:

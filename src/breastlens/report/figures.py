@@ -218,7 +218,7 @@ def draw_history(history: pd.DataFrame, path: Path) -> Path:
         history: The rows of history.csv.
         path: PNG to write.
     """
-    epochs = history[history["phase"] != "probe"]
+    epochs = history[history["phase"].isin(["finetune", "scratch"])]
     strengths = (
         history[history["phase"] == "probe"].dropna(subset=["strength"])
         if "strength" in history

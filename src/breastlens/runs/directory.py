@@ -19,12 +19,13 @@ from breastlens.errors import RunDirectoryError
 
 FORMAT = 1
 
-_SPACE_AND_PERMISSION = {
+_REASONS = {
     errno.ENOSPC: "no space is left on the disk: free some",
     errno.EDQUOT: "the disk quota is used up: free some",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission is missing",
     errno.EPERM: "permission is missing",
+    errno.EIO: "the disk failed or is full: check it",
 }
 
 
@@ -107,14 +108,14 @@ def explained_write_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _SPACE_AND_PERMISSION:
+        if error.errno not in _REASONS:
             raise
         where = place if _is_beside(error.filename, place) else error.filename
         raise RunDirectoryError(f"cannot write {where}: {_reason(error)}; choose another --out") from error
 
 
 def _reason(error: OSError) -> str:
-    return _SPACE_AND_PERMISSION.get(error.errno or 0, error.strerror or str(error))
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
 def _is_beside(name: object, place: Path) -> bool:

@@ -17,14 +17,8 @@ from breastlens.inference.predictor import Predictor
 from breastlens.models.backbones import get_backbone
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
-from breastlens.runs.directory import FORMAT, Run, first_free, new_directory, write_json, write_table
-from breastlens.runs.facts import (
-    Stopwatch,
-    describe_data,
-    describe_machine,
-    describe_split,
-    describe_versions,
-)
+from breastlens.runs.directory import Run, first_free, new_directory, write_json, write_table
+from breastlens.runs.facts import Stopwatch, describe_run, describe_split
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.tables import predictions_table, records_table
 
@@ -89,37 +83,25 @@ def evaluate(
                 None,
                 lambda rows: loaded.pixels[rows.index.to_numpy()],
             )
-        backbone = get_backbone(card.backbone)
-        facts = {
-            "format": FORMAT,
-            "kind": "evaluation",
-            "status": "complete",
-            "command": list(command),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "recipe": {},
-            "image": cohort.image.model_dump(mode="json"),
-            "labels": cohort.labels.model_dump(mode="json"),
-            "backbone": {
-                "name": backbone.name,
-                "title": backbone.title,
-                "weights": f"bundle of {card.created}",
-                "licence": backbone.weights_licence,
-                "paper": backbone.paper,
-            },
-            "model": card.model_dump(mode="json"),
-            "data": describe_data(cohort),
-            "findings": [finding.model_dump(mode="json") for finding in findings],
-            "split": describe_split("external", used),
-            "operating_point": {
+        facts = describe_run(
+            "evaluation",
+            cohort,
+            get_backbone(card.backbone),
+            command=command,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            findings=findings,
+            split=describe_split("external", used),
+            weights={"weights": f"bundle of {card.created}"},
+            phases=watch.phases,
+            recipe={},
+            model=card.model_dump(mode="json"),
+            operating_point={
                 "rule": card.threshold_rule,
                 "threshold": card.threshold,
                 "chosen_on": "the training run",
             },
-            "notes": [],
-            "versions": describe_versions(),
-            "machine": describe_machine(),
-            "phases": watch.phases,
-        }
+            notes=[],
+        )
         write_json(directory / "run.json", facts)
         write_report(directory)
     return Run.read(out)

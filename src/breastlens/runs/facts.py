@@ -1,4 +1,4 @@
-"""What run.json says about the machine, the versions, the data and the split."""
+"""The content of run.json: the data, the split, the network, the versions and the machine."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from breastlens.audit.findings import Finding
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import PARTS, prove_disjoint, split_hash
+from breastlens.models.backbones import Backbone
+from breastlens.runs.directory import FORMAT
 
 _REPORTED_PACKAGES = (
     "breastlens",
@@ -51,6 +54,58 @@ class Stopwatch:
                 self.phases.append({"name": name} | {key: round(value, 3) for key, value in spent.items()})
             else:
                 known.update({key: round(known[key] + value, 3) for key, value in spent.items()})
+
+
+def describe_run(
+    kind: str,
+    cohort: Cohort,
+    backbone: Backbone,
+    *,
+    command: Sequence[str],
+    created: str,
+    findings: Sequence[Finding],
+    split: dict[str, Any],
+    weights: dict[str, Any],
+    phases: list[dict[str, Any]],
+    **own: Any,
+) -> dict[str, Any]:
+    """The content of run.json.
+
+    Args:
+        kind: ``training`` or ``evaluation``.
+        cohort: The images.
+        backbone: The network.
+        command: The command line.
+        created: When, ISO 8601.
+        findings: About the data.
+        split: From ``describe_split``.
+        weights: Where the network's weights come from, and what else is known of them.
+        phases: Of the stopwatch.
+        **own: What only this kind of run has to say: recipe, operating point, notes.
+    """
+    return {
+        "format": FORMAT,
+        "kind": kind,
+        "status": "complete",
+        "command": list(command),
+        "created": created,
+        "image": cohort.image.model_dump(mode="json"),
+        "labels": cohort.labels.model_dump(mode="json"),
+        "backbone": {
+            "name": backbone.name,
+            "title": backbone.title,
+            **weights,
+            "licence": backbone.weights_licence,
+            "paper": backbone.paper,
+        },
+        "data": describe_data(cohort),
+        "findings": [finding.model_dump(mode="json") for finding in findings],
+        "split": split,
+        **own,
+        "versions": describe_versions(),
+        "machine": describe_machine(),
+        "phases": phases,
+    }
 
 
 def describe_versions() -> dict[str, str]:

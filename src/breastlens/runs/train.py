@@ -27,7 +27,6 @@ from breastlens.models.weights import resolve_weights
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
 from breastlens.runs.directory import (
-    FORMAT,
     Run,
     explained_write_errors,
     first_free,
@@ -35,13 +34,7 @@ from breastlens.runs.directory import (
     write_json,
     write_table,
 )
-from breastlens.runs.facts import (
-    Stopwatch,
-    describe_data,
-    describe_machine,
-    describe_split,
-    describe_versions,
-)
+from breastlens.runs.facts import Stopwatch, describe_run, describe_split, describe_versions
 from breastlens.runs.outcome import Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.settings import checked
@@ -176,41 +169,30 @@ def _train_into(
             outcome.history,
             lambda rows: loaded.pixels[outcome.scored[rows.index]],
         )
-    write_json(
-        directory / "run.json",
-        {
-            "format": FORMAT,
-            "kind": "training",
-            "status": "complete",
-            "command": list(command),
-            "created": created,
-            "recipe": recipe.model_dump(mode="json"),
-            "image": cohort.image.model_dump(mode="json"),
-            "labels": cohort.labels.model_dump(mode="json"),
-            "backbone": {
-                "name": backbone.name,
-                "title": backbone.title,
-                "parameters": int(features_model.count_params()),
-                "weights": weights.description,
-                "weights_sha256": weights.sha256,
-                "licence": backbone.weights_licence,
-                "paper": backbone.paper,
-            },
-            "data": describe_data(cohort),
-            "findings": [finding.model_dump(mode="json") for finding in find_problems(cohort)],
-            "split": split_facts,
-            "operating_point": {
-                "rule": outcome.final.operating_point.rule,
-                "threshold": outcome.final.operating_point.threshold,
-                "chosen_on": outcome.final.chosen_on,
-            },
-            "kept": outcome.final.kept,
-            "notes": [*_split_notes(kind, cohort), *outcome.notes],
-            "versions": describe_versions(),
-            "machine": describe_machine(),
-            "phases": watch.phases,
+    facts = describe_run(
+        "training",
+        cohort,
+        backbone,
+        command=command,
+        created=created,
+        findings=find_problems(cohort),
+        split=split_facts,
+        weights={
+            "parameters": int(features_model.count_params()),
+            "weights": weights.description,
+            "weights_sha256": weights.sha256,
         },
+        phases=watch.phases,
+        recipe=recipe.model_dump(mode="json"),
+        operating_point={
+            "rule": outcome.final.operating_point.rule,
+            "threshold": outcome.final.operating_point.threshold,
+            "chosen_on": outcome.final.chosen_on,
+        },
+        kept=outcome.final.kept,
+        notes=[*_split_notes(kind, cohort, recipe), *outcome.notes],
     )
+    write_json(directory / "run.json", facts)
     write_report(directory)
 
 
@@ -225,10 +207,17 @@ def _split(
     return "holdout", split_holdout(labels, groups, recipe.split, recipe.seed)
 
 
-def _split_notes(kind: str, cohort: Cohort) -> list[str]:
+def _split_notes(kind: str, cohort: Cohort, recipe: TrainingRecipe) -> list[str]:
+    """What was asked for or given, and not used."""
+    shares_given = "split" in recipe.model_fields_set
+    notes = []
     if kind == "folds" and "split" in cohort.table:
-        return ["The manifest's split column was not used, since folds were asked for."]
-    return []
+        notes.append("The manifest's split column was not used, since folds were asked for.")
+    if kind == "folds" and shares_given:
+        notes.append("The shares of the split were not used, since folds were asked for.")
+    if kind == "manifest" and shares_given:
+        notes.append("The shares of the split were not used, since the manifest has a split column.")
+    return notes
 
 
 def _features(engine: Engine, pixels: NDArray[np.uint8], progress: Progress) -> NDArray[np.float32]:

@@ -22,16 +22,27 @@ from breastlens.models.head import Head, rescale_head
 from breastlens.progress import Progress
 from breastlens.training.probe import Probe
 
+_FIGURES = frozenset({"loss", "auc", "val_loss", "val_auc"})
+
 WARM_UP_SHARE = 0.1
 """Share of all steps over which the learning rate rises from zero to its peak."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A classifier with its best weights, calibrated on validation, and a row of history an epoch."""
+    """A classifier that was trained with Keras.
+
+    Attributes:
+        network: From ``build_classifier``, with the weights of the best epoch, calibrated.
+        history: A row an epoch.
+        epochs: How many epochs the kept weights have seen.
+        calibration: Slope and offset that made the network's logits those of probabilities.
+    """
 
     network: Any
     history: list[dict[str, Any]]
+    epochs: int
+    calibration: tuple[float, float]
 
 
 def train_network(
@@ -51,9 +62,9 @@ def train_network(
     """Train with AdamW, warm-up and cosine decay, stopping when the validation AUC no longer rises.
 
     From a probe, the head and the top stages learn and batch normalisation stays in inference mode; without one
-    everything learns, batch normalisation too, and only epochs of the second half are candidates. The classes weigh
-    the same in the loss. The weights of the epoch with the best validation AUC are restored and the scores calibrated
-    on validation (Platt 1999).
+    everything learns, batch normalisation too. The classes weigh the same in the loss. Only epochs of the second half
+    are candidates: before it the learning rate is high, and scores on few validation images jump. The weights of the
+    candidate with the best validation AUC are restored and the scores calibrated on validation (Platt 1999).
 
     Args:
         features_model: Fresh, from ``build_features``; its weights are changed.
@@ -71,50 +82,116 @@ def train_network(
     Raises:
         DataError: The training diverged, or the backbone has fewer stages than are to be trained.
     """
-    keras = import_keras()
     _make_deterministic(recipe.seed)
-    head = Head.untrained(features_model.output.shape[-1]) if probe is None else probe.head
-    classifier = build_classifier(features_model, head)
-    stages = (
-        len(backbone.stages) if probe is None or recipe.trainable_stages is None else recipe.trainable_stages
-    )
-    set_trainable(classifier, backbone, stages, batch_norm_learns=probe is None)
-    network = keras.Model(classifier.input, classifier.output["score"])
-
     batches = _augmented_batches(pixels[train], labels[train], train, recipe)
     steps = recipe.epochs * len(batches)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, steps - math.ceil(WARM_UP_SHARE * steps)),
-        warmup_target=recipe.peak_learning_rate,
-        warmup_steps=math.ceil(WARM_UP_SHARE * steps),
-    )
-    network.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0),
-        loss=keras.losses.BinaryCrossentropy(),
-        weighted_metrics=[keras.metrics.AUC(name="auc")],
-        jit_compile=False,
-    )
-    phase = "scratch" if probe is None else "finetune"
+    learner = _Learner.prepare(features_model, backbone, probe, recipe, steps)
+    keras = import_keras()
     history: list[dict[str, Any]] = []
+    held_out = (pixels[validation], labels[validation])
     with progress.task(title, steps) as advance:
         callbacks = [
-            _validation_callback(network, pixels[validation], labels[validation], phase, schedule, history),
+            _history_callback(learner, history, "scratch" if probe is None else "finetune", held_out),
             keras.callbacks.EarlyStopping(
                 monitor="val_auc",
                 mode="max",
                 patience=recipe.patience,
                 restore_best_weights=True,
-                # a random network knows nothing for a while; giving up on it then would be too early
-                start_from_epoch=recipe.epochs // 2 if probe is None else 0,
+                start_from_epoch=recipe.epochs // 2,
             ),
             _progress_callback(advance, len(batches)),
         ]
         if tensorboard is not None:
             callbacks.append(keras.callbacks.TensorBoard(tensorboard))
-        network.fit(batches, epochs=recipe.epochs, verbose=0, callbacks=callbacks, shuffle=False)
-    _calibrate(classifier, _predict(network, pixels[validation]), labels[validation])
-    return TrainedNetwork(network=classifier, history=history)
+        learner.network.fit(batches, epochs=recipe.epochs, verbose=0, callbacks=callbacks, shuffle=False)
+    calibration = _platt(_predict(learner.network, held_out[0]), held_out[1])
+    rescale_head(learner.classifier, *calibration)
+    best = max(history[recipe.epochs // 2 :], key=lambda row: row["val_auc"])
+    return TrainedNetwork(learner.classifier, history, int(best["epoch"]) + 1, calibration)
+
+
+def train_again(
+    features_model: Any,
+    backbone: Backbone,
+    probe: Probe | None,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    train: NDArray[np.integer],
+    first: TrainedNetwork,
+    *,
+    recipe: TrainingRecipe,
+    progress: Progress,
+    title: str,
+) -> TrainedNetwork:
+    """Train as a first training turned out best, on more rows and without a validation part of their own.
+
+    The network learns for as many epochs as the first one's best weights had seen, with warm-up and decay over exactly
+    these, and takes over its calibration.
+
+    Args:
+        features_model: Fresh, from ``build_features``; its weights are changed.
+        backbone: Which network.
+        probe: Where to start, fitted to the same rows; None as in the first training.
+        pixels: uint8 (n, s, s, 3), RGB.
+        labels: 0 or 1, (n,).
+        train: Rows to learn from: those of the first training and its validation rows.
+        first: That training.
+        recipe: The same.
+        progress: Where to tell how far it is.
+        title: What to call this training there.
+
+    Raises:
+        DataError: The training diverged.
+    """
+    _make_deterministic(recipe.seed)
+    batches = _augmented_batches(pixels[train], labels[train], train, recipe)
+    steps = first.epochs * len(batches)
+    learner = _Learner.prepare(features_model, backbone, probe, recipe, steps)
+    history: list[dict[str, Any]] = []
+    with progress.task(title, steps) as advance:
+        callbacks = [
+            _history_callback(learner, history, "again", held_out=None),
+            _progress_callback(advance, len(batches)),
+        ]
+        learner.network.fit(batches, epochs=first.epochs, verbose=0, callbacks=callbacks, shuffle=False)
+    rescale_head(learner.classifier, *first.calibration)
+    return TrainedNetwork(learner.classifier, history, first.epochs, first.calibration)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learner:
+    """A classifier that is ready for Keras's ``fit``: what may learn is set, and how."""
+
+    classifier: Any
+    network: Any
+    schedule: Any
+
+    @classmethod
+    def prepare(
+        cls, features_model: Any, backbone: Backbone, probe: Probe | None, recipe: TrainingRecipe, steps: int
+    ) -> _Learner:
+        keras = import_keras()
+        head = Head.untrained(features_model.output.shape[-1]) if probe is None else probe.head
+        classifier = build_classifier(features_model, head)
+        stages = len(backbone.stages)
+        if probe is not None and recipe.trainable_stages is not None:
+            stages = recipe.trainable_stages
+        set_trainable(classifier, backbone, stages, batch_norm_learns=probe is None)
+        network = keras.Model(classifier.input, classifier.output["score"])
+        warm_up = math.ceil(WARM_UP_SHARE * steps)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0,
+            decay_steps=max(1, steps - warm_up),
+            warmup_target=recipe.peak_learning_rate,
+            warmup_steps=warm_up,
+        )
+        network.compile(
+            optimizer=keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0),
+            loss=keras.losses.BinaryCrossentropy(),
+            weighted_metrics=[keras.metrics.AUC(name="auc")],
+            jit_compile=False,
+        )
+        return cls(classifier, network, schedule)
 
 
 def _make_deterministic(seed: int) -> None:
@@ -176,49 +253,60 @@ def _augment_all(
     )
 
 
-def _validation_callback(
-    network: Any,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    phase: str,
-    schedule: Any,
+def _history_callback(
+    learner: _Learner,
     history: list[dict[str, Any]],
+    phase: str,
+    held_out: tuple[NDArray[np.uint8], NDArray[np.integer]] | None,
 ) -> Any:
-    """Exact validation AUC and loss after each epoch; Keras's own AUC is a binned approximation."""
+    """A row of history an epoch, with the exact validation AUC; Keras's own AUC is a binned approximation.
+
+    Args:
+        learner: What is being trained.
+        history: Where the rows go.
+        phase: What they call this training.
+        held_out: Validation images and labels, whose ``val_auc`` and ``val_loss`` also join the logs that the later
+            callbacks read; or None.
+    """
     keras = import_keras()
 
-    class ValidationScores(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
-        """Adds ``val_auc`` and ``val_loss`` to the logs that the later callbacks read."""
+    class WriteHistory(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+        """Judges the epoch and notes it down."""
 
         def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             self._start = perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            from sklearn.metrics import log_loss
-
             logs = {} if logs is None else logs
-            scores = _predict(network, pixels)
-            if not np.isfinite(scores).all():
+            if held_out is not None:
+                logs.update(_judge(learner.network, *held_out))
+            if not all(map(math.isfinite, logs.values())):
                 raise DataError(
                     f"training diverged in epoch {epoch}: the scores are no longer numbers; "
                     "choose a smaller --learning-rate"
                 )
-            logs["val_auc"] = auc(labels, scores) or 0.0
-            logs["val_loss"] = float(log_loss(labels, scores, labels=(0, 1)))
             history.append(
-                {
-                    "epoch": epoch,
-                    "phase": phase,
-                    "loss": float(logs["loss"]),
-                    "auc": float(logs["auc"]),
-                    "val_loss": logs["val_loss"],
-                    "val_auc": logs["val_auc"],
-                    "learning_rate": float(schedule(int(network.optimizer.iterations))),
+                {"epoch": epoch, "phase": phase}
+                | {name: float(value) for name, value in logs.items() if name in _FIGURES}
+                | {
+                    "learning_rate": float(learner.schedule(int(learner.network.optimizer.iterations))),
                     "seconds": perf_counter() - self._start,
                 }
             )
 
-    return ValidationScores()
+    return WriteHistory()
+
+
+def _judge(network: Any, pixels: NDArray[np.uint8], labels: NDArray[np.integer]) -> dict[str, float]:
+    from sklearn.metrics import log_loss
+
+    scores = _predict(network, pixels)
+    if not np.isfinite(scores).all():
+        return {"val_loss": math.nan, "val_auc": math.nan}
+    return {
+        "val_loss": float(log_loss(labels, scores, labels=(0, 1))),
+        "val_auc": auc(labels, scores) or 0.0,
+    }
 
 
 def _predict(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -246,12 +334,14 @@ def _progress_callback(advance: Any, steps_an_epoch: int) -> Any:
             advance(self._epoch * steps_an_epoch + batch + 1, **figures, **self._validation)
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            self._validation = {"val_auc": float((logs or {})["val_auc"])}
+            self._validation = {
+                name: float(value) for name, value in (logs or {}).items() if name == "val_auc"
+            }
 
     return ShowProgress()
 
 
-def _calibrate(classifier: Any, scores: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
+def _platt(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
     from scipy.special import logit
 
-    rescale_head(classifier, *fit_platt(logit(np.clip(scores, 1e-7, 1 - 1e-7)), labels))
+    return fit_platt(logit(np.clip(scores, 1e-7, 1 - 1e-7)), labels)

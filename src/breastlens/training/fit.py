@@ -18,7 +18,7 @@ from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import build_classifier
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
-from breastlens.training.finetune import train_network
+from breastlens.training.finetune import train_again, train_network
 from breastlens.training.probe import Probe, fit_probe, sigmoid
 
 Rows = NDArray[np.integer]
@@ -96,8 +96,8 @@ def fit_model(
     Args:
         images: All images.
         train: Rows to learn from.
-        validation: Rows to choose on. None: the probe chooses on inner folds of ``train``, and a network sets a fifth
-            of the training patients aside.
+        validation: Rows to choose on. None: the probe chooses on inner folds of ``train``; a network sets a fifth
+            of the training patients aside to choose on, and is then trained again on all of them.
         backbone: Which network.
         build_features_model: Makes a fresh features model with the starting weights, for training to change.
         recipe: Strategy, epochs and the like.
@@ -112,19 +112,16 @@ def fit_model(
     if recipe.strategy == "probe":
         return _fit_probe_alone(images, train, validation, recipe)
     learn, check, chosen_on = train, validation, "validation"
-    notes = []
     if check is None:
         learn, check = _carve(images, train, recipe.seed)
         chosen_on = "validation patients inside the training folds"
-        notes.append(
-            f"{check.size} of {train.size} images, of patients of their own, were set aside to stop, calibrate and "
-            "choose the threshold; the network learnt from the others."
-        )
-    probe = None
-    if recipe.strategy == "finetune" and images.features is not None:
-        probe = fit_probe(
-            images.features[learn], images.labels[learn], images.groups[learn], seed=recipe.seed
-        )
+
+    def starting_probe(rows: Rows) -> Probe | None:
+        if recipe.strategy == "scratch" or images.features is None:
+            return None
+        return fit_probe(images.features[rows], images.labels[rows], images.groups[rows], seed=recipe.seed)
+
+    probe = starting_probe(learn)
     trained = train_network(
         build_features_model(),
         backbone,
@@ -139,7 +136,7 @@ def fit_model(
         tensorboard=tensorboard,
     )
     labels, scores = images.labels[check], score_with(trained.network, images.pixels[check])
-    history = trained.history
+    history, notes = trained.history, []
     if probe is not None and images.features is not None:
         history = [*probe_history(probe), *history]
         better, verdict = _compare(labels, probe.scores(images.features[check]), scores)
@@ -147,8 +144,27 @@ def fit_model(
             kept = _fit_probe_alone(images, train, validation, recipe)
             notes = [f"Fine-tuning was no better than the probe, which was kept ({verdict})."]
             return replace(kept, history=history, notes=notes)
-        notes.insert(0, f"The fine-tuned network was kept ({verdict}).")
+        notes.append(f"The fine-tuned network was kept ({verdict}).")
     point = choose_operating_point(labels, scores, target_sensitivity=recipe.target_sensitivity)
+    if validation is None:
+        trained = train_again(
+            build_features_model(),
+            backbone,
+            starting_probe(train),
+            images.pixels,
+            images.labels,
+            train,
+            trained,
+            recipe=recipe,
+            progress=progress,
+            title=f"{title}, on all",
+        )
+        history = [*history, *trained.history]
+        notes.append(
+            f"{check.size} of {train.size} images, of patients of their own, were set aside to choose the number of "
+            f"epochs ({trained.epochs}), the calibration and the threshold; then the network was trained again, so "
+            "long, on all of them."
+        )
     return Fit(recipe.strategy, point, chosen_on, history, notes, network=trained.network)
 
 
