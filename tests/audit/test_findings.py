@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from breastlens.audit.findings import Finding, find_problems, measure_association
+from breastlens.audit.finding import Finding
+from breastlens.audit.findings import find_problems, measure_association
 from breastlens.cohort import Cohort
 from breastlens.config import ImageRecipe, LabelMap
 
@@ -168,7 +169,8 @@ def test_what_is_alike_in_both_classes_is_not():
 
 def test_findings_become_plain_data():
     finding = only(make_cohort(patient_id={3: ""}))
-    assert set(finding.model_dump(mode="json")) == {"code", "severity", "what", "count", "records", "advice"}
+    fields = {"code", "severity", "what", "count", "records", "advice", "evidence"}
+    assert set(finding.model_dump(mode="json")) == fields
 
 
 class TestAssociation:

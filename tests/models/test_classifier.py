@@ -4,11 +4,13 @@ import random
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from breastlens.errors import DataError
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import get_backbone
-from breastlens.models.classifier import build_classifier, build_features, set_trainable
+from breastlens.models.classifier import average_classifiers, build_classifier, build_features, set_trainable
+from breastlens.models.engine import Engine
 from breastlens.models.head import Head
 from breastlens.models.weight_files import layer_arrays
 
@@ -83,6 +85,25 @@ def test_score_is_the_heads_formula(classifier, images):
     expected = 1 / (1 + np.exp(-head.logits(out["features"])))
     assert out["score"].shape == (6, 1)
     np.testing.assert_allclose(out["score"][:, 0], expected, rtol=1e-5)
+
+
+def test_an_average_has_the_mean_log_odds_and_the_first_ones_features(classifier, images, tmp_path):
+    first, _ = classifier
+    plain = features_model(seed=7)
+    second = build_classifier(plain, Head.untrained(plain.output.shape[-1]))
+    second.get_layer("score").set_weights(
+        [np.full((plain.output.shape[-1], 1), 0.01, np.float32), np.array([0.7], np.float32)]
+    )
+    both = average_classifiers(first, second)
+    out = {name: np.asarray(value) for name, value in both(images).items()}
+    logits = [logit(np.asarray(one(images)["score"], np.float64)) for one in (first, second)]
+    assert np.ptp(logits[0] - logits[1]) > 0.01, "the two must differ for this to say anything"
+    np.testing.assert_allclose(logit(out["score"].astype(np.float64)), np.mean(logits, axis=0), atol=1e-5)
+    np.testing.assert_array_equal(out["features"], np.asarray(first(images)["features"]))
+    both.save(tmp_path / "both.keras")
+    again = import_keras().saving.load_model(tmp_path / "both.keras")
+    np.testing.assert_array_equal(np.asarray(again(images)["score"]), out["score"])
+    np.testing.assert_allclose(Engine.from_keras(both).run(images)["score"], out["score"], atol=1e-4)
 
 
 def test_a_head_for_other_features_is_refused():

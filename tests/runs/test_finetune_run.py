@@ -50,7 +50,7 @@ def test_what_was_kept_is_said_and_is_what_the_figures_are_of(runs: list[Run]) -
     reached = roc_auc_score(rows["y_true"].astype(int), rows["y_score"])
     (note,) = run.facts["notes"]
     if run.facts["kept"] == "finetune":
-        assert note.startswith("The fine-tuned network was kept")
+        assert note.startswith("The fine-tuned network, averaged with")
         assert reached == pytest.approx(best, abs=1e-6)
     else:
         assert note.startswith("Fine-tuning was no better than the probe, which was kept")

@@ -146,7 +146,7 @@ def test_fine_tuning_that_helps_is_kept_and_said(
     assert one.kept == "finetune"
     assert one.probe is None
     (note,) = one.notes
-    assert note.startswith("The fine-tuned network was kept (validation AUC ")
+    assert note.startswith("The fine-tuned network, averaged with the probe it started from, was kept (")
     best = max(row["val_auc"] for row in one.history if row["phase"] == "finetune")
     scores = one.scores(bright, VALIDATION)
     assert roc_auc_score(bright.labels[VALIDATION], scores) == pytest.approx(best, abs=1e-6)

@@ -1,42 +1,17 @@
-"""What can be said about a cohort before anything is trained.
-
-Codes are stable; other programs may rely on them:
-
-============================  ================================================================================
-no-patient-ids                no patient is known: leakage between images of one patient cannot be excluded
-some-patient-ids-missing      some of the images in use have no patient
-unreadable-files              files that could not be decoded and were left out
-misplaced-files               images outside the category folders, or with names that no table can hold
-ignored-files                 files that are no images
-duplicates-across-labels      the same pixels under positive and negative; left out
-duplicates-across-patients    the same pixels under several patients
-duplicates-across-categories  the same pixels in several categories of one label
-duplicates-within-category    any other exact repetition
-patients-in-both-labels       patients with positive and negative images
-few-patients                  a label with so few patients that every figure is coarse
-class-imbalance               one label much rarer than the other
-format-tells-label            the file format is associated with the label
-size-tells-label              the stored width and height are associated with the label
-bits-tell-label               the stored bits are associated with the label
-============================  ================================================================================
-"""
+"""What can be said about a cohort from its table, before anything is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
+from breastlens.audit.finding import Finding, Severity, most_severe_first, name_records, say_count
 from breastlens.cohort.description import count_values, name_sizes
 from breastlens.cohort.reading import NEVER_READ, find_unreadable
 from breastlens.cohort.records import Cohort
-from breastlens.config import Settings
 
-Severity = Literal["info", "warning", "error"]
-
-RECORDS_NAMED = 20
 FEWEST_PATIENTS = 30
 """With 30 patients the 95 % interval of a sensitivity of 0.9 is 0.74 to 0.97 (Wilson, JASA 22, 1927)."""
 
@@ -70,26 +45,6 @@ _DUPLICATES: dict[str, tuple[Severity, str, str]] = {
 }
 
 
-class Finding(Settings):
-    """One thing about the data that a reader of the results must know.
-
-    Attributes:
-        code: Stable name, see the table at the top of this module.
-        severity: "error" makes figures worthless, "warning" may mislead, "info" is good to know.
-        what: One sentence with the numbers.
-        count: How many images, files or patients it is about.
-        records: Paths of up to 20 of them.
-        advice: One sentence on what to do.
-    """
-
-    code: str
-    severity: Severity
-    what: str
-    count: int
-    records: tuple[str, ...] = ()
-    advice: str
-
-
 def find_problems(cohort: Cohort) -> list[Finding]:
     """Looks for what makes a score on these images untrustworthy, as far as files and labels show it.
 
@@ -108,7 +63,7 @@ def find_problems(cohort: Cohort) -> list[Finding]:
         *_find_imbalance(used),
         *_find_telling_properties(used),
     ]
-    return sorted(found, key=lambda finding: ("error", "warning", "info").index(finding.severity))
+    return most_severe_first(found)
 
 
 def measure_association(values: pd.Series[str], labels: pd.Series[int]) -> tuple[float, float]:
@@ -146,7 +101,7 @@ def _find_unknown_patients(used: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(
             code="no-patient-ids",
             severity="warning",
-            what=f"No patient is known for any of {_say(len(used), 'image')}, so leakage between images "
+            what=f"No patient is known for any of {say_count(len(used), 'image')}, so leakage between images "
             "of one patient cannot be excluded.",
             count=len(used),
             advice="Give a patient_id column in a manifest, or --patient-pattern if paths tell the patient.",
@@ -155,10 +110,10 @@ def _find_unknown_patients(used: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(
             code="some-patient-ids-missing",
             severity="warning",
-            what=f"{len(nameless)} of {_say(len(used), 'image')} have no patient, so leakage between them "
+            what=f"{len(nameless)} of {say_count(len(used), 'image')} have no patient, so leakage between them "
             "and other images of the same patient cannot be excluded.",
             count=len(nameless),
-            records=_name(nameless["path"]),
+            records=name_records(nameless["path"]),
             advice="Complete the patient_id column.",
         )
 
@@ -169,10 +124,10 @@ def _find_unused_files(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             code="unreadable-files",
             severity="warning",
-            what=f"{len(unreadable)} of {_say(len(cohort.table), 'image')} cannot be read and are left out "
+            what=f"{len(unreadable)} of {say_count(len(cohort.table), 'image')} cannot be read and are left out "
             f"({count_values(unreadable['category'])}).",
             count=len(unreadable),
-            records=_name(unreadable["path"]),
+            records=name_records(unreadable["path"]),
             advice="The reasons stand in records.csv; fetch the files again or remove them.",
         )
     misplaced = cohort.table[cohort.table["excluded"].isin(NEVER_READ)]
@@ -180,18 +135,18 @@ def _find_unused_files(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             code="misplaced-files",
             severity="warning",
-            what=f"{_say(len(misplaced), 'file')} left out: {count_values(misplaced['excluded'])}.",
+            what=f"{say_count(len(misplaced), 'file')} left out: {count_values(misplaced['excluded'])}.",
             count=len(misplaced),
-            records=_name(misplaced["path"]),
+            records=name_records(misplaced["path"]),
             advice="Move them into their category's folder or rename them.",
         )
     if cohort.ignored:
         yield Finding(
             code="ignored-files",
             severity="info",
-            what=f"{_say(len(cohort.ignored), 'file')} ignored as no images.",
+            what=f"{say_count(len(cohort.ignored), 'file')} ignored as no images.",
             count=len(cohort.ignored),
-            records=_name(cohort.ignored),
+            records=name_records(cohort.ignored),
             advice="If some are images (DICOM files often have no suffix), name them in a manifest.",
         )
 
@@ -209,9 +164,9 @@ def _find_duplicates(table: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(
                 code=code,
                 severity=severity,
-                what=f"{len(images)} images ({_say(len(sets), 'set')} with the same pixels) {where}.",
+                what=f"{len(images)} images ({say_count(len(sets), 'set')} with the same pixels) {where}.",
                 count=len(images),
-                records=_name(images["path"]),
+                records=name_records(images["path"]),
                 advice=advice,
             )
 
@@ -234,10 +189,10 @@ def _find_patients_in_both_labels(used: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(
             code="patients-in-both-labels",
             severity="warning",
-            what=f"{_say(len(both), 'patient')} with positive and negative images: {', '.join(both[:5])}"
+            what=f"{say_count(len(both), 'patient')} with positive and negative images: {', '.join(both[:5])}"
             f"{' and more' if len(both) > 5 else ''}.",
             count=len(both),
-            records=_name(known.loc[known["patient_id"].isin(both), "path"]),
+            records=name_records(known.loc[known["patient_id"].isin(both), "path"]),
             advice="Right if breasts or visits were labelled one by one; else a label or an id is wrong.",
         )
 
@@ -292,11 +247,3 @@ def _find_telling_properties(used: pd.DataFrame) -> Iterator[Finding]:
 def _count_patients(rows: pd.DataFrame) -> int:
     """Known patients, and one for each image without."""
     return int(rows.loc[rows["patient_id"] != "", "patient_id"].nunique() + (rows["patient_id"] == "").sum())
-
-
-def _name(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(paths)[:RECORDS_NAMED])
-
-
-def _say(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

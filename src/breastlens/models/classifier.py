@@ -132,6 +132,35 @@ def build_classifier(features_model: Any, head: Head) -> Any:
     return keras.Model(features_model.input, {"score": score, "features": features}, name=name)
 
 
+def average_classifiers(tuned: Any, probe: Any) -> Any:
+    """Make one classifier of two, whose log-odds are the mean of theirs.
+
+    Args:
+        tuned: From ``build_classifier``, after fine-tuning.
+        probe: From ``build_classifier``, with the weights that fine-tuning started from.
+
+    Returns:
+        ``keras.Model`` as from ``build_classifier``, with the two as its layers ``finetuned`` and ``probe``; the
+        features are those of the first.
+    """
+    keras = import_keras()
+    image = keras.Input(tuned.input.shape[1:], dtype="uint8", name="image")
+    parts = [
+        keras.Model(part.input, [part.get_layer("standardised").output, part.output["features"]], name=name)(
+            image
+        )
+        for part, name in ((tuned, "finetuned"), (probe, "probe"))
+    ]
+    joined = keras.layers.Concatenate(name="standardised")([standardised for standardised, _ in parts])
+    dense = keras.layers.Dense(1, activation="sigmoid", name="score")
+    score = dense(joined)
+    heads = [part.get_layer("score").get_weights() for part in (tuned, probe)]
+    dense.set_weights(
+        [np.concatenate([kernel for kernel, _ in heads]) / 2, np.mean([bias for _, bias in heads], axis=0)]
+    )
+    return keras.Model(image, {"score": score, "features": parts[0][1]}, name=tuned.name)
+
+
 def set_trainable(
     classifier: Any, backbone: Backbone, stages: int, *, batch_norm_learns: bool = False
 ) -> None:

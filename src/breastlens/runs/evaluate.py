@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from breastlens.audit.findings import Finding, find_problems
+from breastlens.audit.finding import Finding
+from breastlens.audit.findings import find_problems
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap

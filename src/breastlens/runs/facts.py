@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from breastlens.audit.findings import Finding
+from breastlens.audit.finding import Finding
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import PARTS, prove_disjoint, split_hash
 from breastlens.models.backbones import Backbone

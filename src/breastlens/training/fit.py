@@ -123,7 +123,7 @@ def fit_model(
 
     probe = starting_probe(learn)
     trained = train_network(
-        build_features_model(),
+        build_features_model,
         backbone,
         probe,
         images.pixels,
@@ -144,11 +144,13 @@ def fit_model(
             kept = _fit_probe_alone(images, train, validation, recipe)
             notes = [f"Fine-tuning was no better than the probe, which was kept ({verdict})."]
             return replace(kept, history=history, notes=notes)
-        notes.append(f"The fine-tuned network was kept ({verdict}).")
+        notes.append(
+            f"The fine-tuned network, averaged with the probe it started from, was kept ({verdict})."
+        )
     point = choose_operating_point(labels, scores, target_sensitivity=recipe.target_sensitivity)
     if validation is None:
         trained = train_again(
-            build_features_model(),
+            build_features_model,
             backbone,
             starting_probe(train),
             images.pixels,
