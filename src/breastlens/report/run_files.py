@@ -21,11 +21,13 @@ FIGURE_NAMES = ("confusion_matrix", "roc", "precision_recall", "scores", "histor
 MAIN_BLOCKS = ("test", "out_of_fold", "external")
 
 
-class _Facts(BaseModel):
+class Facts(BaseModel):
+    """Base of what is read from JSON: frozen, and fields that a page does not show are passed over."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Interval(_Facts):
+class Interval(Facts):
     """A figure with the ends of its interval."""
 
     value: float | None = None
@@ -35,7 +37,7 @@ class Interval(_Facts):
     method: str = ""
 
 
-class Block(_Facts):
+class Block(Facts):
     """The figures of one part, of metrics.json."""
 
     n: int
@@ -65,7 +67,7 @@ class Block(_Facts):
         return found
 
 
-class Control(_Facts):
+class Control(Facts):
     """A model that was denied the breast, and how far the real one is above it."""
 
     auc: float | None = None
@@ -75,7 +77,7 @@ class Control(_Facts):
     what: str = ""
 
 
-class Backbone(_Facts):
+class Backbone(Facts):
     """The network underneath."""
 
     name: str
@@ -87,7 +89,7 @@ class Backbone(_Facts):
     paper: str = ""
 
 
-class Data(_Facts):
+class Data(Facts):
     """What was found and used."""
 
     root: str = ""
@@ -101,7 +103,18 @@ class Data(_Facts):
     patient_source: str | None = None
 
 
-class Finding(_Facts):
+class Evidence(Facts):
+    """The figure that a finding rests on."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    method: str = ""
+
+
+class Finding(Facts):
     """Something about the data that the reader should know."""
 
     code: str
@@ -110,9 +123,10 @@ class Finding(_Facts):
     count: int = 0
     records: list[str] = []
     advice: str = ""
+    evidence: Evidence | None = None
 
 
-class Part(_Facts):
+class Part(Facts):
     """One part or fold of the split."""
 
     name: str
@@ -122,7 +136,7 @@ class Part(_Facts):
     negative: int
 
 
-class Proof(_Facts):
+class Proof(Facts):
     """What was compared between the parts, and what was found in two of them."""
 
     patients_checked: int = 0
@@ -133,7 +147,7 @@ class Proof(_Facts):
     files_shared: int = 0
 
 
-class Split(_Facts):
+class Split(Facts):
     """How the records were divided."""
 
     kind: str
@@ -142,7 +156,7 @@ class Split(_Facts):
     proof: Proof | None = None
 
 
-class OperatingPoint(_Facts):
+class OperatingPoint(Facts):
     """Where the line between the two calls was drawn, and on what."""
 
     rule: str = ""
@@ -150,7 +164,7 @@ class OperatingPoint(_Facts):
     chosen_on: str = ""
 
 
-class Phase(_Facts):
+class Phase(Facts):
     """One phase of the run and its cost in seconds."""
 
     name: str
@@ -158,7 +172,7 @@ class Phase(_Facts):
     cpu_s: float | None = None
 
 
-class RunFacts(_Facts):
+class RunFacts(Facts):
     """The content of run.json, as far as a page shows it."""
 
     format: Literal[1]
@@ -180,7 +194,7 @@ class RunFacts(_Facts):
     phases: list[Phase] = []
 
 
-class _Metrics(_Facts):
+class _Metrics(Facts):
     test: Block | None = None
     validation: Block | None = None
     out_of_fold: Block | None = None
@@ -262,7 +276,7 @@ def read_run_files(run_dir: Path) -> RunFiles:
     )
 
 
-def _read_json(run_dir: Path, name: str, model: type[_Facts]) -> _Facts:
+def _read_json(run_dir: Path, name: str, model: type[Facts]) -> Facts:
     try:
         return model.model_validate(json.loads((run_dir / name).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
