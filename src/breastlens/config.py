@@ -41,7 +41,9 @@ class ImageRecipe(Settings):
     def _range_is_ordered(self) -> Self:
         low, high = self.temperature_range
         if not low < high:
-            raise ValueError(f"temperature_range must rise from low to high, got {low} and {high} deg C")
+            raise ValueError(
+                f"the temperature range must rise from low to high, got {low:g} and {high:g} deg C"
+            )
         return self
 
     @property
@@ -173,5 +175,24 @@ class TrainingRecipe(Settings):
     @model_validator(mode="after")
     def _split_is_whole(self) -> Self:
         if any(part <= 0 for part in self.split) or abs(sum(self.split) - 1) > 1e-6:
-            raise ValueError(f"split must be three positive fractions that add up to 1, got {self.split}")
+            shares = ", ".join(f"{part:g}" for part in self.split)
+            raise ValueError(f"the split takes three positive shares that add up to 1, got {shares}")
         return self
+
+
+class AuditRecipe(Settings):
+    """Everything that decides an audit besides the data. Written to findings.json whole."""
+
+    backbone: str = "mobilenet"
+    weights: str = "imagenet"
+    folds: int = Field(default=5, ge=2)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    border_px: int | None = Field(default=None, ge=1, description="width of the border; None: 8 of 128")
+    within: tuple[str, ...] = Field(
+        default=(), description="columns in whose strata the score is made again, such as acquired:year"
+    )
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _path_is_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value

@@ -56,7 +56,8 @@ class MissingDependencyError(BreastLensError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs {package}, which is not installed: pip install 'breastlens[{extra}]'"
+            f"{purpose} needs {package}, which is not installed: pip install 'breastlens[{extra}]' "
+            f"(in a checkout: pip install '.[{extra}]')"
         )
         self.package = package
         self.extra = extra

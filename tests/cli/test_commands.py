@@ -213,6 +213,22 @@ def test_a_full_disk_is_one_line(run: Callable[..., str], holdout_run: Run, awkw
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's device that is always full")
+def test_an_answer_that_finds_no_room_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "breastlens", "backbones"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: the answer cannot be written: No space left on device\n",
+    )
+
+
 def test_an_answer_that_nobody_reads_is_no_crash(clinic: Path) -> None:
     """As with ``breastlens describe DATA --json | head -1``."""
     for number in range(2000):
@@ -270,7 +286,8 @@ def test_the_demo_leaves_images_and_run_or_nothing(
     monkeypatch.setattr(demo, "train", quick_train)
     done = command("demo", "--out", tmp_path / "demo")
     assert done.code == 0
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["images", "run"]
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["run", "simulated-images"]
+    assert "<h1>simulated-images, MobileNet" in (tmp_path / "demo" / "run" / "report.html").read_text()
     assert f"Report: {tmp_path / 'demo' / 'run' / 'report.html'}" in done.out
     assert "simulated 12 patients" in done.err
 

@@ -1,10 +1,11 @@
-"""Ctrl-C: exit code 130, no traceback, nothing left behind."""
+"""Ctrl-C and other requests to end: an exit code that says so, no traceback, nothing left behind."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 COMMAND = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from breastlens.cli import main
+from breastlens.__main__ import main
 main()
 """
 
@@ -30,12 +31,16 @@ def test_an_interrupt_while_reading(
     done = command("train", data, "--weights", "none", "--out", data.parent / "run")
     assert done.code == 130
     assert "Traceback" not in done.err
+    assert "Interrupted: what was not finished is not kept." in done.err
     assert [path.name for path in data.parent.iterdir()] == ["data"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
-def test_an_interrupt_in_the_middle_of_training(phantom_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_of_training(
+    phantom_dir: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     pytest.importorskip("keras")
     arguments = ["train", phantom_dir, "--manifest", phantom_dir / "manifest.csv", "--out", tmp_path / "run"]
     settings = [
@@ -70,9 +75,20 @@ def test_an_interrupt_in_the_middle_of_training(phantom_dir: Path, tmp_path: Pat
             told.append(line)
             if line.startswith("features: "):
                 assert list(tmp_path.glob(".run.unfinished-*"))
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
         told.append(process.stderr.read())
-        assert process.wait(timeout=120) == 130, "".join(told)
+        assert process.wait(timeout=120) == code, "".join(told)
     assert "Traceback" not in "".join(told)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_the_packages_load_leaves_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "breastlens", "describe", "nowhere"], stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        time.sleep(0.4)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()

@@ -17,7 +17,7 @@ WRONG = [
     (["--split", "a,b,c"], "--split takes three shares such as 0.6,0.2,0.2, received 'a,b,c'"),
     (
         ["--split", "0.5,0.5,0.5"],
-        "split must be three positive fractions that add up to 1, got (0.5, 0.5, 0.5)",
+        "the split takes three positive shares that add up to 1, got 0.5, 0.5, 0.5",
     ),
     (
         ["--augment", "nonsense=1"],
@@ -32,7 +32,7 @@ WRONG = [
     (["--augment", "zoom_range=a,b"], "--augment zoom_range: "),
     (
         ["--temperature-range", "30", "20"],
-        "temperature_range must rise from low to high, got 30.0 and 20.0 deg C",
+        "the temperature range must rise from low to high, got 30 and 20 deg C",
     ),
     (["--image-size", "7"], "--image-size: Input should be greater than or equal to 32, received 7"),
     (["--strategy", "nope"], "--strategy: Input should be 'probe', 'finetune' or 'scratch', received 'nope'"),

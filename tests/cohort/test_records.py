@@ -247,13 +247,13 @@ class TestManifest:
                 "has the columns 'label' and 'manifest_label'; .* rename or remove one",
             ),
             ("path,category\nsick/T4.png,s,x\n", "line 2: expected 2 columns as in the header, found 3"),
-            ("path,category\n\nsick/T4.png,\n", r"1 rows have an empty category: line 3"),
+            ("path,category\n\nsick/T4.png,\n", r"rows that have an empty category: line 3"),
             (
                 "path,category\nsick/T4.png,s\n./sick//T4.png,h\n",
-                r"1 rows repeat a path: line 3 \(sick/T4.png\)",
+                r"rows that repeat a path: line 3 \(sick/T4.png\)",
             ),
             ("path,category\n../x.png,s\n", r"not inside the data folder .*line 2 \(../x.png\)"),
-            ("path,category\n/etc/passwd,s\nC:\\x.png,h\n", "2 rows have a path that is not inside"),
+            ("path,category\n/etc/passwd,s\nC:\\x.png,h\n", "rows that have a path that is not inside"),
             (
                 "path,category\nsick,s\nsick/no.png,s\n" + "a" * 300 + ".png,h\n",
                 "names 3 of 3 files that are not in",

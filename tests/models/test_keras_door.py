@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import logging
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from breastlens.errors import MissingDependencyError
-from breastlens.models._keras import import_keras
+from breastlens.models._keras import import_keras, require_keras
 
 
 def test_missing_keras_is_named_with_what_to_install(monkeypatch):
@@ -18,10 +19,16 @@ def test_missing_keras_is_named_with_what_to_install(monkeypatch):
         import_keras()
 
 
+def test_a_missing_package_is_named_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorflow" else object())
+    with pytest.raises(MissingDependencyError, match="needs tensorflow, which is not installed"):
+        require_keras()
+
+
 @pytest.mark.slow
 def test_import_says_nothing_and_does_not_swallow_later_stderr():
     code = (
-        "import os, sys; from breastlens.models._keras import import_keras; keras = import_keras();"
+        "import os, sys; from breastlens.models._keras import import_keras, require_keras; keras = import_keras();"
         "keras.ops.ones((2, 2)); os.write(2, b'after'); print(keras is import_keras())"
     )
     done = subprocess.run(

@@ -92,7 +92,7 @@ def test_the_current_directory_is_refused_even_if_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunDirectoryError, match="exists already"), new_directory(Path()):
+    with pytest.raises(RunDirectoryError, match="is the folder you are in"), new_directory(Path()):
         raise AssertionError("work has begun")
 
 

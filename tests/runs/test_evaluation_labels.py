@@ -13,7 +13,8 @@ from breastlens.cohort.reading import scan
 from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap
 from breastlens.errors import DataError
-from breastlens.models.bundle import BundleCard
+from breastlens.models.bundle import BundleCard, shorten_hashes
+from breastlens.runs.directory import Run
 from breastlens.runs.evaluate import evaluate
 
 
@@ -45,14 +46,22 @@ def test_turned_labels_are_refused(predictor: SimpleNamespace, phantoms: Cohort,
     assert not (tmp_path / "run").exists()
 
 
-def test_the_training_images_themselves_are_an_error(
+def test_images_that_the_model_was_trained_on_are_an_error(
     predictor: SimpleNamespace, phantoms: Cohort, tmp_path: Path
 ) -> None:
-    card = predictor.bundle.card
-    predictor.bundle.card = card.model_copy(update={"data_fingerprint": phantoms.fingerprint})
-    run = evaluate(predictor, phantoms, out=tmp_path / "run")  # type: ignore[arg-type]
-    assert run.facts["findings"][0]["code"] == "evaluated-on-training-images"
-    assert run.facts["findings"][0]["severity"] == "error"
+    """Whatever is known of patients, and whether some images are missing or others were added."""
+    card, used = predictor.bundle.card, phantoms.included
+    assert "evaluated-on-training-images" not in codes(evaluate(predictor, phantoms, out=tmp_path / "none"))
+    known = shorten_hashes([*used["pixels_sha256"].iloc[:7], "f" * 64])
+    predictor.bundle.card = card.model_copy(update={"learnt_from": known})
+    run = evaluate(predictor, phantoms, out=tmp_path / "run")
+    first = run.facts["findings"][0]
+    assert (first["code"], first["severity"], first["count"]) == ("evaluated-on-training-images", "error", 7)
+    assert sorted(first["records"]) == sorted(used["path"].iloc[:7])
+
+
+def codes(run: Run) -> list[str]:
+    return [finding["code"] for finding in run.facts["findings"]]
 
 
 def test_one_category_alone_gives_nulls_with_reasons(

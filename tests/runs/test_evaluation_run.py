@@ -105,5 +105,5 @@ def test_labels_turned_round_are_refused(predictor: Predictor, others: Cohort, t
 
 def test_the_report_says_what_it_cannot_know(evaluation: Run) -> None:
     page = evaluation.report.read_text()
-    assert "another data set" in page
+    assert "that were given for evaluation" in page
     assert "No negative control was run" in page

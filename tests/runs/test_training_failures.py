@@ -21,7 +21,7 @@ from breastlens.runs.train import train
         ({"strategy": "nope"}, "strategy: Input should be 'probe', 'finetune' or 'scratch', received 'nope'"),
         (
             {"split": (0.5, 0.5, 0.5)},
-            r"split must be three positive fractions that add up to 1, got \(0.5, 0.5, 0.5\)",
+            r"the split takes three positive shares that add up to 1, got 0.5, 0.5, 0.5",
         ),
         ({"epoch": 3}, "epoch: Extra inputs are not permitted, received 3"),
         ({"folds": 1, "seed": -1}, "folds: .*; seed: "),
@@ -99,5 +99,7 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(
 def test_a_log_folder_that_is_a_file_is_told(awkward: Cohort, quick: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("")
     with pytest.raises(RunDirectoryError, match=r"--tensorboard .*logs is a file, not a folder"):
-        train(awkward, out=tmp_path / "run", tensorboard=tmp_path / "logs", **quick)
+        train(
+            awkward, out=tmp_path / "run", tensorboard=tmp_path / "logs", **quick | {"strategy": "finetune"}
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]

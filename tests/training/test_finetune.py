@@ -191,6 +191,28 @@ def test_training_again_is_as_long_on_all_rows_with_the_first_calibration(
     np.testing.assert_allclose(logits, slope * plain + offset, atol=1e-4)
 
 
+def test_a_network_that_learnt_nothing_is_not_blown_up_by_its_calibration(
+    train: Train,
+    tiny_backbone: Backbone,
+    build_tiny: Callable[[], Any],
+    recipe: Callable[..., TrainingRecipe],
+    pictures: tuple[np.ndarray, np.ndarray],
+) -> None:
+    settings = recipe(epochs=2, learning_rate=1e-5, strategy="scratch")
+    first = train(settings, None)
+    slope, _ = first.calibration
+    assert slope == 1.0
+    pixels, labels = pictures
+    everyone = np.arange(labels.size)
+    second = train_again(
+        build_tiny, tiny_backbone, None, pixels, labels, everyone, first,
+        recipe=settings, progress=Progress(), title="again",
+    )  # fmt: skip
+    scores = score_with(second.network, pixels)
+    assert np.unique(scores).size > 60, "the order of the images is kept"
+    assert abs(scores.mean() - labels.mean()) < 0.1, "at the prevalence"
+
+
 def test_training_images_alone_are_augmented_each_once_an_epoch(
     train: Train, probe: Probe, recipe: Callable[..., TrainingRecipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,6 +209,16 @@ def test_too_few_patients_to_set_aside_is_told(
         fit(dataclasses.replace(images, labels=labels), recipe(), validation=None)
 
 
+def test_a_network_that_learnt_nothing_is_told(
+    images: TrainingImages, fit: Callable[..., Fit], recipe: Callable[..., TrainingRecipe]
+) -> None:
+    bare = dataclasses.replace(images, features=None)
+    one = fit(bare, recipe(strategy="scratch", epochs=1, learning_rate=1e-9))
+    assert one.notes[-1].startswith("The network has learnt next to nothing")
+    taught = fit(bare, recipe(strategy="scratch", epochs=3, learning_rate=0.03))
+    assert not any("next to nothing" in note for note in taught.notes)
+
+
 def test_from_scratch_needs_no_features(
     images: TrainingImages, fit: Callable[..., Fit], recipe: Callable[..., TrainingRecipe]
 ) -> None:

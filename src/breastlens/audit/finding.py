@@ -33,7 +33,7 @@ CODES = {
     "duplicates-within-category": "any other exact repetition",
     # labels
     "class-imbalance": "one label much rarer than the other",
-    "evaluated-on-training-images": "an evaluation on the very images that the model was trained on",
+    "evaluated-on-training-images": "an evaluation on images that the model was trained on",
     # acquisition
     "format-tells-label": "the file format is associated with the label",
     "size-tells-label": "the stored width and height are associated with the label",

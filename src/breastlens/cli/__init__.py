@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -12,6 +14,11 @@ from breastlens import __version__
 from breastlens.cli import data, models
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 app = typer.Typer(
     name="breastlens",
@@ -51,7 +58,20 @@ def main() -> None:
     """Run the command; what the user can mend is told in one line, with exit code 2."""
     try:
         app(prog_name="breastlens")
+    except SystemExit as ending:
+        if ending.code == INTERRUPTED:
+            ERRORS.print("Interrupted: what was not finished is not kept.")
+        raise
     except BreastLensError as error:
-        line = " ".join(str(error).split())
-        ERRORS.print(f"Error: {line}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _end_with(" ".join(str(error).split()))
+    except OSError as error:  # of standard output; whatever else is written has its own message
+        if error.errno not in _NO_ROOM:
+            raise
+        # What could not be written must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end_with(f"the answer cannot be written: {os.strerror(error.errno or 0)}")
+
+
+def _end_with(line: str) -> None:
+    ERRORS.print(f"Error: {line}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)

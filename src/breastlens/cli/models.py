@@ -87,6 +87,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier, evaluate it, and leave a run directory with its report."""
+    from breastlens.models._keras import require_keras
     from breastlens.models.backbones import get_backbone
     from breastlens.models.weights import resolve_weights
     from breastlens.runs.compare import train_all
@@ -111,6 +112,7 @@ def train(
     }
     settings = {name: value for name, value in settings.items() if value is not None}
     # Refused here already, because reading thousands of images takes a while.
+    require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
     if backbone != "all":
         resolve_weights(recipe.weights, get_backbone(backbone))

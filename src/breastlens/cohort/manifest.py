@@ -154,7 +154,7 @@ def _refuse_rows(
     if len(lines) == 0:
         return
     named = [f"line {line}" if values is None else f"line {line} ({values[line]})" for line in lines]
-    raise DataError(f"{manifest}: {len(lines)} rows {what}: {_first(named)}")
+    raise DataError(f"{manifest}: rows that {what}: {_first(named)}")
 
 
 def _reasons(table: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:

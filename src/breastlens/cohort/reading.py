@@ -172,10 +172,10 @@ def _compile(pattern: str) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise DataError(f"--patient-pattern {pattern!r} is not a regular expression: {error}") from error
+        raise DataError(f"--patient-pattern '{pattern}' is not a regular expression: {error}") from error
     if "patient_id" not in compiled.groupindex:
         raise DataError(
-            f"--patient-pattern {pattern!r} has no group named patient_id; "
+            f"--patient-pattern '{pattern}' has no group named patient_id; "
             "write for example (?P<patient_id>T\\d+)"
         )
     return compiled
@@ -198,7 +198,7 @@ def _settle_patients(
     patients = [(match["patient_id"] or "").strip() if match else "" for match in matches]
     if not any(patients):
         raise DataError(
-            f"--patient-pattern {pattern.pattern!r} matches none of {len(files)} paths, "
+            f"--patient-pattern '{pattern.pattern}' matches none of {len(files)} paths, "
             f"such as {files['path'].iloc[0]}"
         )
     return files.assign(patient_id=patients), "pattern"
@@ -209,7 +209,7 @@ def _require_patients(table: pd.DataFrame, pattern: re.Pattern[str]) -> None:
     nameless = table.loc[(table["patient_id"] == "") & (table["excluded"] == ""), "path"].tolist()
     if nameless:
         raise DataError(
-            f"--patient-pattern {pattern.pattern!r} does not match {len(nameless)} of {len(table)} paths: "
+            f"--patient-pattern '{pattern.pattern}' does not match {len(nameless)} of {len(table)} paths: "
             f"{', '.join(nameless[:_SHOWN])}; widen it or name the patients in a manifest"
         )
 

@@ -46,7 +46,7 @@ def unpack(layout: str, data: bytes, offset: int) -> tuple[Any, ...]:
         ValueError: The data is shorter than the layout asks for.
     """
     if offset < 0 or offset + struct.calcsize(layout) > len(data):
-        raise ValueError("it is truncated: it ends in the middle of its header")
+        raise ValueError("it is truncated: the file ends too early")
     return struct.unpack_from(layout, data, offset)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from breastlens.errors import MissingDependencyError
+
+PURPOSE = "training a network"
 
 
 @contextlib.contextmanager
@@ -44,6 +47,17 @@ def _is_of_use(record: logging.LogRecord) -> bool:
     return "triggered tf.function retracing" not in record.getMessage()
 
 
+def require_keras() -> None:
+    """Refuse at once what would need Keras later, without the seconds that importing it takes.
+
+    Raises:
+        MissingDependencyError: Keras or TensorFlow is not installed.
+    """
+    for package in ("keras", "tensorflow"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(package, "train", PURPOSE)
+
+
 def import_keras() -> Any:
     """Import Keras on its TensorFlow backend, quietly; only the first call costs anything (about 4 s).
 
@@ -66,5 +80,5 @@ def import_keras() -> Any:
         package = (error.name or "keras").partition(".")[0]
         if package not in {"keras", "tensorflow"}:
             raise
-        raise MissingDependencyError(package, "train", "training a network") from error
+        raise MissingDependencyError(package, "train", PURPOSE) from error
     return keras

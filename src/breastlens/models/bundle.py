@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,15 @@ _GRAPH_WEIGHTS = "model.bin"
 _FILES = (_KERAS, _GRAPH, _GRAPH_WEIGHTS)
 
 
+_DIGITS = 10
+"""Of a pixel hash: two different images agree in them once in 10**12 pairs."""
+
+
+def shorten_hashes(pixels_sha256: Iterable[str]) -> tuple[str, ...]:
+    """The pixel hashes of images as a bundle keeps them: shortened, sorted, each once."""
+    return tuple(sorted({value[:_DIGITS] for value in pixels_sha256}))
+
+
 class BundleCard(Settings):
     """What bundle.json says of a saved model."""
 
@@ -40,6 +50,11 @@ class BundleCard(Settings):
     threshold: float = Field(ge=0, le=1, description="a score at or above it is called positive")
     threshold_rule: str = Field(description="how the threshold was chosen, in words")
     data_fingerprint: str = Field(description="SHA-256 over the training data")
+    learnt_from: tuple[str, ...] = Field(
+        default=(),
+        description="for each image of training and validation the first ten digits of the SHA-256 of its pixels, so "
+        "that an evaluation on the same images can be told from one on others; sorted, no image can be had from it",
+    )
     versions: dict[str, str] = Field(description="of BreastLens and of the libraries that made the model")
     files: dict[str, str] = Field(
         default={}, description="SHA-256 of each file; filled in when the bundle is saved"

@@ -42,7 +42,6 @@ def new_directory(out: Path) -> Iterator[Path]:
     Raises:
         RunDirectoryError: ``out`` exists, its place cannot be written, or the disk is full.
     """
-    out = Path(out)
     refuse_taken(out)
     unfinished = _make_unfinished(out)
     try:
@@ -65,11 +64,13 @@ def refuse_taken(out: Path) -> None:
     """Refuse a directory that holds something already, before any work is put into it.
 
     Raises:
-        RunDirectoryError: ``out`` is a file, a link, or a directory that is not empty or that one stands in.
+        RunDirectoryError: ``out`` is a file, a link, a directory that is not empty, or the one you are in.
     """
     with explained_write_errors(out):
         taken = os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
-    if taken or out.absolute() == Path.cwd():
+    if out.absolute() == Path.cwd():
+        raise RunDirectoryError(f"'{out}' is the folder you are in: name a new one with --out")
+    if taken:
         raise RunDirectoryError(f"{out} exists already: choose another --out, or move it away first")
 
 

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from breastlens.audit.finding import Finding
+import pandas as pd
+
+from breastlens.audit.finding import Finding, name_records
 from breastlens.audit.findings import find_problems
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap
 from breastlens.errors import DataError
 from breastlens.evaluation.metrics import evaluate_scores
-from breastlens.inference.predictor import Predictor
+from breastlens.inference.predictor import Predictor, load
 from breastlens.models.backbones import get_backbone
+from breastlens.models.bundle import BundleCard, shorten_hashes
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
 from breastlens.runs.directory import Run, first_free, new_directory, write_json, write_table
@@ -27,7 +30,7 @@ PART = "external"
 
 
 def evaluate(
-    predictor: Predictor,
+    model: Predictor | str | Path,
     cohort: Cohort,
     *,
     out: str | Path | None = None,
@@ -37,7 +40,7 @@ def evaluate(
     """Score every image of a cohort and judge the scores; leave a run directory without a model.
 
     Args:
-        predictor: The loaded model.
+        model: A loaded model, or the run or bundle directory to load it from.
         cohort: Labelled images; they are brought to the network's size as the model's training images were, whatever
             the cohort's own recipe says.
         out: The directory to make; None: ``runs/evaluation-N`` with the first free number.
@@ -48,18 +51,19 @@ def evaluate(
         The run; its figures stand under ``metrics["external"]``.
 
     Raises:
+        BundleError: The directory holds no model that is whole.
         DataError: A category stands on the other side than in training, so that every figure would be turned round.
         RunDirectoryError: The directory exists or cannot be written.
     """
     progress = progress or Progress()
+    predictor = load(model) if isinstance(model, str | Path) else model
     card = predictor.bundle.card
     _refuse_turned_labels(card.labels, cohort.labels)
     watch = Stopwatch()
     cohort = replace(cohort, image=card.image, table=cohort.table.assign(image_size=card.image.size_label))
     out = first_free(Path("runs"), "evaluation") if out is None else Path(out)
     findings = find_problems(cohort)
-    if cohort.fingerprint == card.data_fingerprint:
-        findings.insert(0, _same_images(len(cohort.included)))
+    findings = [*_find_training_images(cohort.included, card), *findings]
     with new_directory(out) as directory:
         used = cohort.included.assign(split=PART)
         with watch.phase("read images"), progress.task("read images", len(used)) as advance:
@@ -117,11 +121,19 @@ def _refuse_turned_labels(trained: LabelMap, given: LabelMap) -> None:
         )
 
 
-def _same_images(count: int) -> Finding:
-    return Finding(
-        code="evaluated-on-training-images",
-        severity="error",
-        what="These are the very images that the model was trained on, so the figures say nothing about others.",
-        count=count,
-        advice="Read the training run's own held-out figures, or evaluate on images of other patients.",
-    )
+def _find_training_images(used: pd.DataFrame, card: BundleCard) -> list[Finding]:
+    known = set(card.learnt_from)
+    seen = used[[bool(known & {*shorten_hashes([value])}) for value in used["pixels_sha256"]]]
+    if seen.empty:
+        return []
+    return [
+        Finding(
+            code="evaluated-on-training-images",
+            severity="error",
+            what=f"{len(seen)} of {len(used)} images are among those that the model was trained on, so the figures say "
+            "nothing about other patients.",
+            count=len(seen),
+            records=name_records(seen["path"]),
+            advice="Read the training run's own held-out figures, or evaluate on images of other patients.",
+        )
+    ]

@@ -20,7 +20,7 @@ from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.models.backbones import Backbone, get_backbone
-from breastlens.models.bundle import BundleCard, save_bundle
+from breastlens.models.bundle import BundleCard, save_bundle, shorten_hashes
 from breastlens.models.classifier import build_features
 from breastlens.models.engine import Engine
 from breastlens.models.weights import resolve_weights
@@ -40,6 +40,17 @@ from breastlens.runs.pictures import draw_figures
 from breastlens.runs.settings import checked
 from breastlens.runs.tables import predictions_table, records_table
 from breastlens.training.fit import TrainingImages
+
+OF_EPOCHS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "patience",
+    "trainable_stages",
+    "augmentation",
+)
+"""Settings that a probe has no use for."""
 
 
 def train(
@@ -82,15 +93,14 @@ def train(
             backbone,
             progress=progress or Progress(),
             command=command,
-            tensorboard=_new_log_folder(tensorboard),
+            tensorboard=None if tensorboard is None else _new_log_folder(Path(tensorboard), recipe),
         )
     return Run.read(out)
 
 
-def _new_log_folder(tensorboard: str | Path | None) -> Path | None:
-    if tensorboard is None:
-        return None
-    folder = Path(tensorboard)
+def _new_log_folder(folder: Path, recipe: TrainingRecipe) -> Path:
+    if recipe.strategy == "probe":  # has nothing to log
+        return folder
     with explained_write_errors(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +164,7 @@ def _train_into(
         controls = _controls(engine, images, used, outcome, recipe, progress)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with watch.phase("save model"):
-        _save_model(directory / "model", cohort, backbone, outcome, created)
+        _save_model(directory / "model", cohort, used, backbone, outcome, created)
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, kind) | {"controls": controls}
@@ -190,7 +200,7 @@ def _train_into(
             "chosen_on": outcome.final.chosen_on,
         },
         kept=outcome.final.kept,
-        notes=[*_split_notes(kind, cohort, recipe), *outcome.notes],
+        notes=[*_unused_settings(recipe, tensorboard), *_split_notes(kind, cohort, recipe), *outcome.notes],
     )
     write_json(directory / "run.json", facts)
     write_report(directory)
@@ -205,6 +215,19 @@ def _split(
     if "split" in used:
         return "manifest", split_from_manifest(used)
     return "holdout", split_holdout(labels, groups, recipe.split, recipe.seed)
+
+
+def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[str]:
+    """What was asked for and a probe has no use for."""
+    if recipe.strategy != "probe":
+        return []
+    named = [name for name in OF_EPOCHS if name in recipe.model_fields_set]
+    if tensorboard is not None:
+        named.append("tensorboard")
+    if not named:
+        return []
+    said = ", ".join(name.replace("_", " ") for name in named)
+    return [f"A probe is not trained by epochs, so these settings were not used: {said}."]
 
 
 def _split_notes(kind: str, cohort: Cohort, recipe: TrainingRecipe) -> list[str]:
@@ -270,7 +293,9 @@ def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[st
     return {"test": block(split == "test"), "validation": block(split == "validation")}
 
 
-def _save_model(directory: Path, cohort: Cohort, backbone: Backbone, outcome: Outcome, created: str) -> None:
+def _save_model(
+    directory: Path, cohort: Cohort, used: pd.DataFrame, backbone: Backbone, outcome: Outcome, created: str
+) -> None:
     point = outcome.final.operating_point
     card = BundleCard(
         created=created,
@@ -281,6 +306,7 @@ def _save_model(directory: Path, cohort: Cohort, backbone: Backbone, outcome: Ou
         threshold=point.threshold,
         threshold_rule=f"{point.rule}, chosen on {outcome.final.chosen_on}",
         data_fingerprint=cohort.fingerprint,
+        learnt_from=shorten_hashes(used.loc[used["split"] != "test", "pixels_sha256"]),
         versions=describe_versions(),
     )
     save_bundle(directory, outcome.network, card)

@@ -24,6 +24,9 @@ from breastlens.training.probe import Probe
 WARM_UP_SHARE = 0.1
 """Share of all steps over which the learning rate rises from zero to its peak."""
 
+LEAST_SPREAD = 0.01
+"""Standard deviation of log-odds below which a network tells images apart by rounding alone."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
@@ -107,7 +110,7 @@ def train_network(
         if tensorboard is not None:
             callbacks.append(keras.callbacks.TensorBoard(tensorboard))
         learner.network.fit(batches, epochs=recipe.epochs, verbose=0, callbacks=callbacks, shuffle=False)
-    calibration = fit_platt(held_out.logits(learner.network), held_out.labels)
+    calibration = _calibrate(held_out.logits(learner.network), held_out.labels)
     best = max(history[recipe.epochs // 2 :], key=lambda row: row["val_auc"])
     return TrainedNetwork(learner.finished(calibration), history, int(best["epoch"]) + 1, calibration)
 
@@ -157,6 +160,17 @@ def train_again(
         ]
         learner.network.fit(batches, epochs=first.epochs, verbose=0, callbacks=callbacks, shuffle=False)
     return TrainedNetwork(learner.finished(first.calibration), history, first.epochs, first.calibration)
+
+
+def _calibrate(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Platt's slope and offset; of logits that hardly differ only the offset.
+
+    A network that has learnt next to nothing would get a slope of thousands, which says nothing about another network
+    that is trained in the same way.
+    """
+    if logits.std() < LEAST_SPREAD:
+        logits = np.full_like(logits, logits.mean())
+    return fit_platt(logits, labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import build_classifier
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
-from breastlens.training.finetune import train_again, train_network
+from breastlens.training.finetune import LEAST_SPREAD, train_again, train_network
 from breastlens.training.probe import Probe, fit_probe, sigmoid
 
 Rows = NDArray[np.integer]
@@ -148,6 +148,11 @@ def fit_model(
             f"The fine-tuned network, averaged with the probe it started from, was kept ({verdict})."
         )
     point = choose_operating_point(labels, scores, target_sensitivity=recipe.target_sensitivity)
+    if np.std(scores) < LEAST_SPREAD / 4:  # the slope of a probability against its log-odds is at most 1/4
+        notes.append(
+            "The network has learnt next to nothing: its scores hardly differ from image to image "
+            f"({scores.min():.4f} to {scores.max():.4f} on validation). Train for more epochs, or use --strategy probe."
+        )
     if validation is None:
         trained = train_again(
             build_features_model,
