@@ -21,6 +21,7 @@ from breastlens.cli.options import (
     read_image_recipe,
 )
 from breastlens.cli.show import choose_progress, print_table
+from breastlens.errors import DataError
 from breastlens.runs.settings import checked
 
 
@@ -86,9 +87,17 @@ def phantom(
     positive_fraction: Annotated[float, typer.Option(help="Share of patients with a tumour.")] = 0.5,
     seed: Annotated[int, typer.Option(help="The same seed gives the same cohort.")] = 0,
     file_format: Annotated[str, typer.Option("--format", help="png or matrix (deg C as text).")] = "png",
+    trap: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A flaw to plant, such as marker; repeatable. truth.json tells where it is.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Simulate frontal thermograms from a bioheat model, with a manifest."""
-    from breastlens.imaging.phantom import PhantomSettings, write_cohort
+    from breastlens.imaging.phantom import TRUTH_NAME, PhantomSettings, write_cohort
 
     settings = checked(
         PhantomSettings,
@@ -98,7 +107,26 @@ def phantom(
             "positive_fraction": positive_fraction,
             "seed": seed,
             "file_format": file_format,
+            "traps": [{"name": _known_trap(name)} for name in trap or ()],
         },
         option_name,
     )
     print(f"Manifest: {write_cohort(out, settings)}")
+    if settings.traps:
+        print(f"Truth: {out / TRUTH_NAME}")
+
+
+def _known_trap(name: str) -> str:
+    """Gives a trap's name back.
+
+    Raises:
+        DataError: There is no such trap.
+    """
+    from breastlens.cohort.spelling import find_similar
+    from breastlens.imaging.traps import TRAP_NAMES
+
+    if name not in TRAP_NAMES:
+        meant = find_similar(name, TRAP_NAMES)
+        hint = f"; did you mean --trap {meant}?" if meant else ""
+        raise DataError(f"no trap {name!r} for --trap; the traps are {', '.join(TRAP_NAMES)}{hint}")
+    return name

@@ -1,24 +1,26 @@
 """Simulated frontal breast thermograms for the demo and the tests, written as a cohort with its manifest.
 
 Patients are drawn by ``anatomy`` and seen by ``thermogram``. Nothing about how an image is taken differs between
-healthy and sick: a cohort without shortcuts.
+healthy and sick: a cohort without shortcuts, unless ``traps`` are asked for.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-import cv2
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from breastlens.config import ImageRecipe, Settings
 from breastlens.errors import RunDirectoryError
+from breastlens.imaging.alterations import Grey, encode_image
 from breastlens.imaging.anatomy import Anatomy, draw_anatomy
 from breastlens.imaging.bioheat import surface_rise
+from breastlens.imaging.planting import PlannedRecord, carry_out
 from breastlens.imaging.thermogram import (
     Plane,
     Pose,
@@ -28,8 +30,12 @@ from breastlens.imaging.thermogram import (
     simulate_temperature,
     tumour_source,
 )
+from breastlens.imaging.traps import AnyTrap, in_order, plan_traps
 
 _log = logging.getLogger(__name__)
+
+TRUTH_NAME = "truth.json"
+"""What was planted, beside the manifest; only where something was."""
 
 
 class PhantomSettings(Settings):
@@ -40,6 +46,24 @@ class PhantomSettings(Settings):
     seed: int = Field(default=0, ge=0)
     positive_fraction: float = Field(default=0.5, gt=0, lt=1)
     file_format: Literal["png", "matrix"] = "png"
+    traps: tuple[AnyTrap, ...] = Field(default=(), description="flaws to plant, with truth.json beside them")
+
+    @model_validator(mode="after")
+    def _traps_can_be_planted(self) -> Self:
+        names = [trap.name for trap in self.traps]
+        for trap in self.traps:
+            if names.count(trap.name) > 1:
+                raise ValueError(
+                    f"the trap {trap.name} is named {names.count(trap.name)} times, expected once"
+                )
+            if trap.changes_pixels and self.file_format != "png":
+                raise ValueError(f"the trap {trap.name} needs images; it cannot be planted in a matrix")
+            if self.images_per_patient < trap.fewest_images:
+                raise ValueError(
+                    f"the trap {trap.name} needs {trap.fewest_images} images per patient, "
+                    f"got {self.images_per_patient}"
+                )
+        return self
 
 
 def write_cohort(out: Path, settings: PhantomSettings) -> Path:
@@ -50,6 +74,9 @@ def write_cohort(out: Path, settings: PhantomSettings) -> Path:
     tumour_side, tumour_depth_mm (of its centre), tumour_diameter_mm, tumour_rise_c (of the skin above it, without
     vessels), tumour_x_px and tumour_y_px (in that image), empty for the healthy.
 
+    With traps the clean cohort of these settings is written first and then changed: files that no trap touches stay as
+    they are, and ``out/truth.json`` says which were touched and how. Without traps there is no such file.
+
     Args:
         out: A folder that does not exist yet or is empty.
         settings: What to simulate.
@@ -59,6 +86,7 @@ def write_cohort(out: Path, settings: PhantomSettings) -> Path:
 
     Raises:
         RunDirectoryError: ``out`` is not a new or empty folder, or cannot be written.
+        DataError: There are too few patients for the traps; nothing is written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunDirectoryError(
@@ -66,15 +94,20 @@ def write_cohort(out: Path, settings: PhantomSettings) -> Path:
             "name another folder or remove this one"
         )
     manifest = out / "manifest.csv"
+    sick = _choose_sick(settings)
+    plan = plan_traps(_list_images(settings, sick), settings.traps, settings.seed)
     try:
         for category in ("healthy", "sick"):
             (out / category).mkdir(parents=True, exist_ok=True)
-        sick = _choose_sick(settings)
         rows = [
             row
             for patient in range(settings.patients)
             for row in _write_patient(out, settings, patient, sick=patient in sick)
         ]
+        if settings.traps:
+            rows = carry_out(plan, out, rows)
+            truth = json.dumps(plan.tell_truth(in_order(settings.traps)), indent=1)
+            (out / TRUTH_NAME).write_text(truth + "\n", encoding="utf-8", newline="\n")
         pd.DataFrame(rows).to_csv(manifest, index=False, lineterminator="\n")
     except OSError as error:
         raise RunDirectoryError(f"{out}: the simulated cohort cannot be written there: {error}") from error
@@ -94,22 +127,42 @@ def _generator(seed: int, patient: int, image: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, patient, image]))
 
 
+def _list_images(settings: PhantomSettings, sick: frozenset[int]) -> list[PlannedRecord]:
+    """Lists the images of the clean cohort before any is drawn."""
+    records = []
+    for patient in range(settings.patients):
+        category, patient_id = _name_patient(patient, sick=patient in sick)
+        for image in range(1, settings.images_per_patient + 1):
+            path = _name_image(category, patient_id, image, settings)
+            records.append(PlannedRecord(path, category, patient_id, image))
+    return records
+
+
+def _name_patient(patient: int, *, sick: bool) -> tuple[str, str]:
+    """Gives category and patient id."""
+    return "sick" if sick else "healthy", f"P{patient + 1:04d}"
+
+
+def _name_image(category: str, patient_id: str, image: int, settings: PhantomSettings) -> str:
+    """Gives an image's path in the cohort's folder."""
+    return f"{category}/{patient_id}.{image}.{'png' if settings.file_format == 'png' else 'txt'}"
+
+
 def _write_patient(
     out: Path, settings: PhantomSettings, patient: int, *, sick: bool
 ) -> list[dict[str, object]]:
     """Writes the images of one patient and gives their rows of the manifest."""
-    category, patient_id = "sick" if sick else "healthy", f"P{patient + 1:04d}"
+    category, patient_id = _name_patient(patient, sick=sick)
     anatomy = draw_anatomy(_generator(settings.seed, patient, 0), sick=sick)
     rows = []
     for image in range(1, settings.images_per_patient + 1):
         generator = _generator(settings.seed, patient, image)
         pose = draw_pose(generator)
         temperature_c = simulate_temperature(anatomy, pose, generator)
+        path = _name_image(category, patient_id, image, settings)
         if settings.file_format == "png":
-            path = f"{category}/{patient_id}.{image}.png"
-            _write_png(out / path, temperature_c)
+            (out / path).write_bytes(encode_image(_to_grey(temperature_c), ".png"))
         else:
-            path = f"{category}/{patient_id}.{image}.txt"
             _write_matrix(out / path, temperature_c)
         row = {"path": path, "category": category, "patient_id": patient_id, "view": "frontal"}
         rows.append(row | _truth(anatomy, pose))
@@ -136,13 +189,10 @@ def _truth(anatomy: Anatomy, pose: Pose) -> dict[str, object]:
     }
 
 
-def _write_png(path: Path, temperature_c: Plane) -> None:
+def _to_grey(temperature_c: Plane) -> Grey:
     low, high = ImageRecipe().temperature_range
-    grey = np.clip(np.rint((temperature_c - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
-    coded, data = cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not coded:
-        raise OSError(f"OpenCV could not encode {path.name} as PNG")
-    path.write_bytes(data.tobytes())
+    grey = np.clip(np.rint((temperature_c - low) * (255.0 / (high - low))), 0, 255)
+    return np.asarray(grey, dtype=np.uint8)
 
 
 def _write_matrix(path: Path, temperature_c: Plane) -> None:
