@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from breastlens.audit.finding import Finding
-from breastlens.audit.findings import find_problems, measure_association
+from breastlens.audit.findings import find_problems
 from breastlens.cohort import Cohort
 from breastlens.config import ImageRecipe, LabelMap
 
@@ -49,15 +48,6 @@ def only(cohort: Cohort) -> Finding:
 
 def test_a_faultless_cohort_has_no_findings():
     assert find_problems(make_cohort()) == []
-
-
-def test_unknown_patients():
-    everybody = only(make_cohort(patient_id=dict.fromkeys(range(100), "")))
-    assert (everybody.code, everybody.severity, everybody.count) == ("no-patient-ids", "warning", 100)
-    assert "leakage between images of one patient cannot be excluded" in everybody.what
-    some = only(make_cohort(patient_id={3: "", 99: ""}))
-    assert (some.code, some.count) == ("some-patient-ids-missing", 2)
-    assert some.records == ("healthy/099.png", "sick/003.png")
 
 
 def test_unknown_patients_of_images_left_out_do_not_matter():
@@ -117,17 +107,7 @@ def test_each_set_of_copies_is_told_once_under_its_gravest_kind():
     assert (finding.code, finding.count) == ("duplicates-across-labels", 3)
 
 
-def test_a_patient_with_both_labels():
-    finding = only(make_cohort(patient_id={50: "T0", 51: "T0"}))
-    assert (finding.code, finding.count) == ("patients-in-both-labels", 1)
-    assert finding.records == ("healthy/050.png", "healthy/051.png", "sick/000.png")
-    assert "T0" in finding.what
-
-
-def test_few_patients_and_imbalance():
-    few = only(make_cohort(excluded=dict.fromkeys(range(15), "note: x")))
-    assert (few.code, few.severity, few.count) == ("few-patients", "warning", 25)
-    assert few.what.startswith("Only 25 positive patients")
+def test_imbalance():
     rare = find_problems(make_cohort(excluded=dict.fromkeys(range(35), "note: x")))
     assert [(finding.code, finding.severity) for finding in rare] == [
         ("few-patients", "error"),
@@ -137,11 +117,6 @@ def test_few_patients_and_imbalance():
     assert "92.3%" in rare[1].what
 
 
-def test_patients_are_counted_and_not_images():
-    finding = only(make_cohort(patient_id={row: f"P{row % 29}" for row in range(40)}))
-    assert finding.what.startswith("Only 29 positive patients")
-
-
 def test_nothing_left_to_use_is_told_rather_than_a_crash():
     codes = [
         finding.code for finding in find_problems(make_cohort(excluded=dict.fromkeys(range(100), "note: x")))
@@ -149,55 +124,12 @@ def test_nothing_left_to_use_is_told_rather_than_a_crash():
     assert codes == ["few-patients"]
 
 
-@pytest.mark.parametrize(
-    ("code", "column", "value", "said"),
-    [
-        ("format-tells-label", "format", "JPEG", "positive JPEG 30, PNG 10; negative PNG 60"),
-        ("size-tells-label", "width", 320, "positive 320x480 30, 640x480 10; negative 640x480 60"),
-        ("bits-tell-label", "bits", 16, "positive 16 30, 8 10; negative 8 60"),
-    ],
-)
-def test_what_tells_the_label_is_a_warning(code, column, value, said):
-    finding = only(make_cohort(**{column: dict.fromkeys(range(30), value)}))
-    assert (finding.code, finding.severity) == (code, "warning")
-    assert said in finding.what
-
-
-def test_what_is_alike_in_both_classes_is_not():
-    assert find_problems(make_cohort(format=dict.fromkeys(range(0, 100, 3), "JPEG"))) == []
+def test_what_the_table_knows_of_the_files_is_tested_too():
+    finding = only(make_cohort(format=dict.fromkeys(range(30), "JPEG")))
+    assert (finding.code, finding.severity) == ("format-tells-label", "warning")
 
 
 def test_findings_become_plain_data():
     finding = only(make_cohort(patient_id={3: ""}))
     fields = {"code", "severity", "what", "count", "records", "advice", "evidence"}
     assert set(finding.model_dump(mode="json")) == fields
-
-
-class TestAssociation:
-    def test_is_one_where_the_property_is_the_label_and_zero_where_it_is_constant(self):
-        labels = pd.Series([0, 1] * 50)
-        assert measure_association(labels.astype(str), labels)[0] == pytest.approx(1.0)
-        assert measure_association(pd.Series(["a"] * 100), labels) == (0.0, 1.0)
-
-    def test_by_hand(self):
-        """A table of 40, 10 / 20, 30: chi-square 50/3, phi squared 1/6, corrected by 1/99."""
-        values = pd.Series(["a"] * 50 + ["b"] * 50)
-        labels = pd.Series([0] * 40 + [1] * 10 + [0] * 20 + [1] * 30)
-        strength, p_value = measure_association(values, labels)
-        corrected_sides = 2 - 1 / 99
-        assert strength == pytest.approx(((1 / 6 - 1 / 99) / (corrected_sides - 1)) ** 0.5)
-        assert p_value == pytest.approx(4.456e-5, rel=1e-3)
-
-    def test_a_value_for_each_image_tells_nothing(self):
-        labels = pd.Series([0, 1] * 50)
-        assert measure_association(pd.Series([str(number) for number in range(100)]), labels)[
-            0
-        ] == pytest.approx(0)
-
-    def test_chance_stays_below_what_is_reported(self):
-        rng = np.random.default_rng(0)
-        labels = pd.Series(rng.integers(0, 2, 300))
-        strengths = [
-            measure_association(pd.Series(rng.integers(0, 20, 300).astype(str)), labels)[0] for _ in range(50)
-        ]
-        assert np.mean(strengths) < 0.1

@@ -69,20 +69,20 @@ def bootstrap_intervals(
     scores = check_scores(y_score, labels.size)
     cut = check_thresholds(threshold, labels.size)
     units = find_units(patient_id, labels.size)
-    _check_options(draws, level)
+    check_options(draws, level)
 
     values = scalar_metrics(labels, scores, cut, np.ones((1, labels.size)))
-    lone = _lone_strata(labels, units)
+    lone = lone_strata(labels, units)
     batches = [
-        scalar_metrics(labels, scores, cut, weights) for weights in _resample(labels, units, seed, draws)
+        scalar_metrics(labels, scores, cut, weights) for weights in resample(labels, units, seed, draws)
     ]
     intervals: dict[str, dict[str, Any]] = {}
     reasons: dict[str, str] = {}
     for name in SCALAR_METRICS:
         counted = CLASSES_NEEDED[name] or tuple(np.unique(labels).tolist())
         drawn = np.concatenate([batch[name] for batch in batches])
-        found = _percentile_interval(
-            float(values[name][0]), drawn, level, _method(units, draws), [lone[k] for k in counted]
+        found = percentile_interval(
+            float(values[name][0]), drawn, level, name_method(units, draws), [lone[k] for k in counted]
         )
         if isinstance(found, str):
             reasons[name] = found
@@ -126,16 +126,16 @@ def paired_difference(
     scores_a = check_scores(y_score_a, labels.size)
     scores_b = check_scores(y_score_b, labels.size)
     units = find_units(patient_id, labels.size)
-    _check_options(draws, level)
+    check_options(draws, level)
 
     def difference(weights: Floats) -> Floats:
         return weighted_auc(labels, scores_a, weights) - weighted_auc(labels, scores_b, weights)
 
     value = float(difference(np.ones((1, labels.size)))[0])
-    drawn = np.concatenate([difference(weights) for weights in _resample(labels, units, seed, draws)])
-    method = f"{_method(units, draws)}, paired"
-    lone = _lone_strata(labels, units)
-    found = _percentile_interval(value, drawn, level, method, [lone[0], lone[1]])
+    drawn = np.concatenate([difference(weights) for weights in resample(labels, units, seed, draws)])
+    method = f"{name_method(units, draws)}, paired"
+    lone = lone_strata(labels, units)
+    found = percentile_interval(value, drawn, level, method, [lone[0], lone[1]])
     if isinstance(found, str):
         return {
             "value": None if np.isnan(value) else value,
@@ -154,7 +154,7 @@ def _strata(labels: Labels, units: Units) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(positive), np.flatnonzero(~positive)]
 
 
-def _resample(labels: Labels, units: Units, seed: int, draws: int) -> Iterator[Floats]:
+def resample(labels: Labels, units: Units, seed: int, draws: int) -> Iterator[Floats]:
     """Yield how often each image was drawn, (some draws, n) at a time, ``draws`` rows in all."""
     strata = _strata(labels, units)
     # A stream for each stratum: its draws do not depend on the size of the other.
@@ -171,7 +171,7 @@ def _resample(labels: Labels, units: Units, seed: int, draws: int) -> Iterator[F
         yield times[:, units.index]
 
 
-def _lone_strata(labels: Labels, units: Units) -> dict[int, bool]:
+def lone_strata(labels: Labels, units: Units) -> dict[int, bool]:
     """For each class, whether a stratum holding images of it has one unit only and so cannot vary."""
     lone = {0: False, 1: False}
     for members in _strata(labels, units):
@@ -181,7 +181,7 @@ def _lone_strata(labels: Labels, units: Units) -> dict[int, bool]:
     return lone
 
 
-def _percentile_interval(
+def percentile_interval(
     value: float, drawn: Floats, level: float, method: str, lone: Sequence[bool]
 ) -> dict[str, Any] | str:
     """The interval, or the reason why there is none."""
@@ -205,7 +205,8 @@ def _percentile_interval(
     }
 
 
-def _method(units: Units, draws: int) -> str:
+def name_method(units: Units, draws: int) -> str:
+    """What was drawn and how often, in words."""
     if units.patients == 0:
         drawn = "image bootstrap (patients unknown)"
     elif units.images_without_patient:
@@ -215,6 +216,11 @@ def _method(units: Units, draws: int) -> str:
     return f"{drawn}, stratified by class, percentile, {draws} draws"
 
 
-def _check_options(draws: int, level: float) -> None:
+def check_options(draws: int, level: float) -> None:
+    """Refuse a number of draws or a level that makes no interval.
+
+    Raises:
+        ValueError: Fewer than one draw, or a level outside (0, 1).
+    """
     if draws < 1 or not 0 < level < 1:
         raise ValueError(f"draws must be at least 1 and level between 0 and 1, got {draws} and {level}")

@@ -1,0 +1,179 @@
+"""What a column of a table holds: categories, numbers or dates, or something that must not be tested."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.cohort.reading import COLUMN_ORDER
+
+Kind = Literal["category", "number", "date"]
+
+MOST_NUMERIC_CATEGORIES = 10
+"""A column of numbers with at most as many different ones is taken as categories: sites, visits, grades."""
+
+LEAST_PARSED = 0.9
+"""Share of the values that must be dates or numbers; a few slips of the pen do not make a column text."""
+
+MOST_OWN_VALUES = 0.5
+"""Above this share of different values a text column names images rather than describes them."""
+
+FREE_TEXT_WORDS = 4
+
+_BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "nat", "-", "?", "unknown"})
+_EARLIEST_YEAR, _LATEST_YEAR = 1900, 2100
+_YEAR_FIRST = re.compile(r"(\d{4})([-/.:]?)(\d{1,2})\2(\d{1,2})(?!\d)")
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d)")
+_YEAR_AND_MONTH = re.compile(r"(\d{4})[-/](\d{1,2})$")
+_YEAR_ALONE = re.compile(r"\d{4}$")
+_DIAGNOSIS = re.compile(
+    r"diagnos\w*|findings?|patholog\w*|histolog\w*|labels?|class|category|outcome|cancer|malignan\w*|benign|tumou?rs?"
+    r"|lesions?|birads|rads|grade|stage|target|truth|biops\w*",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column, read as what it is.
+
+    Attributes:
+        kind: What it holds.
+        texts: Its values without surrounding blanks, "" where there is none, (n,).
+        numbers: float64 (n,): its numbers, or days since 0001-01-01 of its dates; NaN where there is none and for
+            categories.
+        years: int64 (n,): the year of its dates, 0 where there is none and for other kinds.
+    """
+
+    kind: Kind
+    texts: NDArray[np.str_]
+    numbers: NDArray[np.float64]
+    years: NDArray[np.int64]
+
+
+def list_extra_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that a manifest added, in their order: what BreastLens knows nothing of."""
+    return [str(name) for name in table.columns if name not in COLUMN_ORDER]
+
+
+def read_column(values: Iterable[object], name: str = "") -> Column:
+    """Tells what a column holds by its values.
+
+    Dates may be written year first or year last, with or without a time; a year alone counts as a date if the
+    column's name has the word year. With the year last, day and month are taken in that order unless only the
+    other makes a date; the year is the same in either.
+
+    Args:
+        values: One a record; None, NaN and words such as "n/a" or "unknown" are blank.
+        name: The column's name.
+    """
+    texts = np.array([_clean(value) for value in values], dtype=np.str_)
+    filled = texts != ""
+    years_alone = "year" in name.lower()
+    days = [_read_date(text, years_alone) if text else None for text in texts.tolist()]
+    nothing = np.full(texts.size, np.nan)
+    no_years = np.zeros(texts.size, dtype=np.int64)
+    if filled.any() and sum(day is not None for day in days) >= LEAST_PARSED * filled.sum():
+        numbers = np.array([math.nan if day is None else day.toordinal() for day in days])
+        years = np.array([0 if day is None else day.year for day in days], dtype=np.int64)
+        return Column("date", texts, numbers, years)
+    numbers = np.array([_read_number(text) for text in texts.tolist()], dtype=np.float64)
+    known = np.isfinite(numbers)
+    enough = known.sum() >= LEAST_PARSED * filled.sum()
+    if filled.any() and enough and np.unique(numbers[known]).size > MOST_NUMERIC_CATEGORIES:
+        return Column("number", texts, numbers, no_years)
+    return Column("category", texts, nothing, no_years)
+
+
+def say_why_untested(name: str, column: Column, patient_id: Iterable[str]) -> str:
+    """Tells why a manifest's column is not tested against the label; "" if it can be.
+
+    Args:
+        name: The column's name.
+        column: What it holds.
+        patient_id: Patient of each record, "" where unknown.
+    """
+    filled = column.texts != ""
+    given = column.texts[filled]
+    distinct = np.unique(given).size
+    if distinct == 0:
+        return "it is blank everywhere"
+    if np.unique(column.texts).size == 1:
+        return "it has one value only"
+    if any(_DIAGNOSIS.fullmatch(word) for word in _WORD.findall(name)):
+        return "its name says that it tells the diagnosis itself"
+    if column.kind == "date":
+        return ""
+    measured = column.kind == "number" and not _all_whole(column.numbers[filled])
+    if measured:
+        return ""
+    if distinct == given.size and distinct > 2:
+        return "every image has a value of its own"
+    if _names_patients(column.texts, np.array(list(patient_id), dtype=np.str_)):
+        return "it names the patients"
+    if column.kind == "number":
+        return ""
+    if distinct > max(2.0, MOST_OWN_VALUES * given.size):
+        return "most images have a value of their own"
+    words = np.mean([len(text.split()) for text in given.tolist()])
+    if distinct > MOST_NUMERIC_CATEGORIES and words >= FREE_TEXT_WORDS:
+        return "it is free text"
+    return ""
+
+
+def _clean(value: object) -> str:
+    text = "" if value is None else " ".join(str(value).split())
+    return "" if text.lower() in _BLANK else text
+
+
+def _read_date(text: str, years_alone: bool) -> date | None:
+    if found := _YEAR_FIRST.match(text):
+        return _make_date(found[1], found[3], found[4])
+    if found := _YEAR_LAST.match(text):
+        return _make_date(found[4], found[3], found[1]) or _make_date(found[4], found[1], found[3])
+    if found := _YEAR_AND_MONTH.match(text):
+        return _make_date(found[1], found[2], "1")
+    if years_alone and _YEAR_ALONE.match(text):
+        return _make_date(text, "1", "1")
+    return None
+
+
+def _make_date(year: str, month: str, day: str) -> date | None:
+    if not _EARLIEST_YEAR <= int(year) <= _LATEST_YEAR:
+        return None
+    try:
+        return date(int(year), int(month), int(day))
+    except ValueError:
+        return None
+
+
+def _read_number(text: str) -> float:
+    if not text or "_" in text:  # Python takes 1_0 for 10
+        return math.nan
+    try:
+        number = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _all_whole(numbers: NDArray[np.float64]) -> bool:
+    known = numbers[np.isfinite(numbers)]
+    return bool((known == np.round(known)).all())
+
+
+def _names_patients(texts: NDArray[np.str_], patients: NDArray[np.str_]) -> bool:
+    """Whether values and patients are the same thing under two names, so that some patient has several images."""
+    known = (texts != "") & (patients != "")
+    pairs = set(zip(texts[known].tolist(), patients[known].tolist(), strict=True))
+    values, people = {value for value, _ in pairs}, {patient for _, patient in pairs}
+    return len(people) > MOST_NUMERIC_CATEGORIES and len(pairs) == len(values) == len(people)

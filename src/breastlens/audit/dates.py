@@ -1,0 +1,148 @@
+"""Whether the images of both labels come from the same years."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.audit.association import compare_overlap, find_blocks, permutation_p_values
+from breastlens.audit.columns import Column
+from breastlens.audit.finding import Evidence, Finding, name_records, say_count
+
+LEAST_SHARED = 0.5
+"""Share of a label's images in years with both labels; below it most of them cannot be compared within a year."""
+
+CHANCE_P_VALUE = 0.01
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class DateOverlap:
+    """How far the years of both labels overlap, for one date.
+
+    Attributes:
+        name: What the date is, such as "the column 'acquired'".
+        positive_years: Images of each year with positive images, in the order of the years.
+        negative_years: The same for negative images.
+        shared_positive: Share of the positive images that are of years with both labels.
+        shared_negative: The same for negative images.
+        p_value: By dealing labels to patients anew: how often the smaller of the two shares is as small by chance.
+    """
+
+    name: str
+    positive_years: dict[int, int]
+    negative_years: dict[int, int]
+    shared_positive: float
+    shared_negative: float
+    p_value: float
+
+    @property
+    def shared(self) -> float:
+        """The smaller of both shares."""
+        return min(self.shared_positive, self.shared_negative)
+
+    @property
+    def one_label_years(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The years with positive images only, and those with negative images only."""
+        positive, negative = set(self.positive_years), set(self.negative_years)
+        return tuple(sorted(positive - negative)), tuple(sorted(negative - positive))
+
+
+def measure_overlap(
+    used: pd.DataFrame, name: str, years: NDArray[np.int64], *, seed: int
+) -> DateOverlap | None:
+    """Measures the overlap of the years of both labels.
+
+    Args:
+        used: The images in use.
+        name: What the date is.
+        years: (n,) the year of each image, 0 where unknown.
+        seed: Of the permutations.
+
+    Returns:
+        The overlap; None where a label has no dated image.
+    """
+    labels = used["label"].to_numpy(dtype=np.int64)
+    rows = np.flatnonzero(years)
+    sides = [_count_years(years[rows][labels[rows] == label]) for label in (1, 0)]
+    if not all(sides):
+        return None
+    both = set(sides[0]) & set(sides[1])
+    shares = [
+        sum(count for year, count in side.items() if year in both) / sum(side.values()) for side in sides
+    ]
+    blocks = find_blocks(labels, used["patient_id"].tolist())
+    (p_value,) = permutation_p_values(
+        [compare_overlap(years[rows], rows, blocks)], labels, blocks, seed=seed, draws=DRAWS
+    )
+    return DateOverlap(name, sides[0], sides[1], shares[0], shares[1], p_value)
+
+
+def find_hardly_overlapping_dates(
+    used: pd.DataFrame, dates: Mapping[str, Column], *, seed: int
+) -> dict[str, Finding]:
+    """Looks for dates of which a label has most of its images in years without the other.
+
+    Args:
+        used: The images in use.
+        dates: What each date is, and its column.
+        seed: Of the permutations.
+
+    Returns:
+        A finding for each such date, under the date's name.
+    """
+    found: dict[str, Finding] = {}
+    for name, column in dates.items():
+        overlap = measure_overlap(used, name, column.years, seed=seed)
+        # Bonferroni: there is seldom more than one date.
+        if (
+            overlap is not None
+            and overlap.shared < LEAST_SHARED
+            and overlap.p_value * len(dates) < CHANCE_P_VALUE
+        ):
+            found[name] = _tell(overlap, used, column.years)
+    return found
+
+
+def name_years(years: Mapping[int, int] | tuple[int, ...]) -> str:
+    """Writes years in short, such as "2012 to 2015, 2018"."""
+    runs: list[list[int]] = []
+    for year in sorted(years):
+        if runs and year == runs[-1][-1] + 1:
+            runs[-1].append(year)
+        else:
+            runs.append([year])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _tell(overlap: DateOverlap, used: pd.DataFrame, years: NDArray[np.int64]) -> Finding:
+    sides = ("positive", "negative")
+    alone = overlap.one_label_years
+    told = [f"only {side} images in {name_years(own)}" for side, own in zip(sides, alone, strict=True) if own]
+    side = sides[0] if overlap.shared_positive <= overlap.shared_negative else sides[1]
+    outside = np.isin(years, [*alone[0], *alone[1]])
+    return Finding(
+        code="dates-hardly-overlap",
+        severity="warning",
+        what=f"By {overlap.name}, only {overlap.shared:.0%} of the {side} images are from years with both labels "
+        f"({'; '.join(told)}), and {say_count(int(outside.sum()), 'image')} cannot be compared within a year.",
+        count=int(outside.sum()),
+        records=name_records(used.loc[outside, "path"].astype(str)),
+        advice="Read the AUC within years, since a network can tell years apart by the camera, or use only the years "
+        "with both labels.",
+        evidence=Evidence(
+            name="share of images in years with both labels",
+            value=overlap.shared,
+            method=f"the smaller of both labels; {DRAWS} permutations of labels over patients, "
+            f"p {overlap.p_value:.2g}",
+        ),
+    )
+
+
+def _count_years(years: NDArray[np.int64]) -> dict[int, int]:
+    names, counts = np.unique(years, return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
