@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from breastlens.inference.predictor import Prediction, Predictor, load
+    from breastlens.runs.audit import Audit, audit
     from breastlens.runs.compare import train_all
     from breastlens.runs.directory import Run
     from breastlens.runs.evaluate import evaluate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Audit": "runs.audit",
     "Augmentation": "config",
     "BreastLensError": "errors",
     "BundleError": "errors",
@@ -48,6 +50,7 @@ _HOME = {
     "SplitError": "errors",
     "TrainingRecipe": "config",
     "WeightsError": "errors",
+    "audit": "runs.audit",
     "evaluate": "runs.evaluate",
     "load": "inference.predictor",
     "train": "runs.train",
@@ -55,6 +58,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Audit",
     "Augmentation",
     "BreastLensError",
     "BundleError",
@@ -73,6 +77,7 @@ __all__ = [
     "TrainingRecipe",
     "WeightsError",
     "__version__",
+    "audit",
     "evaluate",
     "load",
     "train",

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from breastlens.audit.shortcuts import border_width, describe_control, keep_border, score_control
+from breastlens.audit.shortcuts import border_width, describe_control, score_control
+from breastlens.imaging.occlusions import keep_border
 from breastlens.training.probe import fit_probe
 
 

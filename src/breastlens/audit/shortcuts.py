@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.audit.finding import Evidence, Finding
 from breastlens.evaluation.intervals import paired_difference
 from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.imaging.occlusions import keep_background, keep_border, noise_residual, shuffle_pixels
 from breastlens.training.probe import fit_probe
+
+Images = NDArray[np.uint8]
+Parts = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
 
 BORDER_SHARE = 8 / 128
 """Width of the border that the control is left with, as a share of the image's side."""
+
+SHORTCUT_AUC = 0.6
+"""A control whose whole interval lies above this is a shortcut; 0.5 would also flag what is too weak to matter."""
+
+INTENSITY = "Statistics of the grey values were given, and no positions"
+"""What the intensity control is given."""
+
+CHUNK = 256
+"""Images that are changed at once."""
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """One way of taking the breast out of an image.
+
+    Attributes:
+        name: As it stands in metrics.json and in the codes of findings.
+        what: One sentence: what the control saw.
+        hide: From squares uint8 (n, s, s, 3) and a seed to squares of the same shape.
+    """
+
+    name: str
+    what: str
+    hide: Callable[[Images, int], Images]
 
 
 def border_width(image_size: int) -> int:
@@ -21,31 +51,51 @@ def border_width(image_size: int) -> int:
     return max(1, round(BORDER_SHARE * image_size))
 
 
-def keep_border(pixels: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8]:
-    """Black out all but a ring at the border.
+def occlusions(image_size: int, border_px: int | None = None) -> tuple[Occlusion, ...]:
+    """The occlusions of images of this side.
+
+    Args:
+        image_size: Side in pixels.
+        border_px: Width of the border ring; None for 8 of 128.
+    """
+    width = border_width(image_size) if border_px is None else border_px
+    return (
+        Occlusion(
+            "border",
+            f"Only a border of {width} pixels was shown, the rest was black",
+            lambda pixels, seed: keep_border(pixels, width),
+        ),
+        Occlusion(
+            "background",
+            "The body was blacked out, only what lies around it was shown",
+            lambda pixels, seed: keep_background(pixels),
+        ),
+        Occlusion(
+            "noise",
+            "Only the noise was shown, the picture itself was subtracted",
+            lambda pixels, seed: noise_residual(pixels),
+        ),
+        Occlusion("shuffled", "All pixels were shown in random order", shuffle_pixels),
+    )
+
+
+def hidden(pixels: Images, occlusion: Occlusion, seed: int) -> Iterator[Images]:
+    """The occluded images, some at a time, in order.
 
     Args:
         pixels: uint8 (n, s, s, 3).
-        width_px: Width of the ring, at least 1 and less than half the side.
-
-    Returns:
-        A copy, uint8 (n, s, s, 3).
+        occlusion: What to take away.
+        seed: For what is random.
     """
-    side = pixels.shape[1]
-    if not 1 <= width_px < side / 2:
-        raise ValueError(
-            f"expected a border of 1 to {(side - 1) // 2} px for images of {side} px, received {width_px}"
-        )
-    ring = pixels.copy()
-    ring[:, width_px:-width_px, width_px:-width_px] = 0
-    return ring
+    for number, start in enumerate(range(0, len(pixels), CHUNK)):
+        yield occlusion.hide(pixels[start : start + CHUNK], seed + number)
 
 
 def score_control(
     features: NDArray[np.floating],
     labels: NDArray[np.integer],
     groups: NDArray[np.integer],
-    parts: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]],
+    parts: Parts,
     *,
     seed: int,
     on_done: Callable[[int], None] | None = None,
@@ -53,7 +103,7 @@ def score_control(
     """Train the control's probe on each part's training rows and score the rows held out, as for the real model.
 
     Args:
-        features: Of the images that were blacked out, (n, d).
+        features: Of what the control is shown, (n, d).
         labels: 0 or 1, (n,).
         groups: What stays together, (n,).
         parts: Pairs of training rows and held-out rows.
@@ -71,6 +121,22 @@ def score_control(
         if on_done is not None:
             on_done(number)
     return scores
+
+
+def shuffle_labels(labels: NDArray[np.integer], groups: NDArray[np.integer], seed: int) -> NDArray[np.int64]:
+    """Deal the labels anew among patients: what is left is chance, unless the evaluation itself leaks.
+
+    Args:
+        labels: 0 or 1, (n,).
+        groups: What stays together, (n,). All images of a group get the label that another group's first image had.
+        seed: Decides the deal.
+
+    Returns:
+        int64 (n,).
+    """
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    dealt = np.random.default_rng([seed, 0x5A]).permutation(labels[first])
+    return np.asarray(dealt[group], dtype=np.int64)
 
 
 def describe_control(
@@ -93,14 +159,121 @@ def describe_control(
         ``what``, ``auc``, ``low``, ``high`` of the control, and ``margin``: the real model's AUC minus the control's,
         with a paired bootstrap interval over patients.
     """
-    block = evaluate_scores(y_true, control_score, 0.5, patient_id)
-    interval = block["intervals"].get("auc", {})
-    return {
-        "what": what,
-        "auc": block["auc"],
-        "low": interval.get("low"),
-        "high": interval.get("high"),
-        "level": interval.get("level"),
-        "method": interval.get("method"),
-        "margin": paired_difference(y_true, y_score, control_score, patient_id),
+    return describe_scores(what, y_true, control_score, patient_id) | {
+        "margin": paired_difference(y_true, y_score, control_score, patient_id)
     }
+
+
+def describe_scores(
+    what: str, y_true: NDArray[np.integer], y_score: NDArray[np.floating], patient_id: list[str]
+) -> dict[str, Any]:
+    """An AUC and its interval over patients: ``what``, ``auc``, ``low``, ``high``, ``level``, ``method``."""
+    block = evaluate_scores(y_true, y_score, 0.5, patient_id)
+    interval = block["intervals"].get("auc", {})
+    return {"what": what, "auc": block["auc"]} | {
+        name: interval.get(name) for name in ("low", "high", "level", "method")
+    }
+
+
+def corrected_auc(margin: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The AUC to be expected elsewhere, from the control whose pixels were shuffled.
+
+    The model's AUC minus the control's, plus 0.5 (Ong Ly et al., npj Digital Medicine 7, 124, 2024).
+
+    Args:
+        margin: Of that control, from ``describe_control``.
+
+    Returns:
+        ``value``, ``low``, ``high``; None where there is no margin.
+    """
+    if margin["value"] is None:
+        return None
+    ends = {name: None if margin[name] is None else margin[name] + 0.5 for name in ("value", "low", "high")}
+    return ends | {"level": margin["level"], "method": margin["method"]}
+
+
+def judge_controls(controls: Mapping[str, Mapping[str, Any]], count: int) -> list[Finding]:
+    """What the controls say, by a fixed rule.
+
+    - A control whose interval lies above 0.6 is a shortcut: a warning, ``shortcut-NAME``.
+    - Where the interval of a margin includes 0, the data cannot show that the model sees the breast: one error,
+      ``breast-not-shown``, for the control with the smallest margin.
+    - With labels shuffled by patient an interval above 0.5 means that the evaluation itself leaks: an error.
+
+    Args:
+        controls: By name, from ``describe_control``; ``labels`` for shuffled labels, without a margin.
+        count: How many images they were judged on.
+    """
+    found = []
+    for name, control in controls.items():
+        if name == "labels":
+            continue
+        if control["low"] is not None and control["low"] > SHORTCUT_AUC:
+            found.append(_shortcut(name, control, count))
+    if unseen := [
+        (control["margin"]["value"], name)
+        for name, control in controls.items()
+        if control.get("margin") and control["margin"]["low"] is not None and control["margin"]["low"] <= 0
+    ]:
+        _, name = min(unseen)
+        found.append(_not_shown(name, controls[name], len(unseen), count))
+    labels = controls.get("labels")
+    if labels is not None and labels["low"] is not None and labels["low"] > 0.5:
+        found.append(_leak(labels, count))
+    return found
+
+
+def _shortcut(name: str, control: Mapping[str, Any], count: int) -> Finding:
+    return Finding(
+        code=f"shortcut-{name}",
+        severity="warning",
+        what=f"{control['what']}; a model still told the classes apart with an AUC of {_range(control)}.",
+        count=count,
+        advice="The classes differ in how the images were taken; score within strata (--within), or change the images "
+        "(--remedies) and look again.",
+        evidence=_evidence("AUC", control),
+    )
+
+
+def _not_shown(name: str, control: Mapping[str, Any], margins: int, count: int) -> Finding:
+    margin = control["margin"]
+    return Finding(
+        code="breast-not-shown",
+        severity="error",
+        what=f"The data cannot show that a model sees the breast: the AUC of whole images minus that of the control "
+        f"“{name}” is {margin['value']:.3f} ({margin['low']:.3f} to {margin['high']:.3f})"
+        f"{f', the smallest of {margins} margins that reach 0' if margins > 1 else ''}.",
+        count=count,
+        advice="Do not report the model's score as skill; collect classes that were taken alike.",
+        evidence=Evidence(
+            name="margin in AUC",
+            **{key: margin[key] for key in ("value", "low", "high", "level", "method")},
+        ),
+    )
+
+
+def _leak(control: Mapping[str, Any], count: int) -> Finding:
+    return Finding(
+        code="evaluation-leaks",
+        severity="error",
+        what=f"With labels dealt anew among patients a model still reached an AUC of {_range(control)}: training and "
+        "test share something.",
+        count=count,
+        advice="Look for images of one patient under several ids, and for near-duplicates.",
+        evidence=_evidence("AUC", control),
+    )
+
+
+def _evidence(name: str, control: Mapping[str, Any]) -> Evidence:
+    return Evidence(
+        name=name,
+        value=control["auc"],
+        low=control["low"],
+        high=control["high"],
+        level=control["level"],
+        method=control["method"] or "",
+    )
+
+
+def _range(control: Mapping[str, Any]) -> str:
+    return f"{control['auc']:.3f} ({control['low']:.3f} to {control['high']:.3f})"

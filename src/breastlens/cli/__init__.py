@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import data, models
+from breastlens.cli import audit, data, models
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
 
@@ -31,6 +31,7 @@ for command in (
     models.demo,
     data.phantom,
     data.describe,
+    audit.audit,
     models.train,
     models.evaluate,
     models.predict,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +24,7 @@ from breastlens.cli.options import (
     Positive,
     Quiet,
     TemperatureRange,
+    command_line,
     option_name,
     read_augmentation,
     read_image_recipe,
@@ -245,8 +245,3 @@ def read_cohort(data: Path, progress: Progress, **options: Any) -> Any:
     for finding in find_problems(cohort):
         progress.say(f"{finding.severity}: {finding.what}")
     return cohort
-
-
-def command_line() -> tuple[str, ...]:
-    """The command as it was typed, for run.json."""
-    return ("breastlens", *sys.argv[1:])

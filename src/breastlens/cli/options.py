@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,3 +107,8 @@ def read_augmentation(pairs: list[str] | None) -> Augmentation | None:
             raise DataError(f"--augment takes NAME=VALUE or none, received {pair!r}; names: {known}")
         values[name] = tuple(value.split(",")) if "," in value else value
     return checked(Augmentation, values, lambda field: f"--augment {field}")
+
+
+def command_line() -> tuple[str, ...]:
+    """The command as it was typed, for run.json."""
+    return ("breastlens", *sys.argv[1:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from rich.progress import (
     Progress as Bars,
 )
 
+from breastlens.audit.finding import Finding
 from breastlens.progress import Advance, Progress
 
 ERRORS = Console(stderr=True, emoji=False)
@@ -149,4 +150,22 @@ def print_verdict(run_dir: Path) -> None:
     for line in reservations(files):
         print(f"- {line}")
     print(f"Report: {run_dir / 'report.html'}")
+    print(RESEARCH_USE)
+
+
+def print_audit(verdict: str, findings: Sequence[Finding], directory: Path | None) -> None:
+    """Print the verdict of an audit, its findings as a table, and where the page is."""
+    from breastlens.report.wording import RESEARCH_USE
+
+    print(verdict)
+    if findings:
+        rows = [
+            {"severity": each.severity, "code": each.code, "images": each.count, "finding": each.what}
+            for each in findings
+        ]
+        print_table(pd.DataFrame(rows))
+    else:
+        print("Nothing was found about the data that needs saying.")
+    if directory is not None:
+        print(f"Report: {directory / 'audit.html'}")
     print(RESEARCH_USE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from breastlens.imaging.header import Pixels
 
@@ -18,34 +19,47 @@ _LEAST_AREA = 0.10
 def body_box(pixels: Pixels) -> Box:
     """The box around the largest component that is warmer or brighter than its surroundings.
 
+    Args:
+        pixels: (h, w) or (h, w, 3) of any dtype.
+
+    Returns:
+        x, y, width, height; never empty and always within the image. The whole frame where no body stands out.
+    """
+    height, width = pixels.shape[:2]
+    body = segment_body(pixels)
+    if body is None:
+        return 0, 0, width, height
+    x, y, w, h = cv2.boundingRect(body.astype(np.uint8))
+    across, down = width / body.shape[1], height / body.shape[0]
+    left, top = int(x * across), int(y * down)
+    right, bottom = min(width, int(np.ceil((x + w) * across))), min(height, int(np.ceil((y + h) * down)))
+    return left, top, right - left, bottom - top
+
+
+def segment_body(pixels: Pixels) -> NDArray[np.bool_] | None:
+    """The largest component that is warmer or brighter than its surroundings.
+
     Otsu's threshold (N. Otsu, IEEE Trans. SMC 9(1), 1979) on the square root of the grey levels: the root
     draws the dim parts of a body (fat in a mammogram, a cool breast) towards its bright ones and away from
     the dark surroundings.
-
-    The whole frame is returned where no body stands out: where Otsu's separability (variance between the two
-    classes over the total) is not above 0.75, which is what a flat histogram has, or where the largest
-    component covers less than a tenth of the frame.
 
     Args:
         pixels: (h, w) or (h, w, 3) of any dtype.
 
     Returns:
-        x, y, width, height; never empty and always within the image.
+        bool, at most 256 px a side, in the proportions of the image. None where no body stands out: where Otsu's
+        separability (variance between the two classes over the total) is not above 0.75, which is what a flat
+        histogram has, or where the largest component covers less than a tenth of the frame.
     """
-    height, width = pixels.shape[:2]
-    whole = (0, 0, width, height)
     small = _small_grey(pixels)
     threshold, mask = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     if _separability(small, threshold) <= _LEAST_SEPARABILITY:
-        return whole
-    _, _, components, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    x, y, w, h, area = (int(value) for value in components[1 + np.argmax(components[1:, cv2.CC_STAT_AREA])])
-    if area < _LEAST_AREA * small.size:
-        return whole
-    across, down = width / small.shape[1], height / small.shape[0]
-    left, top = int(x * across), int(y * down)
-    right, bottom = min(width, int(np.ceil((x + w) * across))), min(height, int(np.ceil((y + h) * down)))
-    return left, top, right - left, bottom - top
+        return None
+    _, numbers, components, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    largest = 1 + int(np.argmax(components[1:, cv2.CC_STAT_AREA]))
+    if components[largest, cv2.CC_STAT_AREA] < _LEAST_AREA * small.size:
+        return None
+    return np.asarray(numbers == largest)
 
 
 def _small_grey(pixels: Pixels) -> Pixels:

@@ -12,13 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.audit.findings import find_problems
-from breastlens.audit.shortcuts import border_width, describe_control, keep_border, score_control
+from breastlens.audit.shortcuts import INTENSITY, describe_control, hidden, occlusions, score_control
 from breastlens.cohort.batches import LoadedImages, load_images
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import split_folds, split_from_manifest, split_groups, split_holdout
 from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.imaging.occlusions import intensity_statistics
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.bundle import BundleCard, save_bundle, shorten_hashes
 from breastlens.models.classifier import build_features
@@ -256,25 +257,32 @@ def _controls(
     recipe: TrainingRecipe,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The border control, judged on the held-out images that the real model is judged on."""
-    width = border_width(engine.image_size)
+    """What a probe scores on the border alone, and on statistics of the grey values, where the real model is judged."""
+    border = next(each for each in occlusions(engine.image_size) if each.name == "border")
     with progress.task("features of the border", len(images.pixels)) as advance:
-        chunks = (
-            keep_border(images.pixels[start : start + 256], width) for start in range(0, len(used), 256)
-        )
-        ring = engine.run(chunks, on_done=lambda done: advance(done))["features"]
-    parts = outcome.held_out_from
-    with progress.task("negative control", len(parts)) as advance:
-        scores = score_control(
-            ring, images.labels, images.groups, parts, seed=recipe.seed, on_done=lambda done: advance(done)
-        )
+        ring = engine.run(hidden(images.pixels, border, recipe.seed), on_done=lambda done: advance(done))[
+            "features"
+        ]
     judged = used["split"].to_numpy()[outcome.scored] != "validation"
     rows = outcome.scored[judged]
-    what = f"Only a border of {width} pixels was shown, the rest was black"
     patients = used["patient_id"].iloc[rows].tolist()
-    return {
-        "border": describe_control(what, images.labels[rows], outcome.y_score[judged], scores[rows], patients)
-    }
+    parts = outcome.held_out_from
+    shown: dict[str, tuple[str, NDArray[np.floating]]]
+    shown = {"border": (border.what, ring), "intensity": (INTENSITY, intensity_statistics(images.pixels))}
+    controls = {}
+    with progress.task("negative controls", len(shown) * len(parts)) as advance:
+        for number, (name, (what, inputs)) in enumerate(shown.items()):
+
+            def on_done(done: int, before: int = number * len(parts)) -> None:
+                advance(before + done)
+
+            scores = score_control(
+                inputs, images.labels, images.groups, parts, seed=recipe.seed, on_done=on_done
+            )
+            controls[name] = describe_control(
+                what, images.labels[rows], outcome.y_score[judged], scores[rows], patients
+            )
+    return controls
 
 
 def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[str, Any]:

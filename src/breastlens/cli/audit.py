@@ -1,0 +1,118 @@
+"""The command that looks at data before anybody believes a score on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from breastlens.cli.options import (
+    AsJson,
+    Crop,
+    DataPath,
+    EveryFrame,
+    ExcludeWhen,
+    Fit,
+    ImageSize,
+    ManifestPath,
+    Negative,
+    PatientPattern,
+    Positive,
+    Quiet,
+    TemperatureRange,
+    command_line,
+    option_name,
+    read_image_recipe,
+)
+from breastlens.cli.show import choose_progress, print_audit
+from breastlens.config import AuditRecipe
+from breastlens.runs.settings import checked
+
+FOUND = 1
+"""Exit code under --strict where there is an error among the findings."""
+
+
+def audit(
+    data: DataPath,
+    manifest: ManifestPath = None,
+    patient_pattern: PatientPattern = None,
+    positive: Positive = None,
+    negative: Negative = None,
+    exclude_when: ExcludeWhen = None,
+    every_frame: EveryFrame = False,
+    image_size: ImageSize = 128,
+    fit: Fit = "stretch",
+    crop: Crop = "none",
+    temperature_range: TemperatureRange = (20.0, 38.0),
+    backbone: Annotated[
+        str, typer.Option(help="Network whose features the probes use, as `breastlens backbones` lists them.")
+    ] = "mobilenet",
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none, a weights file or a folder of them.")
+    ] = "imagenet",
+    folds: Annotated[
+        int, typer.Option(help="Folds by patient on which whole images and controls are scored.")
+    ] = 5,
+    border: Annotated[
+        int | None, typer.Option(metavar="PX", help="Width of the border control. [default: 8 of 128]")
+    ] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Score within strata too, such as acquired:year; repeatable."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="Hold this model's scores against the labels, to tell them turned round."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the folds and everything random.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Make there findings.json, audit.html and figures.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if there is an error among the findings.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find what would make a score on these images false, and what a model scores without seeing the breast."""
+    from breastlens.cohort.records import Cohort
+    from breastlens.runs.audit import audit as run_audit
+    from breastlens.runs.directory import refuse_taken
+
+    progress = choose_progress(quiet=quiet)
+    settings: dict[str, Any] = {
+        "backbone": backbone,
+        "weights": weights,
+        "folds": folds,
+        "border_px": border,
+        "within": tuple(within or ()),
+        "seed": seed,
+    }
+    image = read_image_recipe(image_size=image_size, fit=fit, crop=crop, temperature_range=temperature_range)
+    checked(AuditRecipe, settings, option_name)  # refused here already, before thousands of images are read
+    if out is not None:
+        refuse_taken(out)
+    with progress.task("read files") as advance:
+        cohort = Cohort.read(
+            data,
+            manifest=manifest,
+            patient_pattern=patient_pattern,
+            positive=positive or ("sick",),
+            negative=negative or (),
+            exclude_when=exclude_when or (),
+            every_frame=every_frame,
+            image=image,
+            on_progress=lambda done, total: advance(done, total=total),
+        )
+    progress.say(cohort.labels.describe())
+    done = run_audit(cohort, out=out, model=model, progress=progress, command=command_line(), **settings)
+    if as_json:
+        print(json.dumps(done.facts))
+    else:
+        print_audit(done.facts["verdict"], done.findings, done.directory)
+    if strict and any(finding.severity == "error" for finding in done.findings):
+        raise typer.Exit(FOUND)

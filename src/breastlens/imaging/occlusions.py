@@ -1,0 +1,128 @@
+"""Images from which the breast was taken: what is left tells how they were made, and no anatomy."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from breastlens.imaging.body import body_mask
+
+Images = NDArray[np.uint8]
+
+BODY_MARGIN = 6 / 128
+"""By which the body is widened before it is blacked out, as a share of the image's side: its edge is anatomy too."""
+
+NOISE_GAIN = 8.0
+"""Noise is a few grey levels; so amplified it fills a network's range without much being cut off."""
+
+STATISTICS = (
+    "mean", "standard deviation", "skewness", "kurtosis", "entropy",
+    "1st percentile", "5th percentile", "25th percentile", "median", "75th percentile", "95th percentile",
+    "99th percentile",
+)  # fmt: skip
+"""What `intensity_statistics` gives, in order."""
+
+_PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+
+def keep_border(pixels: Images, width_px: int) -> Images:
+    """Black out all but a ring at the border.
+
+    Args:
+        pixels: uint8 (n, s, s, 3).
+        width_px: Width of the ring, at least 1 and less than half the side.
+
+    Returns:
+        A copy, uint8 (n, s, s, 3).
+
+    Raises:
+        ValueError: The ring is too wide or too narrow.
+    """
+    side = pixels.shape[1]
+    if not 1 <= width_px < side / 2:
+        raise ValueError(
+            f"expected a border of 1 to {(side - 1) // 2} px for images of {side} px, received {width_px}"
+        )
+    ring = pixels.copy()
+    ring[:, width_px:-width_px, width_px:-width_px] = 0
+    return ring
+
+
+def keep_background(pixels: Images) -> Images:
+    """Black out the body, widened by a margin; of an image where no body stands out, everything.
+
+    Args:
+        pixels: uint8 (n, s, s, 3).
+
+    Returns:
+        A copy, uint8 (n, s, s, 3).
+    """
+    margin_px = max(1, round(BODY_MARGIN * pixels.shape[1]))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin_px + 1, 2 * margin_px + 1))
+    kept = pixels.copy()
+    for image in kept:
+        mask = body_mask(image)
+        if mask is None:
+            image[:] = 0
+        else:
+            image[cv2.dilate(mask.astype(np.uint8), kernel) > 0] = 0
+    return kept
+
+
+def noise_residual(pixels: Images) -> Images:
+    """What a median filter of 3 px takes away, amplified around mid grey: the noise of sensor and compression.
+
+    Args:
+        pixels: uint8 (n, s, s, 3).
+
+    Returns:
+        uint8 (n, s, s, 3); 128 where the filter changes nothing.
+    """
+    residual = np.empty_like(pixels)
+    for index, image in enumerate(pixels):
+        difference = image.astype(np.float32) - cv2.medianBlur(image, 3)
+        residual[index] = np.clip(np.rint(128 + NOISE_GAIN * difference), 0, 255)
+    return residual
+
+
+def shuffle_pixels(pixels: Images, seed: int) -> Images:
+    """Put the pixels of each image in random order, another one for each: only how they are distributed is left.
+
+    Args:
+        pixels: uint8 (n, s, s, 3).
+        seed: Decides the orders.
+
+    Returns:
+        uint8 (n, s, s, 3).
+    """
+    count, side = pixels.shape[:2]
+    flat = pixels.reshape(count, side * side, 3)
+    generator = np.random.default_rng(seed)
+    shuffled = [image[generator.permutation(side * side)] for image in flat]
+    return np.asarray(shuffled, dtype=np.uint8).reshape(pixels.shape)
+
+
+def intensity_statistics(pixels: Images) -> NDArray[np.float64]:
+    """A dozen statistics of the grey values of each image, without any position.
+
+    Args:
+        pixels: uint8 (n, s, s, 3).
+
+    Returns:
+        float64 (n, 12), in the order of ``STATISTICS``; skewness and kurtosis of a constant image are 0, entropy is in
+        bits.
+    """
+    from scipy.stats import kurtosis, skew
+
+    rows = []
+    for image in pixels:
+        grey = image.mean(axis=2).ravel()
+        spread = float(grey.std())
+        shape = (float(skew(grey)), float(kurtosis(grey))) if spread > 0 else (0.0, 0.0)
+        share = np.bincount(np.rint(grey).astype(np.int64), minlength=256) / grey.size
+        entropy = -float(np.sum(share[share > 0] * np.log2(share[share > 0])))
+        rows.append(
+            [float(grey.mean()), spread, *shape, entropy, *np.percentile(grey, _PERCENTILES).tolist()]
+        )
+    return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(STATISTICS))

@@ -1,0 +1,116 @@
+"""Reads the directory of an audit for its page: typed facts and pictures, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from breastlens.config import LabelMap
+from breastlens.errors import RunDirectoryError
+from breastlens.report.run_files import Control, Data, Facts, Finding, Interval, Phase
+
+FINDINGS_NAME = "findings.json"
+
+PICTURES = {
+    "controls": "AUC of the probe on whole images and on what each control leaves. The whisker is the 95 % interval.",
+    "occlusions": "What each control is shown, for two images of either class.",
+    "duplicates": "Identical images. Each row is one set.",
+    "near_duplicates": "Images that are the same picture, changed. Each pair stands side by side.",
+    "doubtful_labels": "The most doubtful labels: what was given, and what a probe says that has not seen the image.",
+    "marks": "Marks burned into images, in boxes.",
+    "files": "Images with something wrong, and what.",
+}
+
+
+class Property(Facts):
+    """A property that is not anatomy, and how far it goes with the label."""
+
+    name: str
+    measure: str = ""
+    effect: float | None = None
+    p_adjusted: float | None = None
+    positive: str = ""
+    negative: str = ""
+    untested: str = ""
+    tells: bool = False
+
+
+class Matched(Facts):
+    """The AUC within strata that hold both labels."""
+
+    column: str
+    auc: Interval | None = None
+    images: int = 0
+    images_left_out: int = 0
+    strata: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Nuisance(Facts):
+    """How well the image gives a column away, within one label."""
+
+    column: str
+    what: str
+    auc: Interval | None = None
+    reason: str = ""
+
+
+class AuditFacts(Facts):
+    """The content of findings.json, as far as the page shows it."""
+
+    format: Literal[1]
+    kind: Literal["audit"]
+    verdict: str = ""
+    command: tuple[str, ...] = ()
+    created: str = ""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    image: dict[str, Any] = Field(default_factory=dict)
+    labels: LabelMap
+    data: Data = Data()
+    features: dict[str, Any] = Field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    whole: Control | None = None
+    controls: dict[str, Control] = Field(default_factory=dict)
+    corrected: Interval | None = None
+    matched: tuple[Matched, ...] = ()
+    nuisance: tuple[Nuisance, ...] = ()
+    properties: tuple[Property, ...] = ()
+    notes: tuple[str, ...] = ()
+    versions: dict[str, Any] = Field(default_factory=dict)
+    machine: dict[str, Any] = Field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+
+
+@dataclass(frozen=True)
+class AuditFiles:
+    """Everything of an audit's directory that the page shows: facts, and PNG bytes by picture name."""
+
+    facts: AuditFacts
+    pictures: dict[str, bytes]
+
+
+def read_audit_files(directory: Path) -> AuditFiles:
+    """Read what the page needs.
+
+    Raises:
+        RunDirectoryError: findings.json is missing, damaged or of another format.
+    """
+    path = directory / FINDINGS_NAME
+    try:
+        facts = AuditFacts.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise RunDirectoryError(
+            f"{directory} is not an audit's directory: it has no {FINDINGS_NAME}"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RunDirectoryError(f"{path} is not what this version reads: {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from error
+    found = {name: directory / "figures" / f"{name}.png" for name in PICTURES}
+    return AuditFiles(facts, {name: place.read_bytes() for name, place in found.items() if place.is_file()})

@@ -1,0 +1,84 @@
+"""Writes audit.html: one self-contained page made from the files of an audit's directory and nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from breastlens.report.audit_files import PICTURES, AuditFiles, read_audit_files
+from breastlens.report.audit_wording import (
+    SEEN,
+    corrected_sentence,
+    margin_sentence,
+    matched_sentence,
+    nuisance_sentence,
+)
+from breastlens.report.rendering import embed, write_page
+from breastlens.report.tables import setting_rows
+from breastlens.report.wording import RESEARCH_USE, figure_text, moment_text
+
+PAGE_NAME = "audit.html"
+
+
+def write_audit_page(directory: Path) -> Path:
+    """Write the page of an audit beside its files.
+
+    Args:
+        directory: An audit's, with findings.json. Absent figures are left out of the page.
+
+    Returns:
+        The path of audit.html.
+
+    Raises:
+        RunDirectoryError: findings.json is missing, damaged or of another format.
+    """
+    files = read_audit_files(directory)
+    facts = files.facts
+    return write_page(
+        directory / PAGE_NAME,
+        "audit.html",
+        {
+            "facts": facts,
+            "created": moment_text(facts.created),
+            "labels": facts.labels.describe(),
+            "research_use": RESEARCH_USE,
+            "leading": [finding for finding in facts.findings if finding.severity == "error"],
+            "controls": _control_rows(files),
+            "corrected": corrected_sentence(facts.corrected),
+            "matched": [matched_sentence(each) for each in facts.matched],
+            "nuisance": [nuisance_sentence(each) for each in facts.nuisance],
+            "pictures": {
+                name: embed(png, caption=PICTURES[name], alternative=PICTURES[name])
+                for name, png in files.pictures.items()
+            },
+            "tested": [each for each in facts.properties if not each.untested],
+            "untested": [each for each in facts.properties if each.untested],
+            "settings": setting_rows(facts.recipe | {"image": facts.image}),
+            "command": shlex.join(facts.command),
+            "total_wall_s": sum(phase.wall_s for phase in facts.phases),
+        },
+    )
+
+
+def _control_rows(files: AuditFiles) -> list[dict[str, str]]:
+    facts = files.facts
+    if facts.whole is None:
+        return []
+    rows = [{"name": "whole image", "seen": "sees everything", "auc": "", "margin": ""}]
+    rows[0]["auc"] = _auc(facts.whole.auc, facts.whole.low, facts.whole.high)
+    for name, control in facts.controls.items():
+        rows.append(
+            {
+                "name": name,
+                "seen": SEEN.get(name, control.what),
+                "auc": _auc(control.auc, control.low, control.high),
+                "margin": margin_sentence(control),
+            }
+        )
+    return rows
+
+
+def _auc(value: float | None, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return figure_text(value)
+    return f"{figure_text(value)} ({figure_text(low)} to {figure_text(high)})"
