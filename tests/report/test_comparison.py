@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from breastlens.errors import RunDirectoryError
-from breastlens.report.comparison import ComparisonEntry, write_comparison
+from breastlens.report.comparison import ComparisonEntry, comparison_lines, write_comparison
 
 RunFactory = Callable[..., Path]
 
@@ -85,3 +85,63 @@ def test_a_run_without_auc_is_listed(run_factory: RunFactory, tmp_path: Path) ->
 def test_a_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match=r"it has no run\.json"):
         write_comparison(tmp_path, [ComparisonEntry("vgg16", tmp_path / "nowhere", None)])
+
+
+def test_the_title_counts_what_worked(run_factory: RunFactory, tmp_path: Path) -> None:
+    good = [ComparisonEntry("a", run_factory("a"), None), ComparisonEntry("b", run_factory("b"), None)]
+    bad = [ComparisonEntry(name, None, "no weights") for name in ("c", "d")]
+    assert "<h1>Comparison of 2 backbones</h1>" in write_comparison(tmp_path, good)[1].read_text()
+    page = write_comparison(tmp_path, [good[0], *bad])[1].read_text()
+    assert "<h1>Comparison of 1 of 3 backbones: 2 failed</h1>" in page
+    assert "BreastLens: Comparison of 1 of 3 backbones: 2 failed</title>" in page
+
+
+def test_names_of_backbones_do_not_break_inside_a_word(run_factory: RunFactory, tmp_path: Path) -> None:
+    runs = [
+        ComparisonEntry("mobilenetv2", run_factory("run"), None),
+        ComparisonEntry("c", None, "no weights"),
+    ]
+    html = write_comparison(tmp_path, runs)[1].read_text()
+    assert html.count('<table class="names">') == html.count("<table") == 2
+    assert html.index(".names tbody th { overflow-wrap: normal; }") > html.index(
+        "tbody th { overflow-wrap: anywhere"
+    )
+
+
+def test_few_patients_are_told(run_factory: RunFactory, tmp_path: Path) -> None:
+    run = run_factory("run")
+    entries = [ComparisonEntry("vgg16", run, None)]
+    assert "coarse" not in write_comparison(tmp_path, entries)[1].read_text()
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"].update(patients=12)
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    page = write_comparison(tmp_path, entries)[1].read_text()
+    assert "Only 12 patients were judged, so every figure here is coarse." in page
+
+
+def test_the_terminal_gets_a_line_a_backbone(run_factory: RunFactory, tmp_path: Path) -> None:
+    plain, sure, empty = run_factory("plain"), run_factory("sure"), run_factory("empty")
+    change = {
+        plain: {"auc": 0.91234, "intervals": {}},
+        sure: {"auc": 0.8, "intervals": {"auc": {"value": 0.8, "low": 0.7, "high": 0.9}}},
+        empty: {"auc": None, "intervals": {}},
+    }
+    for run, figures in change.items():
+        metrics = json.loads((run / "metrics.json").read_text())
+        metrics["test"].update(figures)
+        if run is sure:
+            metrics["controls"] = {"border": {"auc": 0.61, "low": 0.5, "high": 0.7}}
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    runs = [ComparisonEntry(run.name, run, None) for run in change]
+    page = write_comparison(tmp_path, [*runs, ComparisonEntry("vgg16", None, "no weights,\nno luck")])[1]
+    assert comparison_lines(page) == [
+        "plain: AUC 0.912, no interval; no border control",
+        "sure: AUC 0.800 (0.700 to 0.900); border control 0.610",
+        "empty: no AUC; no border control",
+        "vgg16: failed: no weights, no luck",
+    ]
+
+
+def test_a_comparison_without_its_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match=r"it has no comparison\.csv"):
+        comparison_lines(tmp_path / "comparison.html")

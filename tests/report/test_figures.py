@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,10 @@ def size_px(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def test_confusion_matrix_shows_counts_and_row_percentages(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path, drawn: list[Figure]) -> None:
     path = figures.draw_confusion_matrix([[90, 10], [3, 1]], NAMES, tmp_path / "matrix.png")
     cells = [item.get_text() for item in drawn[0].axes[0].texts]
-    assert cells == ["90\n90.0%", "10\n10.0%", "3\n75.0%", "1\n25.0%"]
+    assert cells == ["90\n0.900", "10\n0.100", "3\n0.750", "1\n0.250"]
     assert [tick.get_text() for tick in drawn[0].axes[0].get_yticklabels()] == ["healthy", "sick"]
     assert drawn[0].axes[0].yaxis_inverted()  # healthy stands above, as in [[tn, fp], [fn, tp]]
     assert size_px(path) == (round(4.6 * 192), round(4.2 * 192))
@@ -90,6 +91,19 @@ def test_roc_runs_through_the_points_and_marks_the_operating_point(
     interval = block["intervals"]["auc"]
     expected = f"AUC {block['auc']:.3f} (95% interval {interval['low']:.3f} to {interval['high']:.3f})"
     assert expected in texts_of(drawn[0])
+
+
+def test_legends_have_three_decimals_as_the_text_has(
+    tmp_path: Path, drawn: list[Figure], block_factory: Callable[..., dict[str, Any]]
+) -> None:
+    y_true = np.repeat([0, 1], [41, 40])
+    y_score = np.concatenate([np.linspace(0, 0.4, 41), np.linspace(0.4, 0.9, 40)])  # 1 of 40 is missed
+    block = block_factory(y_true, y_score)
+    figures.draw_roc(block, tmp_path / "roc.png")
+    figures.draw_precision_recall(block, tmp_path / "curve.png")
+    assert "threshold 0.41: sensitivity 0.975, specificity 1.000" in texts_of(drawn[0])
+    assert "threshold 0.41: precision 1.000, recall 0.975" in texts_of(drawn[1])
+    assert "prevalence 0.494" in texts_of(drawn[1])
 
 
 def test_precision_recall_encloses_the_average_precision(
@@ -175,6 +189,12 @@ def test_history_of_folds_has_thin_lines_and_their_mean(
     expected = [tuned.loc[tuned["epoch"] == epoch, "val_auc"].mean() for epoch in range(3)]
     np.testing.assert_allclose(mean.get_ydata(), expected)
     assert mean.get_label() == "validation, mean of 3 folds"
+    assert [text.get_text() for text in auc.get_legend().get_texts()] == [
+        "training, each fold",
+        "training, mean of 3 folds",
+        "validation, each fold",
+        "validation, mean of 3 folds",
+    ]
     assert strength.get_xscale() == "log"
     assert "0.01" in [tick.get_text() for tick in strength.get_xticklabels()]
 
@@ -213,6 +233,18 @@ def test_history_tells_the_model_of_everyone_from_the_folds(
     np.testing.assert_allclose(mean.get_ydata(), history.groupby("strength")["val_auc"].mean())
     assert dashed.get_label() == "inner folds, everyone"
     assert set(dashed.get_ydata()) == {0.5}
+
+
+def test_a_long_legend_stays_clear_of_the_label(
+    tmp_path: Path, drawn: list[Figure], history_factory: Callable[..., pd.DataFrame]
+) -> None:
+    history = history_factory(folds=3, epochs=4)
+    final = history[history["fold"] == 0].assign(fold="everyone")
+    figures.draw_history(pd.concat([history, final]), tmp_path / "history.png")
+    for axes in drawn[0].axes:
+        assert axes.get_legend().get_window_extent().y1 < axes.xaxis.label.get_window_extent().y0
+        assert axes.get_legend().get_window_extent().y0 > 0
+        assert axes.get_window_extent().height > 1.8 * canvas.DPI
 
 
 @pytest.mark.parametrize("through_csv", [False, True])
@@ -256,6 +288,28 @@ def test_most_wrong_sheet_has_up_to_twelve_images(
     np.testing.assert_array_equal(shown[-1].images[0].get_array(), images[len(shown) - 1])
     assert shown[-1].get_title() == f"image {len(shown) - 1}"
     assert size_px(path)[1] == int(2.85 * 192 * rows)
+
+
+def test_titles_of_the_sheet_keep_suffixes_and_do_not_touch(tmp_path: Path, drawn: list[Figure]) -> None:
+    titles = [
+        "MALIGNANT/IMG_20260131_PATIENT_0042_LEFT_MLO.png\nMALIGNANT MASS, score 0.123",
+        "benign/benign (433).png\nbenign or normal, score 0.972",
+        "X" * 60 + ".png\nhealthy, score 0.900",
+        "a/rather/deep/tree/of/folders/that/goes/on/0042.png\nsick, score 0.046",
+    ]
+    figures.draw_most_wrong(np.zeros((4, 16, 16, 3), np.uint8), titles, tmp_path / "sheet.png")
+    shown = [axes.get_title() for axes in drawn[0].axes]
+    assert shown[1] == "benign/benign (433).png\nbenign or nor… score 0.972"
+    assert shown[3].splitlines()[1] == "0042.png"
+    lines = [line for title in shown for line in title.splitlines()]
+    assert ".png" not in lines
+    assert sum(line.endswith(".png") for line in lines) == 4
+    assert all(title.splitlines()[-1][-5:] == given[-5:] for title, given in zip(shown, titles, strict=True))
+    boxes = [axes.title.get_window_extent() for axes in drawn[0].axes]
+    room = 0.1 * canvas.DPI
+    assert all(left.x1 + room < right.x0 for left, right in pairwise(boxes))
+    assert boxes[0].x0 > 0
+    assert boxes[-1].x1 < drawn[0].bbox.x1
 
 
 def test_most_wrong_sheet_without_mistakes_says_so(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -10,10 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from breastlens.audit.shortcuts import describe_control
 from breastlens.errors import RunDirectoryError
+from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.report import figures
 from breastlens.report.page import write_report
 
@@ -97,7 +100,11 @@ def test_verdict_of_folds_and_of_another_data_set(run_factory: RunFactory) -> No
         write(run_factory("a", kind="folds"))
     )
     external = write(run_factory("b", kind="external"))
-    assert "of another data set" in verdict_of(external)
+    assert verdict_of(external).startswith(
+        "On 180 images of 120 patients that were given for evaluation, the"
+    )
+    assert "another data set" not in external.text
+    assert "Evaluation: 180 images of 120 patients" in external.text
     assert "scored by a finished model; nothing was divided" in external.text
 
 
@@ -121,26 +128,139 @@ def test_controls_are_set_against_the_verdict(low: float, explained: bool, run_f
     assert "Negative controls" in page.texts["h2"]
 
 
-@pytest.mark.parametrize(
-    ("auc", "margin", "above_chance", "explained"),
-    [(1.0, 0.0, True, True), (0.9, 0.1, True, False), (0.5, 0.5, False, False)],
-)
-def test_a_control_without_intervals_is_judged_by_its_value(
-    auc: float, margin: float, above_chance: bool, explained: bool, run_factory: RunFactory
-) -> None:
+def judge(
+    run: Path, y_true: list[int], model: list[float], control: list[float], patients: list[str] | None
+) -> Page:
+    """Write the report of a run whose test part is these images, with blocks and a control as trainings leave them."""
+    blank = [""] * len(y_true)
+    truth, scores = np.array(y_true), np.array(model)
+    block = evaluate_scores(truth, scores, 0.5, patients or blank)
+    border = describe_control(
+        "Only the border was shown.", truth, scores, np.array(control), patients or blank
+    )
+    (run / "metrics.json").write_text(json.dumps({"test": block, "controls": {"border": border}}))
+    table = {
+        "path": [f"{number}.png" for number in range(len(y_true))],
+        "patient_id": patients or blank,
+        "split": "test",
+        "y_true": y_true,
+        "y_score": model,
+        "y_pred": (scores >= 0.5).astype(int),
+    }
+    pd.DataFrame(table).to_csv(run / "predictions.csv", index=False)
+    return write(run)
+
+
+def people(count: int) -> list[str]:
+    return [f"P{number:03d}" for number in range(count)]
+
+
+def test_nothing_is_concluded_from_two_patients(run_factory: RunFactory) -> None:
     run = run_factory("run")
-    absent = {"low": None, "high": None}
-    control = {"auc": auc, **absent, "margin": {"value": margin, **absent}}
+    truth = [0, 0, 0, 0, 1, 1, 1, 1]
+    model = [0.1, 0.2, 0.3, 0.8, 0.4, 0.7, 0.9, 0.6]
+    control = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.35]
+    page = judge(run, truth, model, control, ["A"] * 4 + ["B"] * 4)
+    assert (
+        "reached an AUC of 0.938. It has no interval, so this may be chance. The model is 0.125 below it."
+        in page.text
+    )
+    assert "below it. The difference has no interval, so it may be chance." in page.text
+    assert (
+        "The AUC has no interval: one class has a single patient, and at least two are needed. This may be chance."
+        in page.text
+    )
+    assert "Only 2 patients were judged, so every figure here is coarse." in page.text
+    assert "above chance" not in page.text
+    assert "explained without the breast" not in page.text
+    row = next(text for text in page.texts["tr"] if text.startswith("AUC"))
+    assert "no interval: one class has a single patient, and at least two are needed" in row
 
-    def separate(metrics: dict[str, Any]) -> None:
-        metrics["test"].update(auc=1.0)
-        metrics["test"]["intervals"]["auc"].update(value=1.0, **absent)
-        metrics.update(controls={"border": control})
 
-    change(run, "metrics.json", separate)
+def test_nothing_is_concluded_from_four_images_that_all_draws_find_perfect(run_factory: RunFactory) -> None:
+    scores = [0.1, 0.2, 0.8, 0.9]
+    text = judge(run_factory("run"), [0, 0, 1, 1], scores, scores, None).text
+    assert (
+        "reached an AUC of 1.000. It has no interval, so this may be chance. The model's AUC is the same."
+        in text
+    )
+    assert "The AUC has no interval: nearly every draw of images gave the same. This may be chance." in text
+    assert "Only 4 images were judged, so every figure here is coarse." in text
+    assert "above chance" not in text
+    assert "explained without the breast" not in text
+
+
+def test_a_perfect_control_of_many_patients_is_judged_although_it_has_no_interval(
+    run_factory: RunFactory,
+) -> None:
+    truth = [0] * 20 + [1] * 20
+    perfect = [0.1] * 20 + [0.9] * 20
+    page = judge(run_factory("run"), truth, perfect, perfect, people(40))
+    text = page.text
+    assert (
+        "Nearly every draw of patients gave the same, which is above chance: part of the model's AUC" in text
+    )
+    assert "The model's AUC is the same: the AUC can be explained without the breast." in text
+    assert "nearly every draw of patients gave the same. How far it may be off is not known." in text
+    assert "may be chance" not in text
+    assert "coarse" not in text
+    row = next(row for row in page.texts["tr"] if row.startswith("AUC"))
+    assert row.endswith("no interval: nearly every draw of patients gave the same")
+
+
+def test_a_control_at_chance_in_every_draw_says_nothing_against_a_perfect_model(
+    run_factory: RunFactory,
+) -> None:
+    truth = [0] * 20 + [1] * 20
+    text = judge(run_factory("run"), truth, [0.1] * 20 + [0.9] * 20, [0.5] * 40, people(40)).text
+    assert "reached an AUC of 0.500. The model is 0.500 above it." in text
+    assert "explained without" not in text
+
+
+@pytest.mark.parametrize(("count", "told"), [(19, True), (20, False)])
+def test_few_patients_are_a_reservation(count: int, told: bool, run_factory: RunFactory) -> None:
+    truth = [number % 2 for number in range(count)]
+    scores = np.random.default_rng(2).random(count).tolist()
+    assert (
+        f"Only {count} patients were judged"
+        in judge(run_factory("a"), truth, scores, scores, people(count)).text
+    ) is told
+    # Images without a patient are units of their own; one of them here.
+    named = [*people(count)[:-1], ""]
+    text = judge(run_factory("b"), truth, scores, scores, named).text
+    assert (f"Only {count - 1} patients and 1 image without a patient were judged" in text) is told
+
+
+def test_a_model_below_its_control_is_said_to_be_below(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    margin = {"value": -0.333, "low": -0.5, "high": 0.1}
+    control = {"auc": 0.95, "low": 0.9, "high": 0.99, "margin": margin}
+    change(run, "metrics.json", lambda metrics: metrics.update(controls={"border": control}))
     text = write(run).text
-    assert ("above chance" in text) is above_chance
-    assert ("can be explained without the breast" in text) is explained
+    assert (
+        "The model is 0.333 below it (difference −0.500 to 0.100): the AUC can be explained without the breast."
+        in text
+    )
+    margin["value"] = -0.0001
+    change(run, "metrics.json", lambda metrics: metrics.update(controls={"border": control}))
+    assert "The model's AUC is the same (difference −0.500 to 0.100): the AUC" in write(run).text
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.05])
+def test_an_auc_that_may_be_chance_needs_no_explanation(value: float, run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    margin = {"value": value, "low": -0.2, "high": 0.1}
+    control = {"auc": 0.6, "low": 0.4, "high": 0.7, "margin": margin}
+
+    def spoil(metrics: dict[str, Any]) -> None:
+        metrics["controls"] = {"border": control}
+        metrics["test"]["auc"] = 0.55
+        metrics["test"]["intervals"]["auc"] = {"value": 0.55, "low": 0.45, "high": 0.65}
+
+    change(run, "metrics.json", spoil)
+    text = write(run).text
+    assert "explained without the breast" not in text
+    assert ("which may be nothing." in text) is (value > 0)
 
 
 def test_an_auc_at_chance_without_an_interval_is_said(run_factory: RunFactory) -> None:
@@ -149,6 +269,86 @@ def test_an_auc_at_chance_without_an_interval_is_said(run_factory: RunFactory) -
     assert (
         "The AUC is not above 0.5: on these data the model may be no better than guessing" in write(run).text
     )
+
+
+@pytest.mark.parametrize(
+    ("kept", "strategy", "said"),
+    [
+        (
+            "probe",
+            "probe",
+            "The threshold was chosen here, so the figures that depend on it are too good. The probe",
+        ),
+        (
+            "probe",
+            "finetune",
+            "The threshold and whether to keep the fine-tuned network were chosen here, so these",
+        ),
+        (
+            "scratch",
+            "scratch",
+            "The number of epochs, the calibration and the threshold were chosen here, so these",
+        ),
+        (
+            "finetune",
+            "finetune",
+            "The number of epochs, the calibration, the threshold and whether to keep the fine-tuned network were",
+        ),
+    ],
+)
+def test_what_was_chosen_on_the_validation_part_is_said(
+    kept: str, strategy: str, said: str, run_factory: RunFactory
+) -> None:
+    run = run_factory("run")
+    change(run, "run.json", lambda facts: facts.update(kept=kept, recipe={"strategy": strategy}))
+    text = write(run).text
+    assert said in text
+    inner = "its strength and its calibration come from inner folds of the training patients."
+    assert (inner in text) is (kept == "probe")
+
+
+def test_unknown_patients_of_an_evaluation_are_no_leak(run_factory: RunFactory) -> None:
+    run = run_factory("run", kind="external")
+    change(run, "run.json", lambda facts: facts["data"].update(images_without_patient=3))
+    text = write(run).text
+    assert "or of a patient that is named, so the intervals, which take each as a patient of its own" in text
+    assert "leakage" not in text
+    change(run, "run.json", lambda facts: facts["data"].update(patient_source=None))
+    text = write(run).text
+    assert "Patients are unknown, so the intervals, drawn over images, may be too narrow." in text
+    assert "both sides of the split" not in text
+    assert "leakage" not in text
+
+
+def test_images_of_the_training_among_those_of_an_evaluation_are_counted(run_factory: RunFactory) -> None:
+    run = run_factory("run", kind="external")
+    finding = {"code": "evaluated-on-training-images", "severity": "error", "what": "Some.", "count": 12}
+    change(run, "run.json", lambda facts: facts.update(findings=[finding]))
+    page = write(run)
+    assert "that were given for evaluation, 12 of which the model was trained on, the model" in verdict_of(
+        page
+    )
+    assert "The model was trained on 12 of these 180 images" in page.text
+    change(run, "run.json", lambda facts: facts["findings"][0].update(count=180))
+    page = write(run)
+    assert "On 180 images of 120 patients of the training data, the model" in verdict_of(page)
+    assert "The model was trained on these very images" in page.text
+
+
+def test_random_weights_have_no_licence(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    assert "LicenceApache-2.0" in write(run).text.replace(" ", "")
+    change(run, "run.json", lambda facts: facts["backbone"].update(weights="none", weights_sha256=None))
+    page = write(run)
+    assert "random weights" in page.texts["td"]
+    assert "random, by the seed" in page.texts["td"]
+    assert "Apache" not in page.text
+    assert not any("SHA-256" in text for text in page.texts["th"])
+
+
+def test_the_licence_of_a_bundles_first_weights_is_conditional(run_factory: RunFactory) -> None:
+    run = run_factory("run", kind="external")
+    assert "Apache-2.0, if the model began with ImageNet weights" in write(run).text
 
 
 @pytest.mark.parametrize(("count", "told"), [(1, "1 image has"), (7, "7 images have")])
@@ -258,7 +458,11 @@ def test_data_are_counted_by_category_with_reasons_findings_and_formats(run_fact
     assert any(row.startswith("sickpositive" + str(len(used))) for row in rows)
     assert any(row.startswith("same pixels under both categories2twice/a.png, twice/b.png") for row in rows)
     assert any(row.startswith("error2 images have the same pixels") for row in rows)
-    jpeg = records[records["format"] == "JPEG"]["category"].value_counts()
+    jpeg = records[(records["format"] == "JPEG") & (records["excluded"] == "")]["category"].value_counts()
+    assert (records[records["excluded"] != ""]["format"] != "").any()  # left out, and therefore not counted
+    assert any(
+        text.startswith("Format of the images that were used, by category.") for text in page.texts["caption"]
+    )
     assert f"JPEG, 8 bit{jpeg.get('healthy', 0)}{jpeg.get('sick', 0)}" in rows
 
 

@@ -81,7 +81,7 @@ def judged_blocks(run: Run) -> dict[str, tuple[dict[str, Any], pd.DataFrame]]:
     rows = run.predictions
     parts = {name: rows[rows["split"] == name] for name in ("test", "validation")}
     parts["out_of_fold"] = rows
-    return {name: (block, parts[name]) for name, block in run.metrics.items() if name != "controls"}
+    return {name: (block, parts[name]) for name, block in run.metrics.items() if name in parts}
 
 
 def strictly(path: Path) -> Any:
@@ -123,7 +123,7 @@ def test_json_is_strict_and_has_the_keys_of_the_design(run: Run) -> None:
     assert set(facts) == RUN_KEYS
     assert facts["status"] == "complete"
     expected = {"out_of_fold"} if facts["recipe"]["folds"] else {"test", "validation"}
-    assert set(metrics) == {*expected, "controls"}
+    assert set(metrics) == {*expected, "controls", "matched"}
     for name in expected:
         assert set(metrics[name]) == BLOCK_KEYS
     strictly(run.model / "bundle.json")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens.audit.acquisition import Association
 from breastlens.audit.columns import Column, list_extra_columns, read_column
 from breastlens.cohort.spelling import find_similar
 from breastlens.cohort.splits import split_folds
@@ -57,6 +58,56 @@ def strata(used: pd.DataFrame, specification: str) -> NDArray[np.str_]:
             raise DataError(f"the column {name!r} holds no numbers, so it has no quartiles; {_SUPPORTED}")
         return _name_quartiles(numbers)
     return column.texts
+
+
+def flagged_columns(associations: Sequence[Association]) -> list[str]:
+    """The manifest's columns that tell the label, the strongest first."""
+    flagged = sorted(
+        (each for each in associations if each.tells and each.manifest_column),
+        key=lambda each: -each.strength,
+    )
+    return list(dict.fromkeys(each.manifest_column for each in flagged))
+
+
+def score_within(
+    used: pd.DataFrame, y_score: NDArray[np.floating], specifications: Iterable[str], *, seed: int
+) -> list[dict[str, Any]]:
+    """Scores again within the strata of columns, so that what a column tells cannot help.
+
+    Args:
+        used: The images that were scored.
+        y_score: Their scores, (n,).
+        specifications: Columns, as `strata` takes them.
+        seed: Of the bootstrap.
+
+    Returns:
+        For each column ``column``, ``auc`` (value, low, high, level, method), ``pairs``, ``images``,
+        ``images_left_out``, ``strata`` that hold both labels, and ``reason`` where there is no AUC.
+
+    Raises:
+        DataError: There is no such column.
+    """
+    told = []
+    for column in dict.fromkeys(specifications):
+        found = stratified_auc(
+            used["label"].to_numpy(),
+            y_score,
+            strata(used, column).tolist(),
+            used["patient_id"].tolist(),
+            seed=seed,
+        )
+        told.append(
+            {
+                "column": column,
+                "auc": {name: found[name] for name in ("value", "low", "high", "level", "method")},
+                "pairs": found["pairs"],
+                "images": found["images_used"],
+                "images_left_out": found["images_left_out"],
+                "strata": list(found["strata_used"]),
+                "reason": found.get("reason", ""),
+            }
+        )
+    return told
 
 
 def nuisance_auc(

@@ -90,6 +90,7 @@ def train(
     from breastlens.models._keras import require_keras
     from breastlens.models.backbones import get_backbone
     from breastlens.models.weights import resolve_weights
+    from breastlens.report.comparison import comparison_lines
     from breastlens.runs.compare import train_all
     from breastlens.runs.directory import refuse_taken
     from breastlens.runs.train import train as train_run
@@ -137,7 +138,10 @@ def train(
     }
     if backbone == "all":
         page = train_all(cohort, **options, **settings)
-        print(json.dumps({"comparison": str(page)}) if as_json else f"Comparison: {page}")
+        if as_json:
+            print(json.dumps({"comparison": str(page)}))
+        else:
+            print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
         return
     run = train_run(cohort, backbone=backbone, **options, **settings)
     if as_json:

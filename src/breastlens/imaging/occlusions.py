@@ -13,8 +13,13 @@ Images = NDArray[np.uint8]
 BODY_MARGIN = 6 / 128
 """By which the body is widened before it is blacked out, as a share of the image's side: its edge is anatomy too."""
 
-NOISE_GAIN = 8.0
+NOISE_GAIN = 4.0
 """Noise is a few grey levels; so amplified it fills a network's range without much being cut off."""
+
+NOISE_BLOCK_PX = 8
+"""Blocks of this side keep the noise's own texture when they are put in random order; JPEG's are as large."""
+
+_NOISE_MASK = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)
 
 STATISTICS = (
     "mean", "standard deviation", "skewness", "kurtosis", "entropy",
@@ -70,19 +75,30 @@ def keep_background(pixels: Images) -> Images:
     return kept
 
 
-def noise_residual(pixels: Images) -> Images:
-    """What a median filter of 3 px takes away, amplified around mid grey: the noise of sensor and compression.
+def noise_residual(pixels: Images, seed: int) -> Images:
+    """The noise of sensor and compression, amplified around mid grey, in blocks of 8 px put in random order.
+
+    The mask is the difference of two Laplacians, which edges and slopes hardly move (Immerkaer, Computer Vision and
+    Image Understanding 64(2), 1996). What little anatomy is left in it loses its place when the blocks are shuffled.
 
     Args:
         pixels: uint8 (n, s, s, 3).
+        seed: Decides the orders, another one for each image.
 
     Returns:
-        uint8 (n, s, s, 3); 128 where the filter changes nothing.
+        uint8 (n, s, s, 3); 128 where there is no noise, and in what does not fill a block.
     """
-    residual = np.empty_like(pixels)
+    generator = np.random.default_rng(seed)
+    count = pixels.shape[1] // NOISE_BLOCK_PX
+    used_px = count * NOISE_BLOCK_PX
+    residual = np.full_like(pixels, 128)
     for index, image in enumerate(pixels):
-        difference = image.astype(np.float32) - cv2.medianBlur(image, 3)
-        residual[index] = np.clip(np.rint(128 + NOISE_GAIN * difference), 0, 255)
+        noise = 128 + NOISE_GAIN * cv2.filter2D(image.astype(np.float32), -1, _NOISE_MASK)
+        blocks = np.clip(np.rint(noise[:used_px, :used_px]), 0, 255).astype(np.uint8)
+        blocks = blocks.reshape(count, NOISE_BLOCK_PX, count, NOISE_BLOCK_PX, 3).swapaxes(1, 2)
+        shuffled = blocks.reshape(-1, NOISE_BLOCK_PX, NOISE_BLOCK_PX, 3)[generator.permutation(count * count)]
+        joined = shuffled.reshape(count, count, NOISE_BLOCK_PX, NOISE_BLOCK_PX, 3).swapaxes(1, 2)
+        residual[index, :used_px, :used_px] = joined.reshape(used_px, used_px, 3)
     return residual
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from breastlens.config import LabelMap
 from breastlens.errors import RunDirectoryError
-from breastlens.report.run_files import Control, Data, Facts, Finding, Interval, Phase
+from breastlens.report.run_files import Control, Data, Facts, Finding, Interval, Matched, Phase
 
 FINDINGS_NAME = "findings.json"
 
@@ -37,17 +37,6 @@ class Property(Facts):
     negative: str = ""
     untested: str = ""
     tells: bool = False
-
-
-class Matched(Facts):
-    """The AUC within strata that hold both labels."""
-
-    column: str
-    auc: Interval | None = None
-    images: int = 0
-    images_left_out: int = 0
-    strata: tuple[str, ...] = ()
-    reason: str = ""
 
 
 class Nuisance(Facts):

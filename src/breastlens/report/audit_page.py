@@ -10,12 +10,11 @@ from breastlens.report.audit_wording import (
     SEEN,
     corrected_sentence,
     margin_sentence,
-    matched_sentence,
     nuisance_sentence,
 )
 from breastlens.report.rendering import embed, write_page
 from breastlens.report.tables import setting_rows
-from breastlens.report.wording import RESEARCH_USE, figure_text, moment_text
+from breastlens.report.wording import RESEARCH_USE, matched_sentence, moment_text, with_interval
 
 PAGE_NAME = "audit.html"
 
@@ -65,20 +64,14 @@ def _control_rows(files: AuditFiles) -> list[dict[str, str]]:
     if facts.whole is None:
         return []
     rows = [{"name": "whole image", "seen": "sees everything", "auc": "", "margin": ""}]
-    rows[0]["auc"] = _auc(facts.whole.auc, facts.whole.low, facts.whole.high)
+    rows[0]["auc"] = with_interval(facts.whole.auc, facts.whole)
     for name, control in facts.controls.items():
         rows.append(
             {
                 "name": name,
                 "seen": SEEN.get(name, control.what),
-                "auc": _auc(control.auc, control.low, control.high),
+                "auc": with_interval(control.auc, control),
                 "margin": margin_sentence(control),
             }
         )
     return rows
-
-
-def _auc(value: float | None, low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return figure_text(value)
-    return f"{figure_text(value)} ({figure_text(low)} to {figure_text(high)})"

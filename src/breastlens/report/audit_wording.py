@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from breastlens.report.audit_files import AuditFacts, Matched, Nuisance
+from breastlens.report.audit_files import AuditFacts, Nuisance
 from breastlens.report.run_files import Control, Interval
-from breastlens.report.wording import count_text, figure_text
+from breastlens.report.wording import count_text, with_interval
 
 SEEN = {
     "border": "sees only the border",
@@ -27,10 +27,11 @@ def audit_verdict(facts: AuditFacts) -> str:
     counted = count_text(grave, "serious finding") if grave else "No serious finding"
     if facts.whole is None or facts.whole.auc is None:
         return f"{counted}; no model could be trained, so shortcuts were not looked for."
-    said = f"AUC {_range(facts.whole)}"
+    said = f"AUC {with_interval(facts.whole.auc, facts.whole)}"
     name = worst_control(facts)
     if name is not None:
-        said += f"; a model that {SEEN.get(name, name)} reaches {_range(facts.controls[name])}"
+        control = facts.controls[name]
+        said += f"; a model that {SEEN.get(name, name)} reaches {with_interval(control.auc, control)}"
     return f"{said}. {counted}."
 
 
@@ -49,18 +50,7 @@ def margin_sentence(control: Control) -> str:
     margin = control.margin
     if margin is None or margin.value is None:
         return "–"
-    return _interval(margin)
-
-
-def matched_sentence(matched: Matched) -> str:
-    """The score within strata of a column, beside what was left out."""
-    if matched.auc is None or matched.auc.value is None:
-        return f"Within {matched.column} no AUC can be had: {matched.reason}."
-    left = f"; {count_text(matched.images_left_out, 'image')} without a counterpart were left out"
-    return (
-        f"Within {matched.column}, comparing only images of the same value, the AUC is {_interval(matched.auc)} on "
-        f"{count_text(matched.images, 'image')}{left if matched.images_left_out else ''}."
-    )
+    return with_interval(margin.value, margin)
 
 
 def nuisance_sentence(nuisance: Nuisance) -> str:
@@ -69,7 +59,7 @@ def nuisance_sentence(nuisance: Nuisance) -> str:
         return f"How well the image gives {nuisance.column} away is not known: {nuisance.reason}."
     return (
         f"The image gives {nuisance.column} away: within one label, a model tells {nuisance.what} with an AUC of "
-        f"{_interval(nuisance.auc)}."
+        f"{with_interval(nuisance.auc.value, nuisance.auc)}."
     )
 
 
@@ -77,19 +67,8 @@ def corrected_sentence(corrected: Interval | None) -> str:
     """The AUC to be expected elsewhere, as far as shuffled pixels tell."""
     if corrected is None or corrected.value is None:
         return ""
+    expected = with_interval(corrected.value, corrected)
     return (
-        f"Corrected for what is left in shuffled pixels, an AUC of {_interval(corrected)} is to be expected on images "
-        "from elsewhere (the AUC, minus that of shuffled pixels, plus 0.5; Ong Ly et al., npj Digital Medicine, 2024)."
+        f"Corrected for what is left in shuffled pixels, an AUC of {expected} is to be expected on images from "
+        "elsewhere (the AUC, minus that of shuffled pixels, plus 0.5; Ong Ly et al., npj Digital Medicine, 2024)."
     )
-
-
-def _interval(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return figure_text(interval.value)
-    return f"{figure_text(interval.value)} ({figure_text(interval.low)} to {figure_text(interval.high)})"
-
-
-def _range(control: Control) -> str:
-    if control.low is None or control.high is None:
-        return figure_text(control.auc)
-    return f"{figure_text(control.auc)} ({figure_text(control.low)} to {figure_text(control.high)})"

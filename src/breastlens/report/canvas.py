@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 DPI = 192
 """Two image pixels a CSS pixel (96 an inch): sharp on dense screens and on paper."""
 
+_LABEL_ROOM_IN = 0.5
+"""Height of tick labels and x label; in inches, because a long legend makes the axes lower but not their labels."""
+
 # Okabe & Ito (2008), "Color Universal Design": told apart with every common colour vision deficiency.
 NEGATIVE = "#0072B2"
 POSITIVE = "#D55E00"
@@ -66,7 +69,21 @@ def dress(axes: Axes, *, x_label: str, y_label: str) -> None:
 
 def legend_below(axes: Axes) -> None:
     """Put the legend under the x label, where no curve can run through it."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8.5, frameon=False, labelcolor=INK)
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("expected axes of a figure")
+    below = ScaledTranslation(0, -_LABEL_ROOM_IN, figure.dpi_scale_trans)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=axes.transAxes + below,
+        borderaxespad=0,
+        fontsize=8.5,
+        frameon=False,
+        labelcolor=INK,
+    )
 
 
 def unit_square(axes: Axes) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from breastlens.errors import RunDirectoryError
 from breastlens.report.figures import ComparisonRow, draw_comparison
 from breastlens.report.page import REPORT_NAME
 from breastlens.report.rendering import Picture, embed, write_page
@@ -20,6 +21,7 @@ from breastlens.report.wording import (
     PART_TITLES,
     RESEARCH_USE,
     count_text,
+    few_sentence,
     figure_text,
     size_of,
     with_interval,
@@ -98,7 +100,7 @@ def write_comparison(out_dir: Path, runs: Sequence[ComparisonEntry]) -> tuple[Pa
         writer.writerows(lines)
     worked = [line for line in lines if not line.error]
     context = {
-        "title": f"Comparison of {count_text(len(runs), 'backbone')}",
+        "title": _title(len(worked), len(runs)),
         "size": size_of(next(iter(found.values())).block) if found else "",
         "part": PART_TITLES[worked[0].part].lower() if worked else "",
         "comparable": len({(line.part, line.split_hash) for line in worked}) <= 1,
@@ -107,9 +109,49 @@ def write_comparison(out_dir: Path, runs: Sequence[ComparisonEntry]) -> tuple[Pa
         "failed": [line for line in lines if line.error],
         "picture": _picture(worked) if worked else None,
         "no_control": not any(line.border_auc is not None for line in worked),
+        "few": few_sentence(next(iter(found.values()))) if found else "",
         "research_use": RESEARCH_USE,
     }
     return table, write_page(out_dir / PAGE_NAME, "comparison.html", context)
+
+
+def comparison_lines(page: Path) -> list[str]:
+    """What a comparison found, a line a backbone for the terminal: its AUC with interval, and the border control's.
+
+    Args:
+        page: The path of comparison.html; the table is read that lies beside it.
+
+    Raises:
+        RunDirectoryError: There is no such table.
+    """
+    table = Path(page).with_name(CSV_NAME)
+    try:
+        with table.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except FileNotFoundError as error:
+        raise RunDirectoryError(
+            f"{table.parent} is not a complete comparison: it has no {CSV_NAME}"
+        ) from error
+    return [_terminal_line(row) for row in rows]
+
+
+def _terminal_line(row: Mapping[str, str]) -> str:
+    if row["error"]:
+        return f"{row['backbone']}: failed: {' '.join(row['error'].split())}"
+    auc, low, high, border = (
+        float(row[name]) if row[name] else None for name in ("auc", "auc_low", "auc_high", "border_auc")
+    )
+    reached = "no AUC" if auc is None else f"AUC {with_interval(auc, Interval(low=low, high=high))}"
+    if auc is not None and low is None:
+        reached += ", no interval"
+    control = "no border control" if border is None else f"border control {figure_text(border)}"
+    return f"{row['backbone']}: {reached}; {control}"
+
+
+def _title(worked: int, asked: int) -> str:
+    if worked == asked:
+        return f"Comparison of {count_text(asked, 'backbone')}"
+    return f"Comparison of {worked} of {count_text(asked, 'backbone')}: {asked - worked} failed"
 
 
 def _line(run: ComparisonEntry, files: RunFiles | None, out_dir: Path) -> ComparisonLine:

@@ -14,7 +14,7 @@ _LEAST_SPAN = 0.02
 
 
 def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, curves: Mapping[str, tuple[str, str]]) -> None:
-    """Draw columns over `x`: for one model a line each; for folds thin lines and the mean where all have a value.
+    """Draw columns over `x`: for one model a line each; for folds a thin line each, and their mean.
 
     Args:
         axes: Axes to draw on.
@@ -34,7 +34,8 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, curves: Mapping[str, tup
                 by_fold.index, by_fold, color=colour, linewidth=2, marker="o", markersize=4, label=label
             )
             continue
-        axes.plot(folds.index, folds, color=colour, linewidth=0.8, alpha=0.45)
+        thin = axes.plot(folds.index, folds, color=colour, linewidth=0.8, alpha=0.45)
+        thin[0].set_label(f"{label}, each fold")
         mean = folds.dropna().mean(axis=1)
         title = f"{label}, mean of {folds.shape[1]} folds"
         axes.plot(mean.index, mean, color=colour, linewidth=2, marker="o", markersize=4, label=title)

@@ -41,6 +41,8 @@ MOST_WRONG_LIMIT = 12
 _SQUARE = (4.6, 4.2)
 _WIDE = (9.4, 3.6)
 _SHEET_COLUMNS = 4
+_SHEET_LETTERS = 26
+"""So many capital letters or digits stand above an image without touching its neighbour's."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class ComparisonRow:
 
 
 def draw_confusion_matrix(matrix: ArrayLike, names: tuple[str, str], path: Path) -> Path:
-    """Draw counts and the percentage of each row, coloured by that percentage.
+    """Draw counts and their share of the row, coloured by that share.
 
     Args:
         matrix: [[tn, fp], [fn, tp]], counts.
@@ -77,7 +79,7 @@ def draw_confusion_matrix(matrix: ArrayLike, names: tuple[str, str], path: Path)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     labels = [
         [
-            f"{count}\n{share:.1%}" if total else "0\n(no image)"
+            f"{count}\n{share:.3f}" if total else "0\n(no image)"
             for count, share in zip(row, part, strict=True)
         ]
         for row, part, total in zip(counts, shares, totals[:, 0], strict=True)
@@ -124,7 +126,7 @@ def draw_roc(block: Block, path: Path) -> Path:
         label=_with_interval(block, "auc", "AUC"),
     )
     sensitivity, specificity = tp / (fn + tp), tn / (tn + fp)
-    label = f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}"
+    label = f"sensitivity {sensitivity:.3f}, specificity {specificity:.3f}"
     _mark_operating_point(axes, 1 - specificity, sensitivity, block, label)
     dress(axes, x_label="1 − specificity (false positive rate)", y_label="sensitivity (true positive rate)")
     unit_square(axes)
@@ -147,7 +149,7 @@ def draw_precision_recall(block: Block, path: Path) -> Path:
         color=MUTED,
         linewidth=1.2,
         linestyle=(0, (4, 3)),
-        label=f"guessing: prevalence {prevalence:.2f}",
+        label=f"guessing: prevalence {prevalence:.3f}",
     )
     # scikit-learn's convention: recall falls along the arrays and precision holds to the left of each point.
     axes.step(
@@ -159,7 +161,7 @@ def draw_precision_recall(block: Block, path: Path) -> Path:
         label=_with_interval(block, "average_precision", "average precision"),
     )
     if tp + fp:
-        label = f"precision {tp / (tp + fp):.2f}, recall {tp / (tp + fn):.2f}"
+        label = f"precision {tp / (tp + fp):.3f}, recall {tp / (tp + fn):.3f}"
         _mark_operating_point(axes, tp / (tp + fn), tp / (tp + fp), block, label)
     dress(axes, x_label="recall (sensitivity)", y_label="precision (positive predictive value)")
     unit_square(axes)
@@ -225,7 +227,8 @@ def draw_history(history: pd.DataFrame, path: Path) -> Path:
         else epochs[:0]
     )
     wanted = (["strength"] if len(strengths) else []) + (["loss", "auc"] if len(epochs) else [])
-    figure = new_figure(*_WIDE)
+    # Folds have three lines a curve to explain, so the legend takes more room.
+    figure = new_figure(_WIDE[0], _WIDE[1] + (0.9 if history["fold"].nunique() > 1 else 0))
     if not wanted:
         write_statement(
             figure.subplots(), "No training history: nothing was trained by epochs or searched over."
@@ -267,7 +270,8 @@ def draw_most_wrong(images: NDArray[np.uint8], titles: Sequence[str], path: Path
 
     Args:
         images: (k, s, s, 3) uint8 RGB as the network saw them, the most wrong first; at most 12 are drawn.
-        titles: One an image; its lines are kept, long ones are shortened in the middle.
+        titles: One an image, a line each for the path and for what is known of it; long lines are shortened in the
+            middle, so that the end of a file name stays.
         path: PNG to write.
 
     Raises:
@@ -287,8 +291,8 @@ def draw_most_wrong(images: NDArray[np.uint8], titles: Sequence[str], path: Path
         axes.set_axis_off()
     for axes, (image, title) in zip(panels, shown, strict=False):
         axes.imshow(image)
-        short = "\n".join(wrap(line, 34, lines=2) for line in title.splitlines()[:3])
-        axes.set_title(short, fontsize=8.5, color=INK)
+        short = [part for line in title.splitlines()[:3] for part in _sheet_lines(line)]
+        axes.set_title("\n".join(short), fontsize=8.5, color=INK)
     return save(figure, path)
 
 
@@ -343,6 +347,15 @@ def draw_comparison(rows: Sequence[ComparisonRow], path: Path) -> Path:
         labelcolor=INK,
     )
     return save(figure, path)
+
+
+def _sheet_lines(line: str) -> list[str]:
+    """A line of a title in one or, where it is long and a path, two: the folder, and the file's name."""
+    folder, slash, name = line.rpartition("/")
+    if len(line) <= _SHEET_LETTERS or not name:
+        return [wrap(line, _SHEET_LETTERS, lines=1)]
+    parts = [folder + slash, name] if slash else [name]
+    return [wrap(part, _SHEET_LETTERS, lines=1) for part in parts]
 
 
 def _mark_operating_point(axes: Axes, x: float, y: float, block: Block, label: str) -> None:

@@ -60,8 +60,11 @@ def _context(files: RunFiles) -> dict[str, Any]:
             if block is not None
         ],
         "controls": {
-            name: wording.control_sentence(name, control) for name, control in files.controls.items()
+            name: wording.control_sentence(files, name, control) for name, control in files.controls.items()
         },
+        "validation_note": wording.validation_sentence(files),
+        "weights": tables.weights_rows(files),
+        "must_be_same": tables.same_rows(files),
         "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
         "threshold": wording.threshold_sentence(files),
         "calibration": wording.calibration_sentence(files),

@@ -28,13 +28,14 @@ class Facts(BaseModel):
 
 
 class Interval(Facts):
-    """A figure with the ends of its interval."""
+    """A figure with the ends of its interval, or the reason why it has none."""
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
     level: float = 0.95
     method: str = ""
+    reason: str = ""
 
 
 class Block(Facts):
@@ -194,12 +195,24 @@ class RunFacts(Facts):
     phases: list[Phase] = []
 
 
+class Matched(Facts):
+    """The AUC within strata that hold both labels."""
+
+    column: str
+    auc: Interval | None = None
+    images: int = 0
+    images_left_out: int = 0
+    strata: tuple[str, ...] = ()
+    reason: str = ""
+
+
 class _Metrics(Facts):
     test: Block | None = None
     validation: Block | None = None
     out_of_fold: Block | None = None
     external: Block | None = None
     controls: dict[str, Control] = Field(default_factory=dict)
+    matched: tuple[Matched, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +225,7 @@ class RunFiles:
         block: Its figures.
         validation: The figures of the validation part, if there is one.
         controls: Negative controls by name; empty when none was run.
+        matched: The score within the strata of each column that tells the label.
         records: records.csv, all columns as text.
         predictions: The judged part's rows of predictions.csv.
         history: history.csv; empty when there is none.
@@ -223,6 +237,7 @@ class RunFiles:
     block: Block
     validation: Block | None
     controls: dict[str, Control]
+    matched: tuple[Matched, ...]
     records: pd.DataFrame
     predictions: pd.DataFrame
     history: pd.DataFrame
@@ -254,6 +269,7 @@ def read_run_files(run_dir: Path) -> RunFiles:
         block=getattr(metrics, part),
         validation=metrics.validation,
         controls=metrics.controls,
+        matched=metrics.matched,
         records=_read_table(
             run_dir,
             "records.csv",

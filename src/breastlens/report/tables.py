@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from breastlens.report.certainty import plain_reason, unit_of
 from breastlens.report.run_files import Block, RunFiles
 from breastlens.report.wording import figure_text
 
@@ -35,6 +36,8 @@ KNOWN_COLUMNS = frozenset(
         *("window_low", "window_high", "crop_box"),
     }
 )
+RANDOM_WEIGHTS = "none"
+"""What run.json says of the weights where a network began with random ones."""
 _MOST_SIZES = 12
 _EXAMPLES = 5
 
@@ -111,13 +114,41 @@ def exclusion_rows(files: RunFiles) -> list[ExclusionRow]:
 
 
 def file_tables(files: RunFiles) -> list[CountTable]:
-    """Formats and sizes of every readable image by category: a difference is a possible shortcut."""
-    readable = files.records[files.records["format"] != ""]
-    formats = readable["format"] + ", " + readable["bits"] + " bit"
-    sizes = readable["width"] + " × " + readable["height"] + " px"
+    """Formats and sizes of the images that were used, by category: a difference is a possible shortcut."""
+    used = files.records[files.records["excluded"] == ""]
+    formats = used["format"] + ", " + used["bits"] + " bit"
+    sizes = used["width"] + " × " + used["height"] + " px"
     return [
-        _count_table("Format", formats, readable["category"]),
-        _count_table("Size", sizes, readable["category"]),
+        _count_table("Format", formats, used["category"]),
+        _count_table("Size", sizes, used["category"]),
+    ]
+
+
+def weights_rows(files: RunFiles) -> list[tuple[str, str]]:
+    """What the network began with, and under which licence; random weights have neither licence nor hash."""
+    backbone = files.facts.backbone
+    if backbone.weights == RANDOM_WEIGHTS:
+        return [("Weights", "random weights")]
+    licence = backbone.licence or "not recorded"
+    if backbone.licence and files.facts.kind == "evaluation":  # what a bundle began with is not in its card
+        licence = f"{licence}, if the model began with ImageNet weights"
+    return [
+        ("Weights", backbone.weights or "not recorded"),
+        ("SHA-256 of the weights", backbone.weights_sha256 or "not recorded"),
+        ("Licence", licence),
+    ]
+
+
+def same_rows(files: RunFiles) -> list[tuple[str, str]]:
+    """What must be the same for a run to be repeated."""
+    facts = files.facts
+    weights = ("SHA-256 of the weights", facts.backbone.weights_sha256 or "not recorded")
+    if facts.backbone.weights == RANDOM_WEIGHTS:
+        weights = ("Weights", "random, by the seed")
+    return [
+        ("Fingerprint of the data", facts.data.fingerprint or "not recorded"),
+        ("Hash of the split", facts.split.hash or "not recorded"),
+        weights,
     ]
 
 
@@ -151,7 +182,8 @@ def _metric_cell(block: Block, metric: str) -> MetricCell:
     if value is None:
         return MetricCell("–", remark=block.reasons.get(metric, ""))
     if interval is None or interval.low is None or interval.high is None:
-        return MetricCell(figure_text(value), remark=block.reasons.get(f"{metric} interval", ""))
+        reason = plain_reason(block.reasons.get(f"{metric} interval", ""), unit_of(block))
+        return MetricCell(figure_text(value), remark=f"no interval: {reason}" if reason else "")
     return MetricCell(figure_text(value), f"{figure_text(interval.low)} to {figure_text(interval.high)}")
 
 

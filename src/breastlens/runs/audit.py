@@ -16,7 +16,7 @@ from breastlens.audit.acquisition import Association, measure_associations
 from breastlens.audit.finding import Finding, most_severe_first
 from breastlens.audit.findings import find_problems
 from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
-from breastlens.audit.matched import nuisance_auc, strata
+from breastlens.audit.matched import flagged_columns, nuisance_auc, score_within, strata
 from breastlens.audit.properties import list_properties, property_matrix, read_properties
 from breastlens.audit.shortcuts import (
     CHUNK,
@@ -34,8 +34,7 @@ from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import split_folds, split_groups
 from breastlens.config import AuditRecipe
-from breastlens.errors import MissingDependencyError, SplitError, WeightsError
-from breastlens.evaluation.stratified import stratified_auc
+from breastlens.errors import DataError, MissingDependencyError, SplitError, WeightsError
 from breastlens.imaging.occlusions import intensity_statistics
 from breastlens.imaging.texture import texture_features
 from breastlens.inference.predictor import Predictor, load
@@ -214,6 +213,8 @@ def audit(
         RunDirectoryError: The directory exists or cannot be written.
     """
     recipe = checked(AuditRecipe, settings)
+    if recipe.border_px is not None:
+        refuse_wide_border(recipe.border_px, cohort.image.image_size)
     progress = progress or Progress()
     predictor = load(model) if isinstance(model, str | Path) else model
     if out is None:
@@ -223,6 +224,19 @@ def audit(
         write_json(unfinished / FINDINGS_NAME, done.facts)
         write_audit_page(unfinished)
     return replace(done, directory=Path(out))
+
+
+def refuse_wide_border(border_px: int, image_size: int) -> None:
+    """Refuse a border that leaves nothing to black out.
+
+    Raises:
+        DataError: It is not less than half the side.
+    """
+    if border_px >= image_size / 2:
+        raise DataError(
+            f"the border has {border_px} px on either side, which is all of an image of {image_size} px; "
+            f"expected at most {(image_size - 1) // 2}"
+        )
 
 
 def _audit(
@@ -236,7 +250,8 @@ def _audit(
     watch = Stopwatch()
     used = cohort.included
     groups = split_groups(used)
-    asked = {column: strata(used, column) for column in recipe.within}  # refused before anything takes time
+    for column in recipe.within:
+        strata(used, column)  # refuses one that does not exist before anything takes time
     with watch.phase("read images"), progress.task("read images", len(used)) as advance:
         loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
     with watch.phase("read headers"), progress.task("read headers", len(used)) as advance:
@@ -255,7 +270,7 @@ def _audit(
         except SplitError as error:
             facts["notes"].append(f"No probe could be trained: {error}.")
         else:
-            facts |= _say_of_probes(used, groups, probed, associations, asked, recipe)
+            facts |= _say_of_probes(used, groups, probed, associations, recipe)
             facts["features"] = features.facts
             findings += judge_controls(probed.controls, len(used))
             findings += find_doubtful_labels(used, probed.y_score)
@@ -292,32 +307,14 @@ def _say_of_probes(
     groups: NDArray[np.int64],
     probed: Probed,
     associations: Sequence[Association],
-    asked: dict[str, NDArray[np.str_]],
     recipe: AuditRecipe,
 ) -> dict[str, Any]:
     """Whole image, controls, and the score within strata of every column that was asked for or flagged."""
     labels = used["label"].to_numpy()
-    columns = asked | {
-        column: strata(used, column) for column in _flagged_columns(associations) if column not in asked
-    }
-    matched = []
-    for column, values in columns.items():
-        found = stratified_auc(
-            labels, probed.y_score, values.tolist(), used["patient_id"].tolist(), seed=recipe.seed
-        )
-        matched.append(
-            {
-                "column": column,
-                "auc": {name: found[name] for name in ("value", "low", "high", "level", "method")},
-                "pairs": found["pairs"],
-                "images": found["images_used"],
-                "images_left_out": found["images_left_out"],
-                "strata": list(found["strata_used"]),
-                "reason": found.get("reason", ""),
-            }
-        )
+    flagged = flagged_columns(associations)
+    matched = score_within(used, probed.y_score, [*recipe.within, *flagged], seed=recipe.seed)
     nuisance = []
-    for column in _flagged_columns(associations):
+    for column in flagged:
         found = nuisance_auc(probed.features, used[column].tolist(), labels, groups, seed=recipe.seed)
         nuisance.append(
             {
@@ -337,15 +334,6 @@ def _say_of_probes(
         "matched": matched,
         "nuisance": nuisance,
     }
-
-
-def _flagged_columns(associations: Sequence[Association]) -> list[str]:
-    """The manifest's columns that tell the label, the strongest first."""
-    flagged = sorted(
-        (each for each in associations if each.tells and each.manifest_column),
-        key=lambda each: -each.strength,
-    )
-    return list(dict.fromkeys(each.manifest_column for each in flagged))
 
 
 def _draw(

@@ -12,6 +12,9 @@ from breastlens.progress import Progress
 from breastlens.runs.directory import Run, new_directory
 from breastlens.runs.train import train
 
+IMAGES = "simulated-images"
+"""The folder's name is the title of the report: whoever sees the page knows that no patient is behind it."""
+
 SETTINGS = PhantomSettings(patients=200, images_per_patient=2, seed=0)
 
 
@@ -19,7 +22,7 @@ def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> R
     """Simulate, look, train, evaluate and report.
 
     Args:
-        out: A new folder; the images go to ``images``, the run to ``run``.
+        out: A new folder; the images go to ``simulated-images``, the run to ``run``.
         progress: Where to tell how far it is.
         command: The command line, for run.json.
 
@@ -27,9 +30,9 @@ def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> R
         RunDirectoryError: The folder holds something already or cannot be written.
     """
     with new_directory(out) as unfinished:
-        manifest = write_cohort(unfinished / "images", SETTINGS)
+        manifest = write_cohort(unfinished / IMAGES, SETTINGS)
         progress.say(f"simulated {SETTINGS.patients} patients with {SETTINGS.images_per_patient} images each")
-        cohort = Cohort.read(unfinished / "images", manifest=manifest)
+        cohort = Cohort.read(unfinished / IMAGES, manifest=manifest)
         progress.say(cohort.labels.describe())
         findings = find_problems(cohort)
         for finding in findings:

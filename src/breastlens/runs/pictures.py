@@ -53,7 +53,7 @@ def draw_figures(
         figures.draw_history(history, folder / "history.png")
     wrong = figures.most_wrong_rows(judged)
     titles = [
-        f"{path}\n{names[truth]}, score {score:.2f}"
+        f"{path}\n{names[truth]}, score {score:.3f}"
         for path, truth, score in zip(wrong["path"], wrong["y_true"], wrong["y_score"], strict=True)
     ]
     figures.draw_most_wrong(pixels_of(wrong), titles, folder / "most_wrong.png")

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens.audit.acquisition import measure_associations
 from breastlens.audit.findings import find_problems
+from breastlens.audit.matched import flagged_columns, score_within
 from breastlens.audit.shortcuts import INTENSITY, describe_control, hidden, occlusions, score_control
 from breastlens.cohort.batches import LoadedImages, load_images
 from breastlens.cohort.records import Cohort
@@ -169,6 +171,7 @@ def _train_into(
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, kind) | {"controls": controls}
+        metrics["matched"] = _score_within(used, outcome, recipe)
         _write_tables(directory, cohort, used, loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):
@@ -283,6 +286,18 @@ def _controls(
                 what, images.labels[rows], outcome.y_score[judged], scores[rows], patients
             )
     return controls
+
+
+def _score_within(used: pd.DataFrame, outcome: Outcome, recipe: TrainingRecipe) -> list[dict[str, Any]]:
+    """The held-out score within the strata of every manifest column that tells the label."""
+    associations = measure_associations(used, pd.DataFrame(index=used.index), seed=recipe.seed)
+    judged = used["split"].to_numpy()[outcome.scored] != "validation"
+    return score_within(
+        used.iloc[outcome.scored[judged]],
+        outcome.y_score[judged],
+        flagged_columns(associations),
+        seed=recipe.seed,
+    )
 
 
 def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[str, Any]:

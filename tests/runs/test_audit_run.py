@@ -1,0 +1,220 @@
+"""A whole audit of simulated patients: what was planted is told, what was not is not, and the files say the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from breastlens.cohort.records import Cohort
+from breastlens.config import AuditRecipe, ImageRecipe
+from breastlens.errors import DataError, RunDirectoryError, WeightsError
+from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Format, Marker
+from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.imaging.traps import AnyTrap
+from breastlens.runs import audit as audits
+from breastlens.runs.audit import Audit, audit, choose_features
+
+FOLDS = 3
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ImageNet weights are out of reach, so that the probes use texture."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise WeightsError("the network is unreachable")
+
+    monkeypatch.setattr(audits, "resolve_weights", refuse)
+
+
+@pytest.fixture
+def small(phantom_dir: Path, no_weights: None) -> Cohort:
+    """Thirty simulated patients with an image of 32 px each."""
+    cohort = Cohort.read(phantom_dir, manifest=phantom_dir / "manifest.csv", image=ImageRecipe(image_size=32))
+    return replace(cohort, table=cohort.table.drop_duplicates("patient_id").reset_index(drop=True))
+
+
+@pytest.fixture
+def audited(tmp_path: Path, no_weights: None) -> Callable[..., Audit]:
+    """Audits sixty simulated patients with one image each, with traps."""
+
+    def run(*traps: AnyTrap) -> Audit:
+        folder = tmp_path / "images"
+        write_cohort(folder, PhantomSettings(patients=60, images_per_patient=1, seed=5, traps=traps))
+        cohort = Cohort.read(folder, manifest=folder / "manifest.csv", image=ImageRecipe(image_size=64))
+        return audit(cohort, folds=FOLDS)
+
+    return run
+
+
+def codes(done: Audit) -> set[str]:
+    return {finding.code for finding in done.findings}
+
+
+@pytest.mark.slow
+def test_a_clean_cohort_has_no_shortcut(audited: Callable[..., Audit]) -> None:
+    done = audited()
+    assert {code for code in codes(done) if code != "doubtful-labels"} <= {"breast-not-shown"}
+    assert set(done.facts["controls"]) == {
+        *("border", "background", "noise", "shuffled", "intensity", "labels")
+    }  # no control of the file, since nothing about the files differs
+    assert done.facts["whole"]["low"] > 0.5
+    assert done.facts["matched"] == done.facts["nuisance"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trap", "expected", "unexpected"),
+    [
+        (Border(sick_share=1, healthy_share=0), "shortcut-border", "shortcut-noise"),
+        (Marker(sick_share=1, healthy_share=0), "shortcut-border", "shortcut-intensity"),
+        (CameraNoise(sick_share=1, healthy_share=0), "shortcut-noise", "shortcut-intensity"),
+        (Format(), "shortcut-file", "shortcut-intensity"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "name", None),
+)
+def test_a_trap_is_told_by_its_control_and_not_by_another(
+    audited: Callable[..., Audit], trap: AnyTrap, expected: str, unexpected: str
+) -> None:
+    told = codes(audited(trap))
+    assert {expected, "breast-not-shown"} <= told
+    assert unexpected not in told
+
+
+@pytest.mark.slow
+def test_years_are_told_and_the_score_is_made_within_them(audited: Callable[..., Audit]) -> None:
+    done = audited(Era())
+    assert {"column-tells-label", "shortcut-file", "shortcut-intensity"} <= codes(done)
+    (matched,) = done.facts["matched"]
+    assert matched["column"].startswith("acquired")
+    assert 0 < matched["images"] <= 60
+    (nuisance,) = done.facts["nuisance"]
+    assert nuisance["column"] == "acquired"
+    assert nuisance["auc"]["value"] > 0.7  # the camera reads warmer in the later years
+
+
+def test_facts_and_files_say_the_same(small: Cohort, tmp_path: Path) -> None:
+    done = audit(small, out=tmp_path / "a", folds=2, command=("breastlens", "audit", "x"), seed=3)
+    facts = json.loads((tmp_path / "a" / "findings.json").read_text())
+    assert facts == json.loads(json.dumps(done.facts, allow_nan=False))
+    assert done.directory == tmp_path / "a"
+    assert facts["command"] == ["breastlens", "audit", "x"]
+    assert facts["recipe"] == AuditRecipe(folds=2, seed=3).model_dump(mode="json")
+    assert [each["code"] for each in facts["findings"]] == [each.code for each in done.findings]
+    ranks = [("error", "warning", "info").index(each.severity) for each in done.findings]
+    assert ranks == sorted(ranks)
+    rows = pd.read_csv(tmp_path / "a" / "records.csv", dtype=str, keep_default_na=False)
+    assert len(rows) == facts["data"]["found"]
+    assert facts["verdict"] in (tmp_path / "a" / "audit.html").read_text()
+    assert {"controls.png", "occlusions.png"} <= {
+        path.name for path in (tmp_path / "a" / "figures").iterdir()
+    }
+    assert str(tmp_path) not in json.dumps(facts)
+
+
+def test_margins_are_the_difference_and_the_corrected_auc_follows(small: Cohort) -> None:
+    facts = audit(small, folds=2).facts
+    for name, control in facts["controls"].items():
+        if name == "labels":
+            assert "margin" not in control
+        else:
+            assert control["margin"]["value"] == pytest.approx(facts["whole"]["auc"] - control["auc"])
+    assert facts["corrected"]["value"] == pytest.approx(
+        facts["controls"]["shuffled"]["margin"]["value"] + 0.5
+    )
+
+
+def test_the_same_seed_gives_the_same_audit_and_writes_nothing(small: Cohort, tmp_path: Path) -> None:
+    before = sorted(small.root.rglob("*"))
+    first, second = (audit(small, folds=2, seed=1) for _ in range(2))
+    kept = ("findings", "whole", "controls", "corrected", "properties", "verdict")
+    assert [first.facts[name] for name in kept] == [second.facts[name] for name in kept]
+    assert first.directory is None
+    assert sorted(small.root.rglob("*")) == before
+
+
+def test_too_few_patients_for_the_folds_leave_a_note_and_no_score(small: Cohort, tmp_path: Path) -> None:
+    done = audit(small, out=tmp_path / "a", folds=40)
+    assert "whole" not in done.facts
+    (note,) = done.facts["notes"]
+    assert note.startswith("No probe could be trained: 40 folds need 40 patients of each label; ")
+    assert "no model could be trained, so shortcuts were not looked for" in done.facts["verdict"]
+    page = (tmp_path / "a" / "audit.html").read_text()
+    assert "No probe could be trained" in page
+
+
+def test_unreachable_weights_are_replaced_by_texture_and_told(small: Cohort) -> None:
+    facts = audit(small, folds=2).facts["features"]
+    assert facts["name"] == "oriented gradients and local binary patterns"
+    assert "the network is unreachable" in facts["note"]
+
+
+def test_weights_that_were_named_are_never_replaced(no_weights: None) -> None:
+    with pytest.raises(WeightsError, match="unreachable"):
+        choose_features(AuditRecipe(weights="mine.h5"), 32)
+    with pytest.raises(DataError, match="no backbone is called 'nonet'"):
+        choose_features(AuditRecipe(backbone="nonet"), 32)
+
+
+@pytest.mark.parametrize("weights", ["none", "imagenet"])
+def test_features_are_a_row_an_image(
+    weights: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if weights == "none":
+        pytest.importorskip("keras")
+    else:
+        request.getfixturevalue("no_weights")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    features = choose_features(AuditRecipe(backbone="mobilenet:0.25", weights=weights), 32)
+    whole = features.run([pixels])
+    assert whole.shape[0] == 5
+    np.testing.assert_allclose(features.run([pixels[:2], pixels[2:]]), whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [16, 100])
+def test_a_border_of_the_whole_image_is_refused(small: Cohort, width: int) -> None:
+    with pytest.raises(DataError, match=r"all of an image of 32 px; expected at most 15"):
+        audit(small, border_px=width)
+
+
+def test_settings_and_columns_are_refused_before_images_are_read(
+    small: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr(audits, "load_images", never)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"within": ("nosuch",)}, "no column 'nosuch'"),
+        ({"folds": 1}, "folds"),
+        ({"backbones": "vgg16"}, "backbones"),
+    ]
+    for settings, said in wrong:
+        with pytest.raises(DataError, match=said):
+            audit(small, **settings)
+
+
+def test_a_directory_that_exists_is_left_alone(small: Cohort, tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+    with pytest.raises(RunDirectoryError):
+        audit(small, out=tmp_path, folds=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_an_audit_that_fails_leaves_no_directory(
+    small: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DataError("broken on the way")
+
+    monkeypatch.setattr(audits, "write_audit_page", fail)
+    with pytest.raises(DataError, match="broken on the way"):
+        audit(small, out=tmp_path / "a", folds=2)
+    assert list(tmp_path.iterdir()) == []
