@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from breastlens.audit.shortcuts import border_width, describe_control, score_control
+from breastlens.audit.finding import Finding
+from breastlens.audit.shortcuts import (
+    border_width,
+    corrected_auc,
+    describe_control,
+    hidden,
+    judge_controls,
+    occlusions,
+    score_control,
+    shuffle_labels,
+)
 from breastlens.imaging.occlusions import keep_border
 from breastlens.training.probe import fit_probe
 
@@ -94,3 +107,161 @@ def test_one_class_gives_nulls_that_json_can_hold() -> None:
     assert found["low"] is None
     assert found["margin"]["value"] is None
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def control(
+    auc: float | None,
+    low: float | None,
+    high: float | None,
+    margin: tuple[Any, Any, Any] | None = (0.3, 0.2, 0.4),
+) -> dict[str, Any]:
+    """A control by hand; its margin is far from 0 unless said otherwise."""
+    made: dict[str, Any] = {
+        "what": "Only that was shown",
+        "auc": auc,
+        "low": low,
+        "high": high,
+        "level": 0.95,
+        "method": "bootstrap",
+    }
+    if margin is not None:
+        ends = dict(zip(("value", "low", "high"), margin, strict=True))
+        made["margin"] = ends | {"level": 0.95, "method": "bootstrap"}
+    return made
+
+
+def judged(**controls: dict[str, Any]) -> dict[str, Finding]:
+    found = judge_controls(controls, 40)
+    assert len({finding.code for finding in found}) == len(found)
+    return {finding.code: finding for finding in found}
+
+
+@pytest.mark.parametrize("name", ["border", "background", "noise", "shuffled", "intensity", "file"])
+@pytest.mark.parametrize(
+    ("auc", "low", "high", "told"),
+    [
+        (0.8, 0.61, 0.9, True),
+        (0.8, 0.6, 0.9, False),
+        (0.8, 0.59, 0.9, False),
+        (0.95, None, None, False),
+        (1.0, None, None, True),  # not one mistake: no draw of patients differs, so there is no interval
+        (None, None, None, False),
+    ],
+)
+def test_an_interval_above_six_tenths_is_a_shortcut(
+    name: str, auc: float | None, low: float | None, high: float | None, told: bool
+) -> None:
+    found = judged(**{name: control(auc, low, high)})
+    assert list(found) == ([f"shortcut-{name}"] if told else [])
+    if told:
+        finding = found[f"shortcut-{name}"]
+        assert (finding.severity, finding.count) == ("warning", 40)
+        assert finding.what.startswith(
+            "Only that was shown; a model still told the classes apart with an AUC of "
+        )
+        assert finding.evidence is not None
+        assert (finding.evidence.value, finding.evidence.low) == (auc, low)
+
+
+def test_the_sentence_gives_the_interval_where_there_is_one() -> None:
+    assert judged(border=control(0.8, 0.7, 0.9))["shortcut-border"].what.endswith("0.800 (0.700 to 0.900).")
+    assert judged(border=control(1.0, None, None))["shortcut-border"].what.endswith("an AUC of 1.000.")
+
+
+@pytest.mark.parametrize(
+    ("margin", "told"),
+    [
+        ((0.1, 0.001, 0.2), False),
+        ((0.1, 0.0, 0.2), True),
+        ((0.1, -0.01, 0.2), True),
+        ((-0.2, -0.3, -0.1), True),
+        ((0.0, None, None), True),  # both without a mistake
+        ((0.1, None, None), False),
+        ((None, None, None), False),
+    ],
+)
+def test_a_margin_that_reaches_nought_shows_no_breast(margin: tuple[Any, Any, Any], told: bool) -> None:
+    found = judged(border=control(0.5, 0.4, 0.6, margin))
+    assert list(found) == (["breast-not-shown"] if told else [])
+    assert not told or found["breast-not-shown"].severity == "error"
+
+
+def test_of_several_margins_the_smallest_is_told_once() -> None:
+    found = judged(
+        border=control(0.5, 0.4, 0.6, (0.05, -0.1, 0.2)),
+        file=control(0.5, 0.4, 0.6, (-0.02, -0.2, 0.1)),
+        noise=control(0.5, 0.4, 0.6, (-0.5, 0.1, 0.2)),
+    )
+    told = found["breast-not-shown"]
+    assert list(found) == ["breast-not-shown"]
+    assert "“file” is -0.020 (-0.200 to 0.100), the smallest of 2 margins that reach 0" in told.what
+    assert told.evidence is not None
+    assert told.evidence.value == -0.02
+
+
+@pytest.mark.parametrize(
+    ("auc", "low", "high", "told"),
+    [
+        (0.65, 0.56, 0.7, True),
+        (0.65, 0.55, 0.7, False),
+        (0.9, None, None, False),
+        (1.0, None, None, True),
+        (0.2, 0.1, 0.3, False),
+    ],
+)
+def test_labels_dealt_anew_above_chance_are_a_leak_and_no_shortcut(
+    auc: float, low: float | None, high: float | None, told: bool
+) -> None:
+    found = judged(labels=control(auc, low, high, None))
+    assert list(found) == (["evaluation-leaks"] if told else [])
+    assert not told or found["evaluation-leaks"].severity == "error"
+
+
+def test_no_control_no_finding() -> None:
+    assert judge_controls({}, 0) == []
+
+
+def test_the_corrected_auc_is_half_above_the_margin() -> None:
+    margin = {"value": 0.3, "low": 0.2, "high": 0.35, "level": 0.95, "method": "bootstrap"}
+    found = corrected_auc(margin)
+    assert found is not None
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.8, 0.7, 0.85))
+    assert (found["level"], found["method"]) == (0.95, "bootstrap")
+    without = corrected_auc(margin | {"low": None, "high": None})
+    assert without is not None
+    assert (without["value"], without["low"], without["high"]) == (0.8, None, None)
+    assert corrected_auc(margin | {"value": None}) is None
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=15), seed=st.integers(0, 2**32 - 1))
+def test_labels_are_dealt_to_whole_patients(sizes: list[int], seed: int) -> None:
+    groups = np.repeat(np.arange(len(sizes)) * 3, sizes)
+    by_group = np.arange(len(sizes)) % 2
+    labels = np.repeat(by_group, sizes)
+    dealt = shuffle_labels(labels, groups, seed)
+    assert dealt.shape == labels.shape
+    given_to = [set(dealt[groups == group]) for group in np.unique(groups)]
+    assert all(len(one) == 1 for one in given_to)
+    assert sum(one == {1} for one in given_to) == by_group.sum()
+    np.testing.assert_array_equal(dealt, shuffle_labels(labels, groups, seed))
+
+
+def test_dealing_keeps_nothing_of_the_labels() -> None:
+    labels, groups = np.repeat([0, 1], 200), np.arange(400)
+    agreement = [(shuffle_labels(labels, groups, seed) == labels).mean() for seed in range(20)]
+    assert max(agreement) < 0.65
+    assert np.mean(agreement) == pytest.approx(0.5, abs=0.02)
+
+
+def test_occlusions_are_named_as_their_findings_and_made_in_chunks() -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (300, 32, 32, 3), dtype=np.uint8)
+    shown = occlusions(32)
+    assert [each.name for each in shown] == ["border", "background", "noise", "shuffled"]
+    assert "a border of 2 pixels" in shown[0].what
+    assert "a border of 5 pixels" in occlusions(32, 5)[0].what
+    for each in shown:
+        chunks = list(hidden(pixels, each, seed=3))
+        assert [len(chunk) for chunk in chunks] == [256, 44]
+        np.testing.assert_array_equal(chunks[0], each.hide(pixels[:256], 3))
+    border = np.concatenate(list(hidden(pixels, shown[0], seed=3)))
+    np.testing.assert_array_equal(border, keep_border(pixels, 2))

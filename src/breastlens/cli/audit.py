@@ -81,6 +81,7 @@ def audit(
     """Find what would make a score on these images false, and what a model scores without seeing the breast."""
     from breastlens.cohort.records import Cohort
     from breastlens.runs.audit import audit as run_audit
+    from breastlens.runs.audit import refuse_wide_border
     from breastlens.runs.directory import refuse_taken
 
     progress = choose_progress(quiet=quiet)
@@ -93,7 +94,9 @@ def audit(
         "seed": seed,
     }
     image = read_image_recipe(image_size=image_size, fit=fit, crop=crop, temperature_range=temperature_range)
-    checked(AuditRecipe, settings, option_name)  # refused here already, before thousands of images are read
+    checked(AuditRecipe, settings, _name_option)  # refused here already, before thousands of images are read
+    if border is not None:
+        refuse_wide_border(border, image_size)
     if out is not None:
         refuse_taken(out)
     with progress.task("read files") as advance:
@@ -116,3 +119,7 @@ def audit(
         print_audit(done.facts["verdict"], done.findings, done.directory)
     if strict and any(finding.severity == "error" for finding in done.findings):
         raise typer.Exit(FOUND)
+
+
+def _name_option(field: str) -> str:
+    return "--border" if field == "border_px" else option_name(field)

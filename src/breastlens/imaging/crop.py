@@ -51,7 +51,7 @@ def segment_body(pixels: Pixels) -> NDArray[np.bool_] | None:
         separability (variance between the two classes over the total) is not above 0.75, which is what a flat
         histogram has, or where the largest component covers less than a tenth of the frame.
     """
-    small = _small_grey(pixels)
+    small = search_picture(pixels)
     threshold, mask = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     if _separability(small, threshold) <= _LEAST_SEPARABILITY:
         return None
@@ -62,10 +62,14 @@ def segment_body(pixels: Pixels) -> NDArray[np.bool_] | None:
     return np.asarray(numbers == largest)
 
 
-def _small_grey(pixels: Pixels) -> Pixels:
-    """A small uint8 picture to search in.
+def search_picture(pixels: Pixels) -> Pixels:
+    """The small picture that the body is searched in.
 
-    At most 256 px a side, grey, the square root of the range from the 1st to the 99th percentile, blurred.
+    Args:
+        pixels: (h, w) or (h, w, 3) of any dtype.
+
+    Returns:
+        uint8, at most 256 px a side, grey, the square root of the range from the 1st to the 99th percentile, blurred.
     """
     scale = min(1.0, _SEARCH_SIDE_PX / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from breastlens.config import LabelMap
 from breastlens.errors import RunDirectoryError
@@ -36,6 +36,16 @@ class Interval(Facts):
     level: float = 0.95
     method: str = ""
     reason: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls_are_defaults(cls, given: Any) -> Any:
+        """Where there is no figure, its level and method are null in the file, too."""
+        return (
+            {name: each for name, each in given.items() if each is not None}
+            if isinstance(given, dict)
+            else given
+        )
 
 
 class Block(Facts):
