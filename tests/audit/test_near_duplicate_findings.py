@@ -44,7 +44,6 @@ SAME_PATIENT = ["P", "P", "P", "Q", "Q", "Q"]
         ({"split": ["Training ", "train"] * 3}, (0, 1), "near-duplicates-across-patients", "warning"),
         ({"split": ["", "test"] * 3}, (0, 1), "near-duplicates-across-patients", "warning"),
         ({}, (4, 5), "near-duplicates-across-patients", "warning"),
-        ({"patient_id": SAME_PATIENT}, (4, 5), "near-duplicates-within-category", "info"),
         ({"patient_id": ["", "P", "", "", "", ""]}, (0, 1), "near-duplicates-within-category", "info"),
     ],
 )
@@ -53,6 +52,10 @@ def test_a_pair_is_told_once_under_its_gravest_code(columns, rows, code, severit
     assert (finding.code, finding.severity, finding.count) == (code, severity, 2)
     assert finding.code in CODES
     assert finding.records == tuple(sorted(make_used()["path"].iloc[list(rows)]))
+
+
+def test_two_views_of_one_patient_are_no_finding():
+    assert find_near_duplicate_problems(make_used(patient_id=SAME_PATIENT), [pair(4, 5)]) == []
 
 
 def test_what_is_told_of_several_pairs():

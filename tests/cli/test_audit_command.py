@@ -71,7 +71,7 @@ def test_the_answer_stands_on_standard_output(command: Any, told_apart: Path, tm
     lines = done.out.splitlines()
     assert lines[0].startswith("AUC 0.")
     assert lines[0].endswith(
-        "; a model that gets statistics of the grey values alone reaches 1.000. 1 serious finding."
+        "; a model that gets statistics of the grey values alone reaches 1.000. 2 serious findings."
     )
     assert lines[-2:] == [f"Report: {tmp_path / 'a' / 'audit.html'}", RESEARCH_USE]
     assert "breast-not-shown" in done.out
@@ -117,6 +117,7 @@ def test_strict_ends_with_nought_where_there_is_none(
     command: Any, told_apart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audits, "judge_controls", lambda *_: [])
+    monkeypatch.setattr(audits, "find_file_problems", lambda *_, **__: [])
     done = command("audit", told_apart, *SMALL, "--strict", "--json", "--quiet")
     assert {each["severity"] for each in json.loads(done.out)["findings"]} == {"warning"}
     assert done.code == 0
@@ -127,9 +128,10 @@ def test_one_image_a_category(command: Any, tmp_path: Path) -> None:
     done = command("audit", data, *SMALL, "--out", tmp_path / "a")
     assert done.code == 0, done.err
     assert done.out.startswith(
-        "1 serious finding; no model could be trained, so shortcuts were not looked for."
+        "2 serious findings; no model could be trained, so shortcuts were not looked for."
     )
     assert "few-patients" in done.out
+    assert "blank-images" in done.out
     assert "at least 2 are needed" in (tmp_path / "a" / "audit.html").read_text()
 
 

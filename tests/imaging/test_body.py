@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
 from breastlens.imaging.body import body_mask
+from breastlens.imaging.crop import segment_body
+from breastlens.imaging.decode import decode
 
 
 def disc(height: int, width: int, radius: float) -> np.ndarray:
@@ -48,3 +53,28 @@ def test_one_grey_level_has_no_body(level: int) -> None:
 
 def test_noise_alone_has_no_body() -> None:
     assert body_mask(np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)) is None
+
+
+def test_tissue_that_fades_into_shadow_has_no_body() -> None:
+    """Otsu parts it well, but nowhere is there an outline: bright tissue above, shadow below, as in ultrasound."""
+    fade = 1 / (1 + np.exp((np.arange(256) - 140) / 18))
+    ragged = np.random.default_rng(1).normal(0, 4, (256, 256))
+    shadow = np.clip(20 + 150 * fade[:, None] + ragged, 0, 255).astype(np.uint8)
+    assert segment_body(shadow) is not None
+    assert body_mask(shadow) is None
+    sharp = np.where(np.arange(256)[:, None] < 140, 170, 20) + ragged
+    assert body_mask(np.clip(sharp, 0, 255).astype(np.uint8)) is not None
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("folder", "least", "most"), [("dmr", 0.95, 1.0), ("busi", 0.0, 0.06)])
+def test_thermograms_have_a_body_and_ultrasound_has_none(
+    shared_dir: Path, folder: str, least: float, most: float
+) -> None:
+    paths = sorted((shared_dir / "data" / folder).glob("*/*.png"))[::7]
+    for size in (None, 128):
+        images = [decode(path).pixels for path in paths]
+        if size is not None:
+            images = [cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images]
+        share = float(np.mean([body_mask(image) is not None for image in images]))
+        assert least <= share <= most

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from breastlens.audit.acquisition import find_acquisition_problems
+from breastlens.audit.files import find_wrong_extensions, is_wrong_extension
 from breastlens.audit.finding import Finding, Severity, most_severe_first, name_records, say_count
 from breastlens.audit.patients import find_patient_problems
 from breastlens.cohort.description import count_values
@@ -60,7 +61,8 @@ def find_problems(cohort: Cohort, properties: pd.DataFrame | None = None, *, see
 
 
 def _find_unused_files(cohort: Cohort) -> Iterator[Finding]:
-    unreadable = cohort.table[find_unreadable(cohort.table)]
+    yield from find_wrong_extensions(cohort.table)
+    unreadable = cohort.table[find_unreadable(cohort.table) & ~is_wrong_extension(cohort.table)]
     if len(unreadable):
         yield Finding(
             code="unreadable-files",

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.cohort.parallel import OnProgress, map_in_order
+from breastlens.cohort.perceptual_hash import THUMBNAIL_SIDE, thumbnail
 from breastlens.cohort.records import Cohort
 from breastlens.config import ReadingLimits
 from breastlens.imaging.decode import DEFAULT_LIMITS, decode
@@ -70,3 +71,36 @@ def load_images(
         window[:, index] = image.low, image.high
         boxes.append(image.box)
     return LoadedImages(pixels, window[0], window[1], tuple(boxes))
+
+
+def read_thumbnails(
+    cohort: Cohort,
+    rows: pd.DataFrame,
+    *,
+    limits: ReadingLimits = DEFAULT_LIMITS,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> NDArray[np.uint8]:
+    """Decodes images to the small grey pictures in which near-duplicates are looked for.
+
+    Args:
+        cohort: Where the images lie.
+        rows: Rows of the cohort's table; ``path`` and ``frame`` are used.
+        limits: What a file may cost before it is refused.
+        workers: Threads; None for one a processor.
+        on_progress: Told after each image.
+
+    Returns:
+        uint8 (n, side, side), from the whole decoded frame, whatever the recipe crops.
+
+    Raises:
+        DecodeError: A file has gone or changed since the cohort was read.
+    """
+
+    def shrink(place: tuple[str, int]) -> NDArray[np.uint8]:
+        path, frame = place
+        return thumbnail(decode(cohort.root / path, limits=limits, frame=frame).pixels)
+
+    places = [(str(path), int(frame)) for path, frame in zip(rows["path"], rows["frame"], strict=True)]
+    found = list(map_in_order(shrink, places, workers=workers, on_progress=on_progress))
+    return np.asarray(found, dtype=np.uint8).reshape(len(found), THUMBNAIL_SIDE, THUMBNAIL_SIDE)

@@ -28,7 +28,7 @@ _SPELLINGS = {
 _SHOWN = 5
 
 
-def split_groups(table: pd.DataFrame) -> NDArray[np.int64]:
+def split_groups(table: pd.DataFrame, linked: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
     """Numbers the sets of records that must stay together.
 
     Two records belong together if they have the same known patient or the same pixels, or are frames of one
@@ -36,6 +36,7 @@ def split_groups(table: pd.DataFrame) -> NDArray[np.int64]:
 
     Args:
         table: Columns ``path``, ``patient_id`` ("" where unknown) and ``pixels_sha256`` ("" where unreadable).
+        linked: (n,), the same number for records that belong together for another reason, such as near-duplicates.
 
     Returns:
         int64 (n,), numbered from 0 in order of first appearance.
@@ -46,9 +47,12 @@ def split_groups(table: pd.DataFrame) -> NDArray[np.int64]:
     count = len(table)
     starts: list[NDArray[np.int64]] = []
     ends: list[NDArray[np.int64]] = []
-    for column in ("patient_id", "pixels_sha256", "path"):
-        codes, values = pd.factorize(table[column])
-        known = np.flatnonzero(np.asarray(table[column] != ""))
+    columns = [table[column] for column in ("patient_id", "pixels_sha256", "path")]
+    if linked is not None:
+        columns.append(pd.Series(linked.astype(str), index=table.index))
+    for column in columns:
+        codes, values = pd.factorize(column)
+        known = np.flatnonzero(np.asarray(column != ""))
         first = np.full(len(values), -1, dtype=np.int64)
         first[codes[known][::-1]] = known[::-1]
         starts.append(known)

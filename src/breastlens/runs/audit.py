@@ -13,10 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.audit.acquisition import Association, measure_associations
+from breastlens.audit.files import find_file_problems, measure_files
 from breastlens.audit.finding import Finding, most_severe_first
 from breastlens.audit.findings import find_problems
 from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
 from breastlens.audit.matched import flagged_columns, nuisance_auc, score_within, strata
+from breastlens.audit.near_duplicates import find_near_duplicate_problems
 from breastlens.audit.properties import list_properties, property_matrix, read_properties
 from breastlens.audit.shortcuts import (
     CHUNK,
@@ -30,7 +32,8 @@ from breastlens.audit.shortcuts import (
     score_control,
     shuffle_labels,
 )
-from breastlens.cohort.batches import load_images
+from breastlens.cohort.batches import load_images, read_thumbnails
+from breastlens.cohort.near_duplicates import duplicate_components, find_near_duplicates
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import split_folds, split_groups
 from breastlens.config import AuditRecipe
@@ -249,16 +252,23 @@ def _audit(
 ) -> Audit:
     watch = Stopwatch()
     used = cohort.included
-    groups = split_groups(used)
     for column in recipe.within:
         strata(used, column)  # refuses one that does not exist before anything takes time
     with watch.phase("read images"), progress.task("read images", len(used)) as advance:
         loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
     with watch.phase("read headers"), progress.task("read headers", len(used)) as advance:
         properties = read_properties(cohort.root, used, on_progress=lambda done, _: advance(done))
+    with watch.phase("near-duplicates"), progress.task("near-duplicates", len(used)) as advance:
+        thumbnails = read_thumbnails(cohort, used, on_progress=lambda done, _: advance(done))
+        pairs = find_near_duplicates(thumbnails)
+    groups = split_groups(used, duplicate_components(pairs, len(used)))
+    with watch.phase("look at files"), progress.task("look at files", len(used)) as advance:
+        measures = measure_files(cohort.root, used, on_progress=lambda done, _: advance(done))
     with watch.phase("test properties"):
         associations = measure_associations(used, properties, seed=recipe.seed)
         findings = find_problems(cohort, properties, seed=recipe.seed)
+        findings += find_near_duplicate_problems(used, pairs)
+        findings += find_file_problems(used, measures, image_size=cohort.image.image_size, seed=recipe.seed)
     facts: dict[str, Any] = {"notes": []}
     with watch.phase("probes"):
         try:
