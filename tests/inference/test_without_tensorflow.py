@@ -61,5 +61,6 @@ def test_evaluate_works_and_train_says_what_is_missing(
     missing = run_python(COMMAND, "train", *data[:-1], tmp_path / "new", "--weights", "none")
     assert missing.returncode == 2
     assert missing.stderr == (
-        "Error: training a network needs keras, which is not installed: pip install 'breastlens[train]'\n"
+        "Error: training a network needs keras, which is not installed: pip install 'breastlens[train]' "
+        "(in a checkout: pip install '.[train]')\n"
     )
