@@ -60,10 +60,10 @@ def size_px(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_confusion_matrix_shows_counts_and_row_percentages(tmp_path: Path, drawn: list[Figure]) -> None:
     path = figures.draw_confusion_matrix([[90, 10], [3, 1]], NAMES, tmp_path / "matrix.png")
     cells = [item.get_text() for item in drawn[0].axes[0].texts]
-    assert cells == ["90\n0.900", "10\n0.100", "3\n0.750", "1\n0.250"]
+    assert cells == ["90\n90.0%", "10\n10.0%", "3\n75.0%", "1\n25.0%"]
     assert [tick.get_text() for tick in drawn[0].axes[0].get_yticklabels()] == ["healthy", "sick"]
     assert drawn[0].axes[0].yaxis_inverted()  # healthy stands above, as in [[tn, fp], [fn, tp]]
     assert size_px(path) == (round(4.6 * 192), round(4.2 * 192))

@@ -35,7 +35,7 @@ def _confusion_matrix(files: RunFiles) -> tuple[str, str]:
     (tn, fp), (fn, tp) = files.block.confusion_matrix
     negative, positive = files.facts.labels.negative_name, files.facts.labels.positive_name
     return (
-        f"Confusion matrix ({_part(files)}): images, and their share of the row.",
+        f"Confusion matrix ({_part(files)}): counts and row percentages.",
         f"Confusion matrix. Of {tn + fp} {negative} images {tn} were called negative and {fp} positive; "
         f"of {fn + tp} {positive} images {fn} were called negative and {tp} positive.",
     )

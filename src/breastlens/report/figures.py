@@ -65,7 +65,7 @@ class ComparisonRow:
 
 
 def draw_confusion_matrix(matrix: ArrayLike, names: tuple[str, str], path: Path) -> Path:
-    """Draw counts and their share of the row, coloured by that share.
+    """Draw counts and row percentages, coloured by these.
 
     Args:
         matrix: [[tn, fp], [fn, tp]], counts.
@@ -79,7 +79,7 @@ def draw_confusion_matrix(matrix: ArrayLike, names: tuple[str, str], path: Path)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     labels = [
         [
-            f"{count}\n{share:.3f}" if total else "0\n(no image)"
+            f"{count}\n{share:.1%}" if total else "0\n(no image)"
             for count, share in zip(row, part, strict=True)
         ]
         for row, part, total in zip(counts, shares, totals[:, 0], strict=True)

@@ -273,6 +273,8 @@ def _audit(
     with watch.phase("probes"):
         try:
             features = choose_features(recipe, cohort.image.image_size)
+            if "note" in features.facts:
+                progress.say(features.facts["note"])
             known = property_matrix(list_properties(used, properties), len(used))
             probed = probe_cohort(
                 used, loaded.pixels, groups, known if known.shape[1] else None, features, recipe, progress
