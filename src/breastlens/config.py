@@ -160,6 +160,9 @@ class TrainingRecipe(Settings):
         default=None, ge=0, description="top stages that fine-tuning moves; None: default"
     )
     target_sensitivity: float | None = Field(default=None, gt=0, le=1)
+    audit: bool = Field(
+        default=True, description="look at files and pixels first, and set right what needs no judgement"
+    )
     augmentation: Augmentation = Field(default=MILD, description="of training images; a probe uses none")
 
     @field_validator("weights", mode="before")

@@ -24,7 +24,8 @@ from breastlens.audit.association import (
 from breastlens.audit.columns import read_column, say_why_untested
 from breastlens.audit.dates import measure_overlap, name_years
 from breastlens.audit.finding import Finding
-from breastlens.audit.properties import PROPERTY_COLUMNS, read_properties
+from breastlens.audit.properties import PROPERTY_COLUMNS
+from breastlens.audit.survey import survey_images
 from breastlens.cohort import Cohort
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 
@@ -472,25 +473,17 @@ class TestRealFiles:
                 Image.fromarray(pixels).save(tmp_path / side / f"{number}.jpg", quality=quality)
         cohort = Cohort.read(tmp_path)
         used = cohort.included
-        properties = read_properties(cohort.root, used)
+        properties = survey_images(cohort).properties
         assert properties["jpeg_quality"].tolist() == [60 if label else 95 for label in used["label"]]
         assert all(levels > 200 for levels in properties["grey_levels"])
         (finding,) = find_acquisition_problems(used, properties, seed=0)
         assert finding.code == "compression-tells-label"
 
-    def test_a_file_that_has_gone_is_missing_and_no_crash(self, tmp_path):
-        used = make_used().iloc[:2]
-        properties = read_properties(tmp_path, used)
-        assert properties.isna().all(axis=None)
-        assert list(properties.columns) == list(PROPERTY_COLUMNS)
-
     @pytest.mark.parametrize("seed", range(3))
     def test_phantoms_raise_no_warning(self, tmp_path, seed):
         write_cohort(tmp_path / "x", PhantomSettings(patients=40, images_per_patient=1, seed=seed))
         cohort = Cohort.read(tmp_path / "x", manifest=tmp_path / "x" / "manifest.csv")
-        found = find_acquisition_problems(
-            cohort.included, read_properties(cohort.root, cohort.included), seed=seed
-        )
+        found = find_acquisition_problems(cohort.included, survey_images(cohort).properties, seed=seed)
         assert [finding.code for finding in found if finding.severity != "info"] == []
 
 
@@ -500,7 +493,7 @@ class TestReal:
         root = shared_dir / "data/dmr"
         cohort = Cohort.read(root, manifest=root / "manifest.csv", exclude_when="note")
         used = cohort.included
-        properties = read_properties(cohort.root, used)
+        properties = survey_images(cohort).properties
         found = {each.code: each for each in find_acquisition_problems(used, properties, seed=0)}
         assert set(found) == {"dates-hardly-overlap", "column-tells-label", "grey-levels-tell-label"}
         dates = found["dates-hardly-overlap"]
@@ -519,6 +512,4 @@ class TestReal:
     def test_ultrasound(self, shared_dir):
         root = shared_dir / "data/busi"
         cohort = Cohort.read(root, manifest=root / "manifest.csv", positive="sick")
-        assert (
-            find_acquisition_problems(cohort.included, read_properties(root, cohort.included), seed=0) == []
-        )
+        assert find_acquisition_problems(cohort.included, survey_images(cohort).properties, seed=0) == []

@@ -15,9 +15,10 @@ from breastlens.audit.files import (
     find_file_problems,
     find_wrong_extensions,
     is_wrong_extension,
-    measure_files,
+    measure_file,
 )
 from breastlens.audit.finding import Finding
+from breastlens.audit.survey import survey_images
 from breastlens.cohort import Cohort
 from breastlens.imaging.acquisition_traps import Marker
 from breastlens.imaging.decode import decode
@@ -27,6 +28,12 @@ from breastlens.imaging.phantom import PhantomSettings, write_cohort
 
 NO_MARKS = Marks((), (), 0.0, 0.0)
 PLAIN = ImageMeasures(200, 0.7, 0.2, 0.0, 0.0001, 0.12, colour=False)
+
+
+def measure_paths(root: Path, used: pd.DataFrame) -> list[FileMeasures]:
+    return [
+        measure_file((root / path).read_bytes(), path, decode(root / path).pixels) for path in used["path"]
+    ]
 
 
 def make_used(count: int = 100, patients: list[str] | None = None) -> pd.DataFrame:
@@ -43,40 +50,34 @@ def make_used(count: int = 100, patients: list[str] | None = None) -> pd.DataFra
     )
 
 
-def plain(count: int = 100) -> list[FileMeasures | None]:
+def plain(count: int = 100) -> list[FileMeasures]:
     """Images alike, but for the sharpness, which spreads as that of real ones does."""
     sharpness = 0.12 * np.exp(np.linspace(-0.6, 0.4, count))
     return [FileMeasures(replace(PLAIN, sharpness=float(each)), NO_MARKS, 0.0) for each in sharpness]
 
 
-def with_image(
-    measures: list[FileMeasures | None], rows: list[int], **figures: float
-) -> list[FileMeasures | None]:
+def with_image(measures: list[FileMeasures], rows: list[int], **figures: float) -> list[FileMeasures]:
     changed = list(measures)
     for row in rows:
         each = changed[row]
-        assert each is not None
         changed[row] = replace(each, image=replace(each.image, **figures))
     return changed
 
 
-def with_marks(
-    measures: list[FileMeasures | None], rows: list[int], *kinds: Kind
-) -> list[FileMeasures | None]:
+def with_marks(measures: list[FileMeasures], rows: list[int], *kinds: Kind) -> list[FileMeasures]:
     marks = Marks(tuple((0, 0, 9, 9) for _ in kinds), kinds, 0.01, 0.9)
     changed = list(measures)
     for row in rows:
         each = changed[row]
-        assert each is not None
         changed[row] = replace(each, marks=marks)
     return changed
 
 
-def look(used: pd.DataFrame, measures: list[FileMeasures | None], image_size: int = 128) -> list[Finding]:
+def look(used: pd.DataFrame, measures: list[FileMeasures], image_size: int = 128) -> list[Finding]:
     return find_file_problems(used, measures, image_size=image_size)
 
 
-def only(used: pd.DataFrame, measures: list[FileMeasures | None], image_size: int = 128) -> Finding:
+def only(used: pd.DataFrame, measures: list[FileMeasures], image_size: int = 128) -> Finding:
     found = look(used, measures, image_size)
     assert len(found) == 1, [finding.code for finding in found]
     return found[0]
@@ -97,7 +98,7 @@ def test_clean_phantoms_are_no_problem(tmp_path: Path, seed: int) -> None:
         ),
     )
     cohort = Cohort.read(out, manifest=out / "manifest.csv")
-    assert look(cohort.included, measure_files(cohort.root, cohort.included)) == []
+    assert look(cohort.included, survey_images(cohort).measures) == []
 
 
 def test_blank_images_are_an_error_and_nothing_else() -> None:
@@ -153,17 +154,11 @@ def test_transparent_pixels_are_counted_and_opaque_alpha_is_not(tmp_path: Path) 
     for name, pixels in {"grey": grey, "opaque": opaque, "cut": cut}.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
     used = make_used(3).assign(path=["grey.png", "opaque.png", "cut.png"], width=50, height=40)
-    measures = measure_files(tmp_path, used)
-    assert [each.transparent for each in measures if each is not None] == [0.0, 0.0, 0.25]
+    measures = measure_paths(tmp_path, used)
+    assert [each.transparent for each in measures] == [0.0, 0.0, 0.25]
     found = {finding.code: finding for finding in look(used, measures, image_size=32)}["transparent-images"]
     assert (found.count, found.records) == (1, ("cut.png",))
     assert "25%" in found.what
-
-
-def test_a_file_that_has_gone_is_left_out(tmp_path: Path) -> None:
-    used = make_used(2)
-    assert measure_files(tmp_path, used) == [None, None]
-    assert look(used, [None, None]) == []
 
 
 def test_marks_on_both_labels_alike_are_good_to_know() -> None:
@@ -204,7 +199,7 @@ def test_a_planted_marker_tells_the_label(tmp_path: Path) -> None:
     trap = Marker(sick_share=1.0, healthy_share=0.0)
     write_cohort(out, PhantomSettings(patients=24, images_per_patient=1, seed=2, traps=(trap,)))
     cohort = Cohort.read(out, manifest=out / "manifest.csv")
-    found = look(cohort.included, measure_files(cohort.root, cohort.included))
+    found = look(cohort.included, survey_images(cohort).measures)
     assert [finding.code for finding in found] == ["marks-tell-label", "burned-in-marks"]
     assert found[0].count == cohort.included["label"].sum()
 
@@ -241,7 +236,7 @@ def test_thermograms(shared_dir: Path) -> None:
     assert (found.code, found.count) == ("blurred-images", 4)
     assert set(used.loc[used["note"] == "blurred", "path"]) < set(found.records)
     few = used.iloc[::10]
-    assert sum("square" in each.marks.kinds for each in measure_files(root, few) if each is not None) >= 24
+    assert sum("square" in each.marks.kinds for each in measure_paths(root, few)) >= 24
 
 
 @pytest.mark.real
@@ -249,6 +244,6 @@ def test_ultrasound(shared_dir: Path) -> None:
     root = shared_dir / "data/busi"
     used = Cohort.read(root, positive=["malignant"]).included
     marked = used[used["path"].isin(["benign/benign (259).png", "benign/benign (52).png"])]
-    kinds = [each.marks.kinds for each in measure_files(root, marked) if each is not None]
+    kinds = [each.marks.kinds for each in measure_paths(root, marked)]
     assert ["cross" in each for each in kinds] == [True, False]
     assert all("text" in each for each in kinds)

@@ -14,6 +14,7 @@ import pytest
 from breastlens.errors import WeightsError
 from breastlens.report.wording import RESEARCH_USE
 from breastlens.runs import audit as audits
+from breastlens.runs import probes
 
 SMALL = ("--image-size", "32", "--folds", "2")
 
@@ -21,14 +22,14 @@ SMALL = ("--image-size", "32", "--folds", "2")
 @pytest.fixture(autouse=True)
 def no_weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """ImageNet weights are out of reach, so that the probes use texture; files are looked up as ever."""
-    look_up = audits.resolve_weights
+    look_up = probes.resolve_weights
 
     def refuse(weights: str, *others: Any) -> Any:
         if weights == "imagenet":
             raise WeightsError("the network is unreachable")
         return look_up(weights, *others)
 
-    monkeypatch.setattr(audits, "resolve_weights", refuse)
+    monkeypatch.setattr(probes, "resolve_weights", refuse)
 
 
 def write_images(folder: Path, count: int, pixels: Callable[[str, int], np.ndarray]) -> Path:
@@ -117,7 +118,7 @@ def test_strict_ends_with_nought_where_there_is_none(
     command: Any, told_apart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audits, "judge_controls", lambda *_: [])
-    monkeypatch.setattr(audits, "find_file_problems", lambda *_, **__: [])
+    monkeypatch.setattr("breastlens.audit.inspection.find_file_problems", lambda *_, **__: [])
     done = command("audit", told_apart, *SMALL, "--strict", "--json", "--quiet")
     assert {each["severity"] for each in json.loads(done.out)["findings"]} == {"warning"}
     assert done.code == 0

@@ -126,7 +126,7 @@ def test_full_disk(run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(
-        "breastlens.runs.train.load_images", lambda *_, **__: full(data.parent / ".run.unfinished/a")
+        "breastlens.runs.preparation.inspect_cohort", lambda *_, **__: full(data.parent / ".run.unfinished/a")
     )
     assert run(
         "train", data, "--weights", "none", "--split", "0.5,0.25,0.25", "--out", data.parent / "run"

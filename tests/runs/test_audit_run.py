@@ -20,7 +20,8 @@ from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Forma
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.traps import AnyTrap
 from breastlens.runs import audit as audits
-from breastlens.runs.audit import Audit, audit, choose_features
+from breastlens.runs.audit import Audit, audit
+from breastlens.runs.probes import choose_features
 
 FOLDS = 3
 
@@ -32,7 +33,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise WeightsError("the network is unreachable")
 
-    monkeypatch.setattr(audits, "resolve_weights", refuse)
+    monkeypatch.setattr("breastlens.runs.probes.resolve_weights", refuse)
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_settings_and_columns_are_refused_before_images_are_read(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("images were read")
 
-    monkeypatch.setattr(audits, "load_images", never)
+    monkeypatch.setattr(audits, "inspect_cohort", never)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"within": ("nosuch",)}, "no column 'nosuch'"),
         ({"folds": 1}, "folds"),

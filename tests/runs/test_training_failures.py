@@ -56,7 +56,7 @@ def test_what_cannot_be_done_is_said_before_any_image_is_read(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("images are read")
 
-    monkeypatch.setattr("breastlens.runs.train.load_images", refuse)
+    monkeypatch.setattr("breastlens.runs.preparation.inspect_cohort", refuse)
     with pytest.raises(kind, match=said):
         train(awkward, out=tmp_path / "run", **quick | settings)
     assert list(tmp_path.iterdir()) == []
@@ -73,7 +73,7 @@ def test_a_training_that_is_cut_short_leaves_nothing(
     def cut_short(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("breastlens.runs.train.load_images", cut_short)
+    monkeypatch.setattr("breastlens.runs.preparation.inspect_cohort", cut_short)
     with pytest.raises(type(error)):
         train(awkward, out=tmp_path / "run", **quick)
     assert list(tmp_path.iterdir()) == []

@@ -117,7 +117,7 @@ def find_acquisition_problems(
 
     Args:
         used: The images in use (`Cohort.included`).
-        properties: From `read_properties`, with the same index; a column that is missing there is not tested.
+        properties: From `survey.survey_images`, with the same index; a column that is missing there is not tested.
         seed: Of the permutations.
         associations: What `measure_associations` made of them, where it is at hand.
 
@@ -154,7 +154,7 @@ def measure_associations(
 
     Args:
         used: The images in use.
-        properties: From `read_properties`.
+        properties: From `survey.survey_images`.
         seed: Of the permutations.
 
     Returns:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,11 +13,8 @@ from numpy.typing import NDArray
 
 from breastlens.audit.finding import Evidence, Finding, most_severe_first, name_records, say_count
 from breastlens.audit.marks import find_mark_problems
-from breastlens.cohort.parallel import OnProgress, map_in_order
 from breastlens.cohort.reading import find_unreadable
-from breastlens.config import ReadingLimits
-from breastlens.errors import DecodeError
-from breastlens.imaging.decode import DEFAULT_LIMITS, decode
+from breastlens.imaging.header import Pixels
 from breastlens.imaging.marks import Marks, find_marks
 from breastlens.imaging.measures import ImageMeasures, measure
 from breastlens.imaging.metadata import read_metadata
@@ -60,66 +56,41 @@ class FileMeasures:
     transparent: float
 
 
-def measure_files(
-    root: Path,
-    used: pd.DataFrame,
-    *,
-    limits: ReadingLimits = DEFAULT_LIMITS,
-    workers: int | None = None,
-    on_progress: OnProgress | None = None,
-) -> list[FileMeasures | None]:
-    """Decodes and measures each image, in threads.
+def measure_file(data: bytes, path: str, pixels: Pixels) -> FileMeasures:
+    """Measures one image.
 
     Args:
-        root: The data folder.
-        used: Rows of a cohort's table; ``path`` and ``frame`` are used.
-        limits: What a file may cost before it is refused.
-        workers: Threads; None for one a processor.
-        on_progress: Told after each image.
-
-    Returns:
-        In the order of the rows; None where a file has gone or changed since it was read.
+        data: The file's content.
+        path: Its name.
+        pixels: Its decoded pixels.
     """
-
-    def read(place: tuple[str, int]) -> FileMeasures | None:
-        path, frame = place
-        try:
-            pixels = decode(root / path, limits=limits, frame=frame).pixels
-            data = (root / path).read_bytes()
-        except (OSError, DecodeError):
-            return None
-        return FileMeasures(measure(pixels), find_marks(pixels), _transparent_share(data, path))
-
-    places = [(str(path), int(frame)) for path, frame in zip(used["path"], used["frame"], strict=True)]
-    return list(map_in_order(read, places, workers=workers, on_progress=on_progress))
+    return FileMeasures(measure(pixels), find_marks(pixels), _transparent_share(data, path))
 
 
 def find_file_problems(
-    used: pd.DataFrame, measures: Sequence[FileMeasures | None], *, image_size: int, seed: int = 0
+    used: pd.DataFrame, measures: Sequence[FileMeasures], *, image_size: int, seed: int = 0
 ) -> list[Finding]:
     """Looks for images that are not what the others are, or that hold more than the breast.
 
     Args:
         used: The images in use; ``path``, ``width``, ``height``, ``label`` and ``patient_id`` are used.
-        measures: From `measure_files`, one a row.
+        measures: From `measure_file`, one a row.
         image_size: Side of the network's input in px.
         seed: Of the permutations.
 
     Returns:
         Findings, the most severe first.
     """
-    measured = used.reset_index(drop=True)
-    known = np.array([each is not None for each in measures], dtype=bool)
-    rows, found = measured[known], [each for each in measures if each is not None]
+    rows = used.reset_index(drop=True)
     return most_severe_first(
         [
-            *_find_blank(rows, found),
-            *_find_saturated(rows, found),
-            *_find_blurred(rows, found),
-            *_find_transparent(rows, found),
-            *_find_small(measured, image_size),
-            *_find_odd_sizes(measured),
-            *find_mark_problems(rows, [each.marks for each in found], seed=seed),
+            *_find_blank(rows, measures),
+            *_find_saturated(rows, measures),
+            *_find_blurred(rows, measures),
+            *_find_transparent(rows, measures),
+            *_find_small(rows, image_size),
+            *_find_odd_sizes(rows),
+            *find_mark_problems(rows, [each.marks for each in measures], seed=seed),
         ]
     )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from breastlens.audit.acquisition import find_acquisition_problems
+from breastlens.audit.acquisition import Association, find_acquisition_problems
 from breastlens.audit.files import find_wrong_extensions, is_wrong_extension
 from breastlens.audit.finding import Finding, Severity, most_severe_first, name_records, say_count
 from breastlens.audit.patients import find_patient_problems
@@ -36,13 +36,20 @@ _DUPLICATES: dict[str, tuple[Severity, str, str]] = {
 }
 
 
-def find_problems(cohort: Cohort, properties: pd.DataFrame | None = None, *, seed: int = 0) -> list[Finding]:
+def find_problems(
+    cohort: Cohort,
+    properties: pd.DataFrame | None = None,
+    associations: Sequence[Association] | None = None,
+    *,
+    seed: int = 0,
+) -> list[Finding]:
     """Looks for what makes a score on these images untrustworthy, as far as files and labels show it.
 
     Args:
         cohort: The labelled images.
-        properties: How the files of the images in use were made, from ``read_properties``; None for what the table
+        properties: How the files of the images in use were made, from ``survey_images``; None for what the table
             itself knows: format, size, bits and the manifest's columns.
+        associations: What ``measure_associations`` made of these properties, where it is at hand.
         seed: Of permutation tests.
 
     Returns:
@@ -55,7 +62,7 @@ def find_problems(cohort: Cohort, properties: pd.DataFrame | None = None, *, see
         *_find_unused_files(cohort),
         *_find_duplicates(cohort.table),
         *_find_imbalance(used),
-        *find_acquisition_problems(used, known, seed=seed),
+        *find_acquisition_problems(used, known, seed=seed, associations=associations),
     ]
     return most_severe_first(found)
 

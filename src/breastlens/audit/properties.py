@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,12 @@ from numpy.typing import NDArray
 
 from breastlens.audit.columns import Column, Kind, list_extra_columns, read_column, say_why_untested
 from breastlens.cohort.description import name_sizes
-from breastlens.cohort.parallel import OnProgress, map_in_order
-from breastlens.config import ReadingLimits
-from breastlens.errors import DecodeError
-from breastlens.imaging.decode import DEFAULT_LIMITS, decode
+from breastlens.imaging.header import Pixels
 from breastlens.imaging.metadata import FileMetadata, read_metadata
 
 PRESENCE = ", filled in or blank,"
 PROPERTY_COLUMNS = (*(field.name for field in fields(FileMetadata)), "grey_levels")
-"""What `read_properties` tells of each image."""
+"""What `describe_file` tells of each image."""
 
 MOST_CATEGORIES = 50
 """Rarer values are taken together: alone they could not tell anything, and a table of thousands would take long."""
@@ -74,41 +70,19 @@ class Source:
     manifest_column: str
 
 
-def read_properties(
-    root: Path,
-    used: pd.DataFrame,
-    *,
-    limits: ReadingLimits = DEFAULT_LIMITS,
-    workers: int | None = None,
-    on_progress: OnProgress | None = None,
-) -> pd.DataFrame:
-    """Reads how each image's file was made, and counts its grey levels.
+def describe_file(data: bytes, path: str, pixels: Pixels) -> dict[str, object]:
+    """Tells how an image's file was made, and counts its grey levels.
 
     Args:
-        root: The data folder.
-        used: Rows of a cohort's table; ``path`` and ``frame`` are used.
-        limits: What a file may cost before it is refused.
-        workers: Threads; None for one a processor.
-        on_progress: Told after each image.
+        data: The file's content.
+        path: Its name.
+        pixels: Its decoded pixels.
 
     Returns:
-        A row an image, with the index of ``used`` and the columns `PROPERTY_COLUMNS`: the fields of `FileMetadata`,
-        and ``grey_levels``, the number of different values among its pixels. All are None where a file has gone or
-        changed since it was read.
+        The columns `PROPERTY_COLUMNS`: the fields of `FileMetadata`, and ``grey_levels``, the number of different
+        values among the pixels.
     """
-
-    def read(place: tuple[str, int]) -> dict[str, object]:
-        path, frame = place
-        try:
-            metadata = read_metadata((root / path).read_bytes(), path)
-            pixels = decode(root / path, limits=limits, frame=frame).pixels
-        except (OSError, DecodeError):
-            return dict.fromkeys(PROPERTY_COLUMNS)
-        return asdict(metadata) | {"grey_levels": int(np.unique(pixels).size)}
-
-    places = [(str(path), int(frame)) for path, frame in zip(used["path"], used["frame"], strict=True)]
-    rows = list(map_in_order(read, places, workers=workers, on_progress=on_progress))
-    return pd.DataFrame(rows, columns=list(PROPERTY_COLUMNS), index=used.index, dtype=object)
+    return asdict(read_metadata(data, path)) | {"grey_levels": int(np.unique(pixels).size)}
 
 
 def list_sources(used: pd.DataFrame, properties: pd.DataFrame) -> list[Source]:
@@ -116,7 +90,7 @@ def list_sources(used: pd.DataFrame, properties: pd.DataFrame) -> list[Source]:
 
     Args:
         used: The images in use.
-        properties: From `read_properties`; the date may be missing.
+        properties: A row an image, the columns `PROPERTY_COLUMNS` as far as they are known.
     """
     named = (
         [("the date of the file", "date-tells-label", "taken", properties)] if "taken" in properties else []
@@ -136,7 +110,7 @@ def list_properties(used: pd.DataFrame, properties: pd.DataFrame) -> Iterator[Pr
 
     Args:
         used: The images in use.
-        properties: From `read_properties`, with the same index; what is missing there is left out.
+        properties: As of `list_sources`, with the same index; what is missing there is left out.
     """
     yield from _list_file_properties(used, properties)
     for source in list_sources(used, properties):

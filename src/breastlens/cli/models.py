@@ -79,6 +79,9 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Augmentation by ImageDataGenerator's names; repeatable."),
     ] = None,
+    no_audit: Annotated[
+        bool, typer.Option("--no-audit", help="Neither look at the data nor set anything right first.")
+    ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")
     ] = None,
@@ -110,6 +113,7 @@ def train(
         "patience": patience,
         "trainable_stages": trainable_stages,
         "augmentation": read_augmentation(augment),
+        "audit": not no_audit,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
     # Refused here already, because reading thousands of images takes a while.
@@ -237,8 +241,7 @@ def demo(
 
 
 def read_cohort(data: Path, progress: Progress, **options: Any) -> Any:
-    """Read and label the images, and tell what is known of them before anything is trained."""
-    from breastlens.audit.findings import find_problems
+    """Read and label the images, and tell how many there are."""
     from breastlens.cohort.records import Cohort
 
     with progress.task("read files") as advance:
@@ -246,6 +249,4 @@ def read_cohort(data: Path, progress: Progress, **options: Any) -> Any:
     left_out = int((cohort.table["excluded"] != "").sum())
     progress.say(f"{len(cohort.table)} images, {left_out} left out, {len(cohort.patients)} patients")
     progress.say(cohort.labels.describe())
-    for finding in find_problems(cohort):
-        progress.say(f"{finding.severity}: {finding.what}")
     return cohort

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.cohort.parallel import OnProgress, map_in_order
-from breastlens.cohort.perceptual_hash import THUMBNAIL_SIDE, thumbnail
 from breastlens.cohort.records import Cohort
 from breastlens.config import ReadingLimits
-from breastlens.imaging.decode import DEFAULT_LIMITS, decode
+from breastlens.imaging.decode import DEFAULT_LIMITS, DecodedImage, decode
 from breastlens.imaging.preprocess import PreparedImage, preprocess
 
 Box = tuple[int, int, int, int]
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,55 @@ class LoadedImages:
     window_low: NDArray[np.float64]
     window_high: NDArray[np.float64]
     boxes: tuple[Box | None, ...]
+
+    @classmethod
+    def collect(cls, prepared: Iterable[PreparedImage], count: int, size_px: int) -> LoadedImages:
+        """Take prepared images one by one into one array.
+
+        Args:
+            prepared: The images.
+            count: How many there are.
+            size_px: Their side.
+        """
+        pixels = np.empty((count, size_px, size_px, 3), dtype=np.uint8)
+        window = np.empty((2, count), dtype=np.float64)
+        boxes: list[Box | None] = []
+        for index, image in enumerate(prepared):
+            pixels[index] = image.pixels
+            window[:, index] = image.low, image.high
+            boxes.append(image.box)
+        return cls(pixels, window[0], window[1], tuple(boxes))
+
+
+def read_each(
+    cohort: Cohort,
+    rows: pd.DataFrame,
+    look: Callable[[DecodedImage, Path], Seen],
+    *,
+    limits: ReadingLimits = DEFAULT_LIMITS,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Seen]:
+    """Decodes images and looks at each, in threads; yields what was seen in the rows' order.
+
+    Args:
+        cohort: Where the images lie.
+        rows: Rows of the cohort's table; ``path`` and ``frame`` are used.
+        look: Is given a decoded image and its file.
+        limits: What a file may cost before it is refused.
+        workers: Threads; None for one a processor.
+        on_progress: Told after each image.
+
+    Raises:
+        DecodeError: A file has gone or changed since the cohort was read.
+    """
+
+    def read(place: tuple[str, int]) -> Seen:
+        path, frame = cohort.root / place[0], place[1]
+        return look(decode(path, limits=limits, frame=frame), path)
+
+    places = [(str(path), int(frame)) for path, frame in zip(rows["path"], rows["frame"], strict=True)]
+    return iter(map_in_order(read, places, workers=workers, on_progress=on_progress))
 
 
 def load_images(
@@ -55,52 +107,12 @@ def load_images(
     Raises:
         DecodeError: A file has gone or changed since the cohort was read.
     """
-
-    def prepare(place: tuple[str, int]) -> PreparedImage:
-        path, frame = place
-        return preprocess(decode(cohort.root / path, limits=limits, frame=frame), cohort.image)
-
-    places = [(str(path), int(frame)) for path, frame in zip(rows["path"], rows["frame"], strict=True)]
-    size_px = cohort.image.image_size
-    pixels = np.empty((len(places), size_px, size_px, 3), dtype=np.uint8)
-    window = np.empty((2, len(places)), dtype=np.float64)
-    boxes: list[Box | None] = []
-    prepared = map_in_order(prepare, places, workers=workers, on_progress=on_progress)
-    for index, image in enumerate(prepared):
-        pixels[index] = image.pixels
-        window[:, index] = image.low, image.high
-        boxes.append(image.box)
-    return LoadedImages(pixels, window[0], window[1], tuple(boxes))
-
-
-def read_thumbnails(
-    cohort: Cohort,
-    rows: pd.DataFrame,
-    *,
-    limits: ReadingLimits = DEFAULT_LIMITS,
-    workers: int | None = None,
-    on_progress: OnProgress | None = None,
-) -> NDArray[np.uint8]:
-    """Decodes images to the small grey pictures in which near-duplicates are looked for.
-
-    Args:
-        cohort: Where the images lie.
-        rows: Rows of the cohort's table; ``path`` and ``frame`` are used.
-        limits: What a file may cost before it is refused.
-        workers: Threads; None for one a processor.
-        on_progress: Told after each image.
-
-    Returns:
-        uint8 (n, side, side), from the whole decoded frame, whatever the recipe crops.
-
-    Raises:
-        DecodeError: A file has gone or changed since the cohort was read.
-    """
-
-    def shrink(place: tuple[str, int]) -> NDArray[np.uint8]:
-        path, frame = place
-        return thumbnail(decode(cohort.root / path, limits=limits, frame=frame).pixels)
-
-    places = [(str(path), int(frame)) for path, frame in zip(rows["path"], rows["frame"], strict=True)]
-    found = list(map_in_order(shrink, places, workers=workers, on_progress=on_progress))
-    return np.asarray(found, dtype=np.uint8).reshape(len(found), THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    prepared = read_each(
+        cohort,
+        rows,
+        lambda image, _: preprocess(image, cohort.image),
+        limits=limits,
+        workers=workers,
+        on_progress=on_progress,
+    )
+    return LoadedImages.collect(prepared, len(rows), cohort.image.image_size)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from breastlens.cohort.duplicates import contradictions
 from breastlens.cohort.parallel import OnProgress
 from breastlens.cohort.reading import COLUMN_ORDER, DEFAULT_RECIPE, PatientSource, Scan, as_names, scan
 from breastlens.cohort.spelling import find_similar
+from breastlens.cohort.splits import split_groups
 from breastlens.config import ImageRecipe, LabelMap, ReadingLimits, quote_name
 from breastlens.errors import DataError
 from breastlens.imaging.decode import DEFAULT_LIMITS
@@ -21,6 +24,8 @@ from breastlens.imaging.decode import DEFAULT_LIMITS
 logger = logging.getLogger(__name__)
 
 CATEGORY_NOT_USED = "category not used"
+COPY_OF = "same pixels as "
+"""How the reason begins of a copy that is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +161,35 @@ class Cohort:
     def patients(self) -> tuple[str, ...]:
         """The known patients of the images that are used, sorted."""
         return tuple(sorted(set(self.included["patient_id"]) - {""}))
+
+    def without_copies(self) -> Cohort:
+        """Leaves out every image in use whose pixels an earlier one has already, so that none counts twice."""
+        table = self.table.copy()
+        used = table[(table["excluded"] == "") & (table["pixels_sha256"] != "")]
+        first = used.groupby("pixels_sha256")["path"].transform("first")
+        again = used["pixels_sha256"].duplicated()
+        _exclude(table, {row: f"{COPY_OF}{first[row]}" for row in used.index[again]})
+        return replace(self, table=table)
+
+    def groups(self, linked: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
+        """Numbers the sets of images in use that must stay together in every split.
+
+        A copy that was left out still links: whoever shares a picture may be one patient under two ids.
+
+        Args:
+            linked: (n,), the same number for images in use that belong together for another reason, such as
+                near-duplicates.
+
+        Returns:
+            int64 (n,), in the order of ``included``.
+        """
+        excluded = self.table["excluded"]
+        used = (excluded == "").to_numpy()
+        involved = used | excluded.str.startswith(COPY_OF).to_numpy()
+        links = -1 - np.arange(len(used), dtype=np.int64)
+        if linked is not None:
+            links[used] = linked
+        return split_groups(self.table[involved], links[involved])[used[involved]]
 
     @property
     def categories(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from breastlens.models.backbones import ALL_COMPARED
 from breastlens.progress import Progress
 from breastlens.report.comparison import ComparisonEntry, write_comparison
 from breastlens.runs.directory import first_free, new_directory
+from breastlens.runs.preparation import prepare
 from breastlens.runs.settings import checked
 from breastlens.runs.train import train
 
@@ -47,18 +48,19 @@ def train_all(
     Raises:
         BreastLensError: A setting is not valid, the directory cannot be made, or every backbone failed.
     """
-    checked(TrainingRecipe, settings)
+    recipe = checked(TrainingRecipe, settings)
     progress = progress or Progress()
     out = first_free(Path("runs"), "all") if out is None else Path(out)
     with new_directory(out) as unfinished:
         entries = []
+        prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)
         for name in backbones:
             progress.say(f"--- {name}")
             run_dir = unfinished / name.replace(":", "-")
             logs = None if tensorboard is None else Path(tensorboard) / name.replace(":", "-")
             try:
                 train(
-                    cohort,
+                    prepared,
                     out=run_dir,
                     progress=progress,
                     command=command,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from breastlens.audit.findings import find_problems
 from breastlens.cohort.records import Cohort
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.progress import Progress
@@ -34,11 +33,6 @@ def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> R
         progress.say(f"simulated {SETTINGS.patients} patients with {SETTINGS.images_per_patient} images each")
         cohort = Cohort.read(unfinished / IMAGES, manifest=manifest)
         progress.say(cohort.labels.describe())
-        findings = find_problems(cohort)
-        for finding in findings:
-            progress.say(f"{finding.severity}: {finding.what}")
-        if not findings:
-            progress.say("nothing found that would make a score on these images false")
         train(
             cohort,
             out=unfinished / "run",

@@ -64,6 +64,8 @@ def evaluate(
     out = first_free(Path("runs"), "evaluation") if out is None else Path(out)
     findings = find_problems(cohort)
     findings = [*_find_training_images(cohort.included, card), *findings]
+    for finding in findings:
+        progress.say(f"{finding.severity}: {finding.what}")
     with new_directory(out) as directory:
         used = cohort.included.assign(split=PART)
         with watch.phase("read images"), progress.task("read images", len(used)) as advance:

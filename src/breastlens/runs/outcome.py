@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,19 @@ HISTORY_COLUMNS = (
 
 
 @dataclass(frozen=True, eq=False)
+class Occluded:
+    """The same images without the breast, for a trained model to look at.
+
+    Attributes:
+        hide: From squares uint8 (n, s, s, 3) to batches of them, occluded.
+        features: Of all images, occluded, float32 (n, d).
+    """
+
+    hide: Callable[[NDArray[np.uint8]], Iterable[NDArray[np.uint8]]]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What was learnt, and the scores of the images that were held out.
 
@@ -42,6 +55,7 @@ class Outcome:
         network: The same as one Keras network.
         scored: Rows with a held-out score.
         y_score: Their scores, (len(scored),).
+        occluded: By occlusion, the scores that the same models give the same images when these are occluded.
         thresholds: The threshold that applies to each of them: its fold's own when cross-validating.
         held_out_from: For each held-out part, the rows trained on and the rows scored.
         history: history.csv.
@@ -52,6 +66,7 @@ class Outcome:
     network: Any
     scored: Rows
     y_score: NDArray[np.float64]
+    occluded: dict[str, NDArray[np.float64]]
     thresholds: NDArray[np.float64]
     held_out_from: list[tuple[Rows, Rows]]
     history: pd.DataFrame
@@ -66,6 +81,7 @@ def fit_split(
     backbone: Backbone,
     build_features_model: Callable[[], Any],
     features_model: Any,
+    occluded: Mapping[str, Occluded],
     recipe: TrainingRecipe,
     progress: Progress,
     tensorboard: Path | None,
@@ -79,6 +95,7 @@ def fit_split(
         backbone: Which network.
         build_features_model: Makes a fresh features model with the starting weights.
         features_model: One such, which stays as it is.
+        occluded: By name, what the trained models are to score besides, without being trained again.
         recipe: How to train.
         progress: Where to tell how far it is.
         tensorboard: Folder for TensorBoard's logs, if wanted; each training gets its own below it.
@@ -103,7 +120,7 @@ def fit_split(
         )
 
     if kind == "folds":
-        return _fit_folds(images, split, fit, features_model)
+        return _fit_folds(images, split, fit, features_model, occluded)
     train, validation, test = (np.flatnonzero(split == part) for part in PARTS)
     final = fit(train, validation, "")
     network = final.to_network(features_model)
@@ -113,6 +130,7 @@ def fit_split(
         network=network,
         scored=scored,
         y_score=score_with(network, images.pixels[scored]),
+        occluded=_score_occluded(final, images, scored, occluded),
         thresholds=np.full(scored.size, final.operating_point.threshold),
         held_out_from=[(train, scored)],
         history=_history([(None, final.history)]),
@@ -125,9 +143,11 @@ def _fit_folds(
     split: NDArray[np.str_],
     fit: Callable[[Rows, Rows | None, str], Fit],
     features_model: Any,
+    occluded: Mapping[str, Occluded],
 ) -> Outcome:
     count = split.size
     y_score, thresholds = np.empty(count), np.empty(count)
+    unseen = {name: np.empty(count) for name in occluded}
     parts: list[tuple[Rows, Rows]] = []
     histories: list[tuple[str | None, list[dict[str, Any]]]] = []
     notes: list[str] = []
@@ -137,6 +157,8 @@ def _fit_folds(
         one = fit(inside, None, f" fold {int(fold) + 1} of {len(folds)}")
         y_score[outside] = one.scores(images, outside)
         thresholds[outside] = one.operating_point.threshold
+        for name, scores in _score_occluded(one, images, outside, occluded).items():
+            unseen[name][outside] = scores
         parts.append((inside, outside))
         histories.append((fold, one.history))
         notes += [f"Fold {fold}: {note}" for note in one.notes]
@@ -146,6 +168,7 @@ def _fit_folds(
         network=final.to_network(features_model),
         scored=np.arange(count),
         y_score=y_score,
+        occluded=unseen,
         thresholds=thresholds,
         held_out_from=parts,
         history=_history([*histories, ("everyone", final.history)]),
@@ -154,6 +177,15 @@ def _fit_folds(
             " ".join(["The model that was saved is trained on the patients of all folds.", *final.notes]),
         ],
     )
+
+
+def _score_occluded(
+    fit: Fit, images: TrainingImages, rows: Rows, occluded: Mapping[str, Occluded]
+) -> dict[str, NDArray[np.float64]]:
+    return {
+        name: fit.score(each.features[rows], each.hide(images.pixels[rows]))
+        for name, each in occluded.items()
+    }
 
 
 def _history(trainings: Sequence[tuple[str | None, list[dict[str, Any]]]]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from breastlens.audit.acquisition import measure_associations
-from breastlens.audit.findings import find_problems
-from breastlens.audit.matched import flagged_columns, score_within
-from breastlens.audit.shortcuts import INTENSITY, describe_control, hidden, occlusions, score_control
-from breastlens.cohort.batches import LoadedImages, load_images
+from breastlens.audit.finding import most_severe_first
+from breastlens.audit.shortcuts import hidden
+from breastlens.cohort.batches import LoadedImages
 from breastlens.cohort.records import Cohort
-from breastlens.cohort.splits import split_folds, split_from_manifest, split_groups, split_holdout
+from breastlens.cohort.splits import split_folds, split_from_manifest, split_holdout
 from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
-from breastlens.imaging.occlusions import intensity_statistics
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.bundle import BundleCard, save_bundle, shorten_hashes
 from breastlens.models.classifier import build_features
@@ -37,9 +35,11 @@ from breastlens.runs.directory import (
     write_json,
     write_table,
 )
+from breastlens.runs.doubts import chosen_occlusions, doubt_model
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split, describe_versions
-from breastlens.runs.outcome import Outcome, fit_split
+from breastlens.runs.outcome import Occluded, Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
+from breastlens.runs.preparation import Prepared, prepare, prove_pairs
 from breastlens.runs.settings import checked
 from breastlens.runs.tables import predictions_table, records_table
 from breastlens.training.fit import TrainingImages
@@ -57,7 +57,7 @@ OF_EPOCHS = (
 
 
 def train(
-    cohort: Cohort,
+    cohort: Cohort | Prepared,
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -68,7 +68,7 @@ def train(
     """Train, evaluate and report; leave a run directory.
 
     Args:
-        cohort: The labelled images.
+        cohort: The labelled images; or what ``prepare`` made of them, where several trainings share it.
         out: The run directory to make; None: ``runs/BACKBONE-STRATEGY-N`` with the first free number.
         progress: Where to tell how far it is.
         command: The command line, for run.json and the report.
@@ -116,7 +116,7 @@ def _new_log_folder(folder: Path, recipe: TrainingRecipe) -> Path:
 
 def _train_into(
     directory: Path,
-    cohort: Cohort,
+    cohort: Cohort | Prepared,
     recipe: TrainingRecipe,
     backbone: Backbone,
     *,
@@ -125,32 +125,42 @@ def _train_into(
     tensorboard: Path | None,
 ) -> None:
     watch = Stopwatch()
-    used = cohort.included
-    groups = split_groups(used)
-    kind, split = _split(used, groups, recipe)
-    used = used.assign(split=split)
-    split_facts = describe_split(kind, used)
     starting = "none" if recipe.strategy == "scratch" else recipe.weights
     weights = resolve_weights(starting, backbone)
     if recipe.trainable_stages is not None and recipe.trainable_stages > len(backbone.stages):
         raise DataError(
             f"--trainable-stages: {backbone.name} has {len(backbone.stages)} stages, received {recipe.trainable_stages}"
         )
+    if isinstance(cohort, Prepared):
+        prepared = cohort
+    else:
+        # What cannot be split is refused before thousands of images are looked at.
+        kept = cohort.without_copies() if recipe.audit else cohort
+        _split(kept.included, kept.groups(), recipe)
+        with watch.phase("look at the data"):
+            prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)
+    cohort, seen = prepared.cohort, prepared.seen
+    kind, split = _split(seen.used, seen.groups, recipe)
+    used = seen.used.assign(split=split)
+    split_facts = describe_split(kind, used)
+    split_facts["proof"] |= prove_pairs(seen, split)
 
     def build() -> Any:
         return build_features(
             backbone, image_size=cohort.image.image_size, weights=starting, seed=recipe.seed
         )
 
-    with watch.phase("read images"), progress.task("read images", len(used)) as advance:
-        loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
     with watch.phase("build network"):
         features_model = build()
         engine = Engine.from_keras(features_model)
     with watch.phase("features"):
-        features = None if recipe.strategy == "scratch" else _features(engine, loaded.pixels, progress)
-    images = TrainingImages(loaded.pixels, features, used["label"].to_numpy(), groups)
-
+        features, occluded = _features(engine, seen.loaded.pixels, recipe, progress)
+    images = TrainingImages(
+        seen.loaded.pixels,
+        None if recipe.strategy == "scratch" else features,
+        used["label"].to_numpy(),
+        seen.groups,
+    )
     with watch.phase("train"):
         outcome = fit_split(
             images,
@@ -159,20 +169,20 @@ def _train_into(
             backbone=backbone,
             build_features_model=build,
             features_model=features_model,
+            occluded=occluded,
             recipe=recipe,
             progress=progress,
             tensorboard=tensorboard,
         )
-    with watch.phase("negative control"):
-        controls = _controls(engine, images, used, outcome, recipe, progress)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with watch.phase("save model"):
         _save_model(directory / "model", cohort, used, backbone, outcome, created)
+    with watch.phase("negative controls"):
+        doubts = doubt_model(prepared, used, features, occluded, outcome, recipe, progress)
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
-        metrics = _evaluate(predictions, outcome, kind) | {"controls": controls}
-        metrics["matched"] = _score_within(used, outcome, recipe)
-        _write_tables(directory, cohort, used, loaded, predictions, outcome)
+        metrics = _evaluate(predictions, outcome, kind) | doubts.metrics
+        _write_tables(directory, cohort, used, seen.loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):
         draw_figures(
@@ -181,7 +191,7 @@ def _train_into(
             metrics,
             predictions,
             outcome.history,
-            lambda rows: loaded.pixels[outcome.scored[rows.index]],
+            lambda rows: seen.loaded.pixels[outcome.scored[rows.index]],
         )
     facts = describe_run(
         "training",
@@ -189,7 +199,7 @@ def _train_into(
         backbone,
         command=command,
         created=created,
-        findings=find_problems(cohort),
+        findings=most_severe_first([*seen.findings, *doubts.findings]),
         split=split_facts,
         weights={
             "parameters": int(features_model.count_params()),
@@ -198,6 +208,7 @@ def _train_into(
         },
         phases=watch.phases,
         recipe=recipe.model_dump(mode="json"),
+        audit={"done": prepared.audited, "changes": list(prepared.changes)},
         operating_point={
             "rule": outcome.final.operating_point.rule,
             "threshold": outcome.final.operating_point.threshold,
@@ -247,57 +258,19 @@ def _split_notes(kind: str, cohort: Cohort, recipe: TrainingRecipe) -> list[str]
     return notes
 
 
-def _features(engine: Engine, pixels: NDArray[np.uint8], progress: Progress) -> NDArray[np.float32]:
+def _features(
+    engine: Engine, pixels: NDArray[np.uint8], recipe: TrainingRecipe, progress: Progress
+) -> tuple[NDArray[np.float32], dict[str, Occluded]]:
+    """Features of whole images, and of the same images without the breast."""
     with progress.task("features", len(pixels)) as advance:
-        return engine.run(pixels, on_done=lambda done: advance(done))["features"]
-
-
-def _controls(
-    engine: Engine,
-    images: TrainingImages,
-    used: pd.DataFrame,
-    outcome: Outcome,
-    recipe: TrainingRecipe,
-    progress: Progress,
-) -> dict[str, Any]:
-    """What a probe scores on the border alone, and on statistics of the grey values, where the real model is judged."""
-    border = next(each for each in occlusions(engine.image_size) if each.name == "border")
-    with progress.task("features of the border", len(images.pixels)) as advance:
-        ring = engine.run(hidden(images.pixels, border, recipe.seed), on_done=lambda done: advance(done))[
-            "features"
-        ]
-    judged = used["split"].to_numpy()[outcome.scored] != "validation"
-    rows = outcome.scored[judged]
-    patients = used["patient_id"].iloc[rows].tolist()
-    parts = outcome.held_out_from
-    shown: dict[str, tuple[str, NDArray[np.floating]]]
-    shown = {"border": (border.what, ring), "intensity": (INTENSITY, intensity_statistics(images.pixels))}
-    controls = {}
-    with progress.task("negative controls", len(shown) * len(parts)) as advance:
-        for number, (name, (what, inputs)) in enumerate(shown.items()):
-
-            def on_done(done: int, before: int = number * len(parts)) -> None:
-                advance(before + done)
-
-            scores = score_control(
-                inputs, images.labels, images.groups, parts, seed=recipe.seed, on_done=on_done
-            )
-            controls[name] = describe_control(
-                what, images.labels[rows], outcome.y_score[judged], scores[rows], patients
-            )
-    return controls
-
-
-def _score_within(used: pd.DataFrame, outcome: Outcome, recipe: TrainingRecipe) -> list[dict[str, Any]]:
-    """The held-out score within the strata of every manifest column that tells the label."""
-    associations = measure_associations(used, pd.DataFrame(index=used.index), seed=recipe.seed)
-    judged = used["split"].to_numpy()[outcome.scored] != "validation"
-    return score_within(
-        used.iloc[outcome.scored[judged]],
-        outcome.y_score[judged],
-        flagged_columns(associations),
-        seed=recipe.seed,
-    )
+        whole = engine.run(pixels, on_done=advance)["features"]
+    occluded = {}
+    for occlusion in chosen_occlusions(engine.image_size, audit=recipe.audit):
+        hide = partial(hidden, occlusion=occlusion, seed=recipe.seed)
+        with progress.task(f"features, {occlusion.name} only", len(pixels)) as advance:
+            seen = engine.run(hide(pixels), on_done=advance)["features"]
+        occluded[occlusion.name] = Occluded(hide, seen)
+    return whole, occluded
 
 
 def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from breastlens.training.finetune import LEAST_SPREAD, train_again, train_networ
 from breastlens.training.probe import Probe, fit_probe, sigmoid
 
 Rows = NDArray[np.integer]
+Images = NDArray[np.uint8]
 
 CARVED_FOLDS = 5
 """Cross-validation has no validation part: fine-tuning sets aside this fraction (1 in 5) of its training patients."""
@@ -68,9 +70,25 @@ class Fit:
 
     def scores(self, images: TrainingImages, rows: Rows) -> NDArray[np.float64]:
         """Calibrated probability of positive for some of the images, (len(rows),)."""
-        if self.probe is not None and images.features is not None:
-            return self.probe.scores(images.features[rows])
-        return score_with(self.network, images.pixels[rows])
+        features = None if images.features is None else images.features[rows]
+        return self.score(features, images.pixels[rows])
+
+    def score(
+        self, features: NDArray[np.float32] | None, pixels: Images | Iterable[Images]
+    ) -> NDArray[np.float64]:
+        """Calibrated probability of positive, from whichever of the two the model takes.
+
+        Args:
+            features: Of the frozen backbone, (n, d); a probe scores these.
+            pixels: The same images, uint8 (n, s, s, 3) or batches of them; a network scores these.
+        """
+        if self.probe is not None and features is not None:
+            return self.probe.scores(features)
+        return score_with(self._engine, pixels)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine.from_keras(self.network)
 
     def to_network(self, features_model: Any) -> Any:
         """The classifier as one Keras network; for a probe, its head on the given frozen features model."""
@@ -186,10 +204,19 @@ def _compare(
     return auc_after > auc_before, verdict
 
 
-def score_with(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Score images with a Keras classifier, through the same engine that later uses it; returns (n,)."""
-    scores = Engine.from_keras(network).run(pixels)["score"]
-    return np.asarray(scores, dtype=np.float64).reshape(len(pixels))
+def score_with(network: Any, pixels: Images | Iterable[Images]) -> NDArray[np.float64]:
+    """Score images with a Keras classifier, through the same engine that later uses it.
+
+    Args:
+        network: The classifier, or the engine that was made of it.
+        pixels: uint8 (n, s, s, 3), or batches of them.
+
+    Returns:
+        Probability of positive, (n,).
+    """
+    engine = network if isinstance(network, Engine) else Engine.from_keras(network)
+    scores = engine.run(pixels)["score"]
+    return np.asarray(scores, dtype=np.float64).reshape(len(scores))
 
 
 def probe_history(probe: Probe) -> list[dict[str, Any]]:

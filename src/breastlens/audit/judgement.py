@@ -1,0 +1,177 @@
+"""What the scores of negative controls mean: intervals, margins, and the rule by which they become findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from breastlens.audit.finding import Evidence, Finding
+from breastlens.evaluation.intervals import paired_difference
+from breastlens.evaluation.metrics import evaluate_scores
+
+SHORTCUT_AUC = 0.6
+"""A control whose whole interval lies above this is a shortcut; 0.5 would also flag what is too weak to matter."""
+
+LEAK_AUC = 0.55
+"""With labels dealt anew an interval wholly above this is a leak: chance reaches it in well under 1 of 100 audits, and
+would lie wholly above 0.5 in 1 of 40."""
+
+
+def describe_control(
+    what: str,
+    y_true: NDArray[np.integer],
+    y_score: NDArray[np.floating],
+    control_score: NDArray[np.floating],
+    patient_id: list[str],
+) -> dict[str, Any]:
+    """Hold a control against the real model on the same images.
+
+    Args:
+        what: One sentence: what the control saw.
+        y_true: 0 or 1, (n,).
+        y_score: The real model's scores, (n,).
+        control_score: The control's scores, (n,).
+        patient_id: "" where unknown.
+
+    Returns:
+        ``what``, ``auc``, ``low``, ``high`` of the control, and ``margin``: the real model's AUC minus the control's,
+        with a paired bootstrap interval over patients.
+    """
+    return describe_scores(what, y_true, control_score, patient_id) | {
+        "margin": paired_difference(y_true, y_score, control_score, patient_id)
+    }
+
+
+def describe_scores(
+    what: str, y_true: NDArray[np.integer], y_score: NDArray[np.floating], patient_id: list[str]
+) -> dict[str, Any]:
+    """An AUC and its interval over patients: ``what``, ``auc``, ``low``, ``high``, ``level``, ``method``."""
+    block = evaluate_scores(y_true, y_score, 0.5, patient_id)
+    interval = block["intervals"].get("auc", {})
+    return {"what": what, "auc": block["auc"]} | {
+        name: interval.get(name) for name in ("low", "high", "level", "method")
+    }
+
+
+def corrected_auc(margin: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The AUC to be expected elsewhere, from the control whose pixels were shuffled.
+
+    The model's AUC minus the control's, plus 0.5 (Ong Ly et al., npj Digital Medicine 7, 124, 2024).
+
+    Args:
+        margin: Of that control, from ``describe_control``.
+
+    Returns:
+        ``value``, ``low``, ``high``; None where there is no margin.
+    """
+    if margin["value"] is None:
+        return None
+    ends = {name: None if margin[name] is None else margin[name] + 0.5 for name in ("value", "low", "high")}
+    return ends | {"level": margin["level"], "method": margin["method"]}
+
+
+def judge_controls(controls: Mapping[str, Mapping[str, Any]], count: int) -> list[Finding]:
+    """What the controls say, by a fixed rule.
+
+    - A control whose interval lies above 0.6 is a shortcut: a warning, ``shortcut-NAME``.
+    - Where the interval of a margin reaches 0, the data cannot show that the model sees the breast: one error,
+      ``breast-not-shown``, for the control with the smallest margin.
+    - With labels shuffled by patient an interval above 0.55 means that the evaluation itself leaks: an error.
+
+    A control without a single mistake has no interval, since every draw of patients gives the same; it counts as above,
+    and a margin without an interval is judged by its value.
+
+    Args:
+        controls: By name, from ``describe_control``; ``labels`` for shuffled labels, without a margin.
+        count: How many images they were judged on.
+    """
+    found = []
+    for name, control in controls.items():
+        if name == "labels":
+            continue
+        if _lies_above(control, SHORTCUT_AUC):
+            found.append(_shortcut(name, control, count))
+    if unseen := [
+        (control["margin"]["value"], name)
+        for name, control in controls.items()
+        if control.get("margin") and _reaches_nought(control["margin"])
+    ]:
+        _, name = min(unseen)
+        found.append(_not_shown(name, controls[name], len(unseen), count))
+    labels = controls.get("labels")
+    if labels is not None and _lies_above(labels, LEAK_AUC):
+        found.append(_leak(labels, count))
+    return found
+
+
+def _lies_above(control: Mapping[str, Any], level: float) -> bool:
+    if control["low"] is None:
+        return bool(control["auc"] == 1)
+    return bool(control["low"] > level)
+
+
+def _reaches_nought(margin: Mapping[str, Any]) -> bool:
+    least = margin["value"] if margin["low"] is None else margin["low"]
+    return least is not None and bool(least <= 0)
+
+
+def _shortcut(name: str, control: Mapping[str, Any], count: int) -> Finding:
+    return Finding(
+        code=f"shortcut-{name}",
+        severity="warning",
+        what=f"{control['what']}; a model still told the classes apart with an AUC of "
+        f"{_range(control['auc'], control)}.",
+        count=count,
+        advice="The classes differ in how the images were taken; score within strata (--within), or crop the "
+        "images alike (--crop body) and look again.",
+        evidence=_evidence("AUC", control),
+    )
+
+
+def _not_shown(name: str, control: Mapping[str, Any], margins: int, count: int) -> Finding:
+    margin = control["margin"]
+    return Finding(
+        code="breast-not-shown",
+        severity="error",
+        what=f"The data cannot show that a model sees the breast: the AUC of whole images minus that of the control "
+        f"“{name}” is {_range(margin['value'], margin)}"
+        f"{f', the smallest of {margins} margins that reach 0' if margins > 1 else ''}.",
+        count=count,
+        advice="Do not report the model's score as skill; collect classes that were taken alike.",
+        evidence=Evidence(
+            name="margin in AUC",
+            **{key: margin[key] for key in ("value", "low", "high", "level", "method")},
+        ),
+    )
+
+
+def _leak(control: Mapping[str, Any], count: int) -> Finding:
+    return Finding(
+        code="evaluation-leaks",
+        severity="error",
+        what=f"With labels dealt anew among patients a model still reached an AUC of "
+        f"{_range(control['auc'], control)}: training and test share something.",
+        count=count,
+        advice="Look for images of one patient under several ids, and for near-duplicates.",
+        evidence=_evidence("AUC", control),
+    )
+
+
+def _evidence(name: str, control: Mapping[str, Any]) -> Evidence:
+    return Evidence(
+        name=name,
+        value=control["auc"],
+        low=control["low"],
+        high=control["high"],
+        level=control["level"],
+        method=control["method"] or "",
+    )
+
+
+def _range(value: float, ends: Mapping[str, Any]) -> str:
+    if ends["low"] is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} ({ends['low']:.3f} to {ends['high']:.3f})"

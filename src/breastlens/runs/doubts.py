@@ -1,0 +1,145 @@
+"""What stands against a trained model: its negative controls, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.audit.finding import Finding
+from breastlens.audit.judgement import corrected_auc, describe_scores, judge_controls
+from breastlens.audit.labels import find_doubtful_labels
+from breastlens.audit.matched import flagged_columns, score_within
+from breastlens.audit.shortcuts import (
+    Judged,
+    Occlusion,
+    Shown,
+    occlusions,
+    run_controls,
+    run_label_control,
+    score_control,
+    show_intensity,
+)
+from breastlens.cohort.splits import split_folds
+from breastlens.config import AuditRecipe, TrainingRecipe
+from breastlens.errors import SplitError
+from breastlens.progress import Progress
+from breastlens.runs.outcome import Occluded, Outcome
+from breastlens.runs.preparation import Prepared
+from breastlens.runs.probes import probe_nuisance, show_properties
+
+ALWAYS = ("border",)
+"""Occlusions that are tried even where the audit is skipped; the grey values are, too, since they cost nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Doubts:
+    """What stands against a trained model.
+
+    Attributes:
+        metrics: What metrics.json says of it: ``controls``, ``corrected``, ``matched``, ``nuisance``.
+        findings: What follows from it.
+    """
+
+    metrics: dict[str, Any]
+    findings: list[Finding]
+
+
+def chosen_occlusions(image_size: int, *, audit: bool) -> tuple[Occlusion, ...]:
+    """The occlusions that a training tries: all of them, or the cheapest where the audit is skipped."""
+    return tuple(each for each in occlusions(image_size) if audit or each.name in ALWAYS)
+
+
+def doubt_model(
+    prepared: Prepared,
+    used: pd.DataFrame,
+    features: NDArray[np.float32],
+    occluded: dict[str, Occluded],
+    outcome: Outcome,
+    recipe: TrainingRecipe,
+    progress: Progress,
+) -> Doubts:
+    """Hold controls against a trained model where that was judged, and show it images without the breast.
+
+    Args:
+        prepared: The data.
+        used: Its records in use, with their ``split``.
+        features: Of whole images by the starting network, (n, d).
+        occluded: By name, the same images without the breast.
+        outcome: What was trained.
+        recipe: How.
+        progress: Where to tell how far it is.
+    """
+    seen = prepared.seen
+    labels, seed = used["label"].to_numpy(), recipe.seed
+    held = used["split"].to_numpy()[outcome.scored] != "validation"
+    rows = outcome.scored[held]
+    judged = Judged(
+        labels,
+        seen.groups,
+        outcome.held_out_from,
+        rows,
+        outcome.y_score[held],
+        used["patient_id"].iloc[rows].tolist(),
+        seed,
+    )
+    named = {each.name: each for each in chosen_occlusions(seen.loaded.pixels.shape[1], audit=True)}
+    shown = [Shown(name, named[name].what, each.features) for name, each in occluded.items()]
+    shown.append(show_intensity(seen.loaded.pixels))
+    if prepared.audited:
+        shown += show_properties(used.drop(columns="split"), seen.properties)
+    controls: dict[str, dict[str, Any]] = {}
+    with progress.task("negative controls", len(shown) + prepared.audited) as advance:
+        for name, control in run_controls(shown, judged):
+            controls[name] = control | {"same_model": _score_same_model(name, judged, outcome, held)}
+            advance(len(controls))
+        if prepared.audited:
+            controls["labels"] = run_label_control(features, judged)
+            advance(len(controls))
+    metrics: dict[str, Any] = {
+        "controls": controls,
+        "matched": score_within(
+            used.iloc[rows], judged.y_score, flagged_columns(seen.associations), seed=seed
+        ),
+    }
+    findings: list[Finding] = []
+    if prepared.audited:
+        metrics["corrected"] = corrected_auc(controls["shuffled"]["margin"])
+        metrics["nuisance"] = probe_nuisance(used, features, seen.groups, seen.associations, seed=seed)
+        findings = judge_controls(controls, rows.size)
+        findings += _doubt_labels(used, features, seen.groups, outcome, seed)
+    return Doubts(metrics, findings)
+
+
+def _score_same_model(
+    name: str, judged: Judged, outcome: Outcome, held: NDArray[np.bool_]
+) -> dict[str, Any] | None:
+    """What the trained model itself says of the occluded images; None of what is no image."""
+    if name not in outcome.occluded:
+        return None
+    scores = outcome.occluded[name][held]
+    found = describe_scores("", judged.labels[judged.rows], scores, judged.patient_id)
+    return {key: value for key, value in found.items() if key != "what"}
+
+
+def _doubt_labels(
+    used: pd.DataFrame,
+    features: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    outcome: Outcome,
+    seed: int,
+) -> list[Finding]:
+    """Labels that models disagree with which have not seen the image: those of the folds, else probes."""
+    labels = used["label"].to_numpy()
+    if outcome.scored.size == len(used):
+        return find_doubtful_labels(used, outcome.y_score)
+    count = AuditRecipe().folds
+    try:
+        folds = split_folds(labels, groups, count, seed)
+    except SplitError:  # too few patients to ask
+        return []
+    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(count)]
+    return find_doubtful_labels(used, score_control(features, labels, groups, parts, seed=seed))

@@ -1,0 +1,217 @@
+"""What probes make of a cohort: of whole images, of what controls are shown, and of nuisance columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.audit.acquisition import Association
+from breastlens.audit.judgement import corrected_auc, describe_scores
+from breastlens.audit.matched import flagged_columns, nuisance_auc, score_within
+from breastlens.audit.properties import list_properties, property_matrix
+from breastlens.audit.shortcuts import (
+    CHUNK,
+    FILE,
+    Judged,
+    Shown,
+    hidden,
+    occlusions,
+    run_controls,
+    run_label_control,
+    score_control,
+    show_intensity,
+)
+from breastlens.cohort.splits import split_folds
+from breastlens.config import AuditRecipe
+from breastlens.errors import MissingDependencyError, WeightsError
+from breastlens.imaging.texture import texture_features
+from breastlens.models.backbones import get_backbone
+from breastlens.models.classifier import build_features
+from breastlens.models.engine import Engine
+from breastlens.models.weights import resolve_weights
+from breastlens.progress import Progress
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What turns squares into numbers for the probes.
+
+    Attributes:
+        facts: What to say of it: name, weights, and a note where it is not what was asked for.
+        run: From chunks of uint8 (k, s, s, 3) to float32 (n, d).
+    """
+
+    facts: dict[str, Any]
+    run: Callable[[Iterable[Images]], NDArray[np.float32]]
+
+
+def choose_features(recipe: AuditRecipe, image_size: int) -> Features:
+    """The pooled activations of the backbone; where its ImageNet weights cannot be had, features that need none.
+
+    Args:
+        recipe: Backbone and weights.
+        image_size: Side of the squares in pixels.
+
+    Raises:
+        WeightsError: A weights file that was named does not fit or does not exist.
+        DataError: There is no such backbone.
+    """
+    backbone = get_backbone(recipe.backbone)
+    try:
+        weights = resolve_weights(recipe.weights, backbone)
+        network = build_features(backbone, image_size=image_size, weights=recipe.weights, seed=recipe.seed)
+    except (WeightsError, MissingDependencyError) as error:
+        if recipe.weights != "imagenet":
+            raise
+        note = (
+            f"No ImageNet weights could be had ({error}), so the probes use oriented gradients and local binary "
+            "patterns, which see less."
+        )
+        return Features(
+            {"name": "oriented gradients and local binary patterns", "note": note},
+            lambda chunks: np.concatenate([texture_features(chunk) for chunk in chunks]),
+        )
+    engine = Engine.from_keras(network)
+    facts = {"name": backbone.title, "weights": weights.description, "weights_sha256": weights.sha256}
+    return Features(facts, lambda chunks: engine.run(chunks)["features"])
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What probes made of whole images and of what each control was shown.
+
+    Attributes:
+        y_score: Out-of-fold probability of positive from whole images, (n,).
+        features: Of the whole images, (n, d).
+        whole: AUC and interval from whole images.
+        controls: By name, from ``describe_control``.
+    """
+
+    y_score: NDArray[np.float64]
+    features: NDArray[np.float32]
+    whole: dict[str, Any]
+    controls: dict[str, dict[str, Any]]
+
+
+def probe_cohort(
+    used: pd.DataFrame,
+    pixels: Images,
+    groups: NDArray[np.int64],
+    properties: pd.DataFrame,
+    features: Features,
+    recipe: AuditRecipe,
+    progress: Progress,
+) -> Probed:
+    """Score whole images and every control by the same probe on the same patient-grouped folds.
+
+    Args:
+        used: The records in use.
+        pixels: Their squares, uint8 (n, s, s, 3).
+        groups: What stays together, (n,).
+        properties: How their files were made, from ``survey_images``.
+        features: What turns squares into numbers.
+        recipe: Folds, seed, border.
+        progress: Where to tell how far it is.
+
+    Raises:
+        SplitError: A label has too few patients for the folds.
+    """
+    labels, patients = used["label"].to_numpy(), used["patient_id"].tolist()
+    folds = split_folds(labels, groups, recipe.folds, recipe.seed)
+    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(recipe.folds)]
+    known = show_properties(used, properties)
+    shown = occlusions(pixels.shape[1], recipe.border_px)
+
+    def each() -> Iterator[Shown]:
+        for occlusion in shown:
+            seen = features.run(hidden(pixels, occlusion, recipe.seed))
+            yield Shown(occlusion.name, occlusion.what, seen)
+        yield show_intensity(pixels)
+        yield from known
+
+    with progress.task("probes", len(shown) + len(known) + 3) as advance:
+        whole = features.run(pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK))
+        y_score = score_control(whole, labels, groups, parts, seed=recipe.seed)
+        advance(1)
+        judged = Judged(labels, groups, parts, np.arange(labels.size), y_score, patients, recipe.seed)
+        controls = {}
+        for name, control in run_controls(each(), judged):
+            controls[name] = control
+            advance(1 + len(controls))
+        controls["labels"] = run_label_control(whole, judged)
+        advance(1 + len(controls))
+    return Probed(y_score, whole, describe_scores("Whole images", labels, y_score, patients), controls)
+
+
+def show_properties(used: pd.DataFrame, properties: pd.DataFrame) -> list[Shown]:
+    """What is known of the files, for the control ``file``; empty where nothing tells one image from another.
+
+    Args:
+        used: The records in use.
+        properties: How their files were made, from ``survey_images``.
+    """
+    known = property_matrix(list_properties(used, properties), len(used))
+    return [Shown("file", FILE, known)] if known.shape[1] else []
+
+
+def probe_nuisance(
+    used: pd.DataFrame,
+    features: NDArray[np.floating],
+    groups: NDArray[np.int64],
+    associations: Sequence[Association],
+    *,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """How well whole images give each flagged column away, within one label.
+
+    Args:
+        used: The records in use.
+        features: Of whole images, (n, d).
+        groups: What stays together, (n,).
+        associations: Everything that was tested against the label.
+        seed: Of folds and draws.
+
+    Returns:
+        For each column ``column``, ``what`` was asked, ``label``, ``auc`` with its interval, ``images``, ``reason``.
+    """
+    labels = used["label"].to_numpy()
+    told = []
+    for column in flagged_columns(associations):
+        found = nuisance_auc(features, used[column].tolist(), labels, groups, seed=seed)
+        ends = {name: found[name] for name in ("low", "high", "level", "method")}
+        told.append(
+            {
+                "column": column,
+                "what": found["asked"],
+                "label": int(found["label"]),
+                "auc": {"value": found["auc"]} | ends,
+                "images": found["images"],
+                "reason": found.get("reason", ""),
+            }
+        )
+    return told
+
+
+def describe_probed(
+    used: pd.DataFrame,
+    groups: NDArray[np.int64],
+    probed: Probed,
+    associations: Sequence[Association],
+    recipe: AuditRecipe,
+) -> dict[str, Any]:
+    """Whole image, controls, and the score within strata of every column that was asked for or flagged."""
+    wanted = [*recipe.within, *flagged_columns(associations)]
+    return {
+        "whole": probed.whole,
+        "controls": probed.controls,
+        "corrected": corrected_auc(probed.controls["shuffled"]["margin"]),
+        "matched": score_within(used, probed.y_score, wanted, seed=recipe.seed),
+        "nuisance": probe_nuisance(used, probed.features, groups, associations, seed=recipe.seed),
+    }
