@@ -33,6 +33,13 @@ class ImageRecipe(Settings):
     image_size: int = Field(default=128, ge=32, le=1024, description="side in pixels")
     fit: Literal["stretch", "letterbox"] = "stretch"
     crop: Literal["none", "body"] = "none"
+    hide_marks: bool = Field(default=False, description="paint over what was drawn in or stuck on the skin")
+    normalise: Literal["none", "per-image"] = Field(
+        default="none", description="per-image: the grey levels of each square to one mean and one spread"
+    )
+    hide_border: bool = Field(
+        default=False, description="paint the outermost 8 of 128 px of the square black"
+    )
     temperature_range: tuple[float, float] = Field(
         default=(20.0, 38.0), description="deg C mapped to grey 0 and 255; outside it is clipped"
     )
@@ -50,6 +57,16 @@ class ImageRecipe(Settings):
     def size_label(self) -> str:
         """The size as records write it, for example ``128x128``."""
         return f"{self.image_size}x{self.image_size}"
+
+    @property
+    def border_px(self) -> int:
+        """Width of what is called the border: 8 of 128 px."""
+        return max(1, round(self.image_size * 8 / 128))
+
+    @property
+    def hidden_border_px(self) -> int:
+        """Width of the black ring at the square's edge: 0 unless the border is hidden."""
+        return self.border_px if self.hide_border else 0
 
 
 def quote_name(name: str) -> str:
@@ -193,6 +210,9 @@ class AuditRecipe(Settings):
     border_px: int | None = Field(default=None, ge=1, description="width of the border; None: 8 of 128")
     within: tuple[str, ...] = Field(
         default=(), description="columns in whose strata the score is made again, such as acquired:year"
+    )
+    remedies: bool = Field(
+        default=False, description="measure what other ways of preparing images would bring"
     )
 
     @field_validator("weights", mode="before")

@@ -14,12 +14,14 @@ from sklearn.metrics import roc_auc_score
 from breastlens.audit.finding import Finding
 from breastlens.audit.judgement import corrected_auc, describe_control, judge_controls
 from breastlens.audit.shortcuts import (
-    border_width,
+    Judged,
     hidden,
     occlusions,
+    run_label_control,
     score_control,
     shuffle_labels,
 )
+from breastlens.config import ImageRecipe
 from breastlens.imaging.occlusions import keep_border
 from breastlens.training.probe import fit_probe
 
@@ -34,9 +36,18 @@ def cohort() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return features.astype(np.float32), labels, np.repeat(np.arange(40), 2)
 
 
-@pytest.mark.parametrize(("size", "width"), [(128, 8), (224, 14), (64, 4), (100, 6), (32, 2), (8, 1)])
+@pytest.mark.parametrize(("size", "width"), [(128, 8), (224, 14), (64, 4), (100, 6), (32, 2)])
 def test_the_border_is_a_sixteenth_of_the_side(size: int, width: int) -> None:
-    assert border_width(size) == width
+    assert ImageRecipe(image_size=size).border_px == width
+    assert f"a border of {width} pixels was" in occlusions(ImageRecipe(image_size=size))[0].what
+
+
+def test_the_border_of_hidden_borders_is_what_lies_inside() -> None:
+    pixels = np.full((1, 64, 64, 3), 9, np.uint8)
+    border = occlusions(ImageRecipe(image_size=64, hide_border=True), 3)[0]
+    (ring,) = border.hide(pixels, 0)
+    assert np.flatnonzero(ring[32, :, 0]).tolist() == [4, 5, 6, 57, 58, 59]
+    assert "a border of 3 pixels that begins 4 pixels from the edge" in border.what
 
 
 @pytest.mark.parametrize(("side", "width"), [(8, 1), (9, 4), (16, 3)])
@@ -177,20 +188,33 @@ def test_the_sentence_gives_the_interval_where_there_is_one() -> None:
     ],
 )
 def test_a_margin_that_reaches_nought_shows_no_breast(margin: tuple[Any, Any, Any], told: bool) -> None:
-    found = judged(border=control(0.5, 0.4, 0.6, margin))
+    found = judged(border=control(0.56, 0.51, 0.6, margin))
     assert list(found) == (["breast-not-shown"] if told else [])
     assert not told or found["breast-not-shown"].severity == "error"
+    assert judged(file=control(0.56, 0.51, 0.6, margin)) == {}  # no network is shown the file
+
+
+def test_where_no_control_is_above_chance_the_images_are_too_few() -> None:
+    weak = control(0.5, 0.4, 0.6, (0.05, -0.1, 0.2))
+    told = judged(border=weak, noise=control(0.45, 0.3, 0.6, (0.1, -0.05, 0.2)))["breast-not-shown"]
+    assert told.severity == "warning"
+    assert told.what.startswith("The images are too few to show")
+    assert "“border” is 0.050 (-0.100 to 0.200), the smallest of 2" in told.what
+    strong = control(0.56, 0.51, 0.6, (0.2, 0.0, 0.3))
+    graver = judged(border=weak, noise=strong)["breast-not-shown"]
+    assert graver.severity == "error"
+    assert "“noise” is 0.200" in graver.what
 
 
 def test_of_several_margins_the_smallest_is_told_once() -> None:
     found = judged(
-        border=control(0.5, 0.4, 0.6, (0.05, -0.1, 0.2)),
-        file=control(0.5, 0.4, 0.6, (-0.02, -0.2, 0.1)),
-        noise=control(0.5, 0.4, 0.6, (-0.5, 0.1, 0.2)),
+        border=control(0.56, 0.51, 0.6, (0.05, -0.1, 0.2)),
+        shuffled=control(0.56, 0.51, 0.6, (-0.02, -0.2, 0.1)),
+        noise=control(0.56, 0.51, 0.6, (-0.5, 0.1, 0.2)),
     )
     told = found["breast-not-shown"]
     assert list(found) == ["breast-not-shown"]
-    assert "“file” is -0.020 (-0.200 to 0.100), the smallest of 2 margins that reach 0" in told.what
+    assert "“shuffled” is -0.020 (-0.200 to 0.100), the smallest of 2 margins that reach 0" in told.what
     assert told.evidence is not None
     assert told.evidence.value == -0.02
 
@@ -218,43 +242,83 @@ def test_no_control_no_finding() -> None:
 
 
 def test_the_corrected_auc_is_half_above_the_margin() -> None:
-    margin = {"value": 0.3, "low": 0.2, "high": 0.35, "level": 0.95, "method": "bootstrap"}
-    found = corrected_auc(margin)
+    whole = control(0.9, 0.85, 0.95, None)
+    found = corrected_auc(whole, control(0.6, 0.5, 0.7, (0.3, 0.2, 0.35)))
     assert found is not None
     assert (found["value"], found["low"], found["high"]) == pytest.approx((0.8, 0.7, 0.85))
     assert (found["level"], found["method"]) == (0.95, "bootstrap")
-    without = corrected_auc(margin | {"low": None, "high": None})
+    without = corrected_auc(whole, control(0.6, 0.5, 0.7, (0.3, None, None)))
     assert without is not None
     assert (without["value"], without["low"], without["high"]) == (0.8, None, None)
-    assert corrected_auc(margin | {"value": None}) is None
+    assert corrected_auc(whole, control(None, None, None, (None, None, None))) is None
 
 
-@given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=15), seed=st.integers(0, 2**32 - 1))
-def test_labels_are_dealt_to_whole_patients(sizes: list[int], seed: int) -> None:
-    groups = np.repeat(np.arange(len(sizes)) * 3, sizes)
-    by_group = np.arange(len(sizes)) % 2
-    labels = np.repeat(by_group, sizes)
-    dealt = shuffle_labels(labels, groups, seed)
-    assert dealt.shape == labels.shape
-    given_to = [set(dealt[groups == group]) for group in np.unique(groups)]
-    assert all(len(one) == 1 for one in given_to)
-    assert sum(one == {1} for one in given_to) == by_group.sum()
-    np.testing.assert_array_equal(dealt, shuffle_labels(labels, groups, seed))
+def test_a_control_below_chance_does_not_add_to_the_score() -> None:
+    found = corrected_auc(control(0.98, 0.95, 1.0, None), control(0.44, 0.3, 0.55, (0.54, 0.4, 0.63)))
+    assert found is not None
+    assert (found["value"], found["low"], found["high"]) == (0.98, 0.95, 1.0)
+
+
+def in_folds(groups: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    fold = groups % count
+    return [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(count)]
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=4, max_size=15), seed=st.integers(0, 2**32 - 1))
+def test_labels_are_dealt_to_whole_patients_within_parts(sizes: list[int], seed: int) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    by_group = np.arange(len(sizes)) // 2 % 2
+    labels, parts = np.repeat(by_group, sizes), in_folds(groups, 2)
+    dealt = shuffle_labels(labels, groups, parts, seed)
+    given_to = np.array([int(dealt[groups == group][0]) for group in range(len(sizes))])
+    np.testing.assert_array_equal(dealt, np.repeat(given_to, sizes))
+    for _, held_out in parts:
+        inside = np.unique(groups[held_out])
+        assert given_to[inside].sum() == by_group[inside].sum()
+    np.testing.assert_array_equal(dealt, shuffle_labels(labels, groups, parts, seed))
+
+
+def test_patients_with_both_labels_keep_as_many_of_either() -> None:
+    groups, labels = np.repeat(np.arange(30), 2), np.tile([0, 1], 30)
+    dealt = shuffle_labels(labels, groups, in_folds(groups, 5), 0)
+    assert dealt.sum() == 30
+    assert (dealt != labels).any()
 
 
 def test_dealing_keeps_nothing_of_the_labels() -> None:
-    labels, groups = np.repeat([0, 1], 200), np.arange(400)
-    agreement = [(shuffle_labels(labels, groups, seed) == labels).mean() for seed in range(20)]
+    groups = np.arange(400)
+    labels = groups // 2 % 2
+    dealt = [shuffle_labels(labels, groups, in_folds(groups, 2), seed) for seed in range(20)]
+    agreement = [(each == labels).mean() for each in dealt]
     assert max(agreement) < 0.65
     assert np.mean(agreement) == pytest.approx(0.5, abs=0.02)
 
 
+def label_control(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, parts: Any) -> dict[str, Any]:
+    judged_on = Judged(
+        labels, groups, parts, np.arange(labels.size), np.zeros(labels.size), [""] * labels.size, 0
+    )
+    return run_label_control(features, judged_on)
+
+
+def test_patients_torn_between_parts_are_a_leak_and_whole_ones_are_none() -> None:
+    """Features that tell who it is and nothing else: forty patients, five images each."""
+    generator = np.random.default_rng(3)
+    groups = np.repeat(np.arange(40), 5)
+    labels = np.repeat(np.arange(40) // 5 % 2, 5)
+    features = np.repeat(generator.gamma(2, 1, (40, 60)), 5, axis=0) + generator.normal(0, 0.05, (200, 60))
+    whole = label_control(features, labels, groups, in_folds(groups, 5))
+    torn = label_control(features, labels, groups, in_folds(np.arange(200), 5))
+    assert judge_controls({"labels": whole}, 200) == []
+    assert [finding.code for finding in judge_controls({"labels": torn}, 200)] == ["evaluation-leaks"]
+
+
 def test_occlusions_are_named_as_their_findings_and_made_in_chunks() -> None:
     pixels = np.random.default_rng(4).integers(0, 256, (300, 32, 32, 3), dtype=np.uint8)
-    shown = occlusions(32)
+    shown = occlusions(ImageRecipe(image_size=32))
     assert [each.name for each in shown] == ["border", "background", "noise", "shuffled"]
     assert "a border of 2 pixels" in shown[0].what
-    assert "a border of 5 pixels" in occlusions(32, 5)[0].what
+    assert "a border of 5 pixels" in occlusions(ImageRecipe(image_size=32), 5)[0].what
     for each in shown:
         chunks = list(hidden(pixels, each, seed=3))
         assert [len(chunk) for chunk in chunks] == [256, 44]

@@ -13,6 +13,7 @@ from breastlens.imaging.occlusions import (
     STATISTICS,
     intensity_statistics,
     keep_background,
+    keep_border,
     noise_residual,
     shuffle_pixels,
 )
@@ -32,6 +33,54 @@ def with_a_body() -> np.ndarray:
     """(1, 128, 128, 3): a bright disc of 30 px on dim noise, so that what is kept can be told from black."""
     surround = np.random.default_rng(3).integers(10, 30, (1, 128, 128, 3))
     return np.where((from_centre(128) < 30)[None, ..., None], 200, surround).astype(np.uint8)
+
+
+@given(side=st.integers(5, 40), data=st.data())
+def test_a_ring_may_begin_inside_and_is_all_that_is_left(side: int, data: st.DataObject) -> None:
+    inset = data.draw(st.integers(0, (side - 1) // 2 - 1))
+    width = data.draw(st.integers(1, (side - 1) // 2 - inset))
+    pixels = np.random.default_rng(side).integers(1, 256, (2, side, side, 3), dtype=np.uint8)
+    before = pixels.copy()
+    ring = keep_border(pixels, width, inset)
+    rows, columns = np.mgrid[:side, :side]
+    from_edge = np.minimum.reduce([rows, columns, side - 1 - rows, side - 1 - columns])
+    shown = (from_edge >= inset) & (from_edge < inset + width)
+    np.testing.assert_array_equal(ring, np.where(shown[..., None], pixels, 0))
+    np.testing.assert_array_equal(pixels, before)
+
+
+def test_a_ring_inside_a_hidden_border_is_not_black() -> None:
+    pixels = np.full((1, 32, 32, 3), 90, np.uint8)
+    pixels[0, :2] = pixels[0, -2:] = pixels[0, :, :2] = pixels[0, :, -2:] = 0
+    assert not keep_border(pixels, 2).any()
+    assert (keep_border(pixels, 2, inset_px=2) > 0).any(axis=3).sum() == 4 * 2 * (28 - 2)
+
+
+@pytest.mark.parametrize(
+    ("width", "inset", "said"),
+    [
+        (
+            2,
+            2,
+            "expected a border of 1 to 1 px, beginning 2 px from the edge, for images of 8 px, received 2",
+        ),
+        (
+            0,
+            1,
+            "expected a border of 1 to 2 px, beginning 1 px from the edge, for images of 8 px, received 0",
+        ),
+        (4, 0, "expected a border of 1 to 3 px for images of 8 px, received 4"),
+        (
+            1,
+            3,
+            "a ring that begins 3 px from the edge leaves no room for one of 1 px or more in images of 8 px",
+        ),
+        (1, -1, "expected a ring that begins 0 px or more from the edge, received -1"),
+    ],
+)
+def test_a_ring_without_room_is_refused(width: int, inset: int, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        keep_border(np.zeros((1, 8, 8, 3), np.uint8), width, inset)
 
 
 def test_body_and_a_margin_are_black_and_the_rest_is_as_it_was(with_a_body: np.ndarray) -> None:

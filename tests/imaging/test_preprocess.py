@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -9,9 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
 from breastlens.imaging.decode import DecodedImage
+from breastlens.imaging.marks import find_marks, hide_marks
+from breastlens.imaging.normalise import standardise
 from breastlens.imaging.preprocess import apply_window, preprocess, resize
+from breastlens.runs.directory import Run
 
 RNG = np.random.default_rng(11)
 
@@ -151,3 +160,253 @@ def test_the_source_is_not_changed() -> None:
         before = pixels.copy()
         preprocess(image(pixels), ImageRecipe(image_size=64, crop="body"))
         np.testing.assert_array_equal(pixels, before)
+
+
+# --- border ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "width_px"), [(32, 2), (100, 6), (128, 8), (224, 14)])
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_the_hidden_border_is_a_black_ring_and_nothing_else_changes(
+    side: int, width_px: int, fit: str
+) -> None:
+    source = image(RNG.integers(1, 256, (90, 70, 3), dtype=np.uint8))
+    shown = preprocess(source, ImageRecipe(image_size=side, fit=fit)).pixels
+    recipe = ImageRecipe(image_size=side, fit=fit, hide_border=True)
+    hidden = preprocess(source, recipe).pixels
+    assert recipe.hidden_border_px == width_px
+    rows, columns = np.mgrid[:side, :side]
+    ring = np.minimum.reduce([rows, columns, side - 1 - rows, side - 1 - columns]) < width_px
+    np.testing.assert_array_equal(hidden, np.where(ring[..., None], 0, shown))
+    assert hidden.flags.c_contiguous
+
+
+def test_a_border_that_is_not_hidden_has_no_width() -> None:
+    assert ImageRecipe().hidden_border_px == 0
+
+
+# --- grey levels -----------------------------------------------------------------------------------------------------
+
+
+def test_grey_levels_are_brought_to_one_mean_and_spread() -> None:
+    levels = np.array(
+        [[10, 10, 30], [30, 10, 30]], np.uint8
+    )  # 20 give or take 10: one spread below and above
+    np.testing.assert_array_equal(standardise(levels), np.where(levels == 10, 128 - 51, 128 + 51))
+
+
+def test_levels_beyond_two_and_a_half_spreads_are_clipped() -> None:
+    levels = np.full(1000, 100, np.uint8)
+    levels[:10], levels[10:20] = 90, 110  # a spread of 1.41, so that these are 7 of them away
+    found = standardise(levels.reshape(20, 50))
+    assert sorted(set(found.ravel().tolist())) == [0, 128, 255]
+
+
+def test_channels_share_one_mean_and_spread() -> None:
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[...] = (60, 100, 140)
+    prepared = preprocess(image(pixels), ImageRecipe(image_size=40, normalise="per-image"))
+    step = 51 * 40 / np.std([60, 100, 140])
+    assert prepared.pixels[7, 7].tolist() == [round(128 - step), 128, round(128 + step)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pixels=arrays.arrays(np.uint8, (8, 9), elements=st.integers(0, 63)),
+    gain=st.integers(1, 3),
+    offset=st.integers(0, 60),
+)
+def test_exposure_and_contrast_leave_no_trace(pixels: np.ndarray, gain: int, offset: int) -> None:
+    found = standardise(pixels)
+    np.testing.assert_array_equal(standardise(pixels + np.uint8(offset)), found)
+    stretched = standardise(pixels * np.uint8(gain) + np.uint8(offset))
+    assert np.abs(stretched.astype(int) - found).max() <= 1  # where a level lies half way between two
+    order = np.argsort(pixels, axis=None, kind="stable")
+    assert (np.diff(found.ravel()[order].astype(int)) >= 0).all()
+    if found.min() > 0 and found.max() < 255:
+        assert found.mean() == pytest.approx(128, abs=0.5)
+        assert found.std() == pytest.approx(51 if np.ptp(pixels) else 0, abs=0.5)
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_an_image_of_one_level_becomes_mid_grey(level: int) -> None:
+    recipe = ImageRecipe(image_size=32, normalise="per-image")
+    assert (preprocess(image(np.full((40, 50), level, np.uint8)), recipe).pixels == 128).all()
+
+
+def test_bars_are_not_counted_and_stay_black() -> None:
+    pixels = np.where(np.arange(100) % 2, 210, 190).astype(np.uint8) * np.ones((50, 1), np.uint8)
+    recipe = ImageRecipe(image_size=100, fit="letterbox", normalise="per-image")
+    grey = preprocess(image(pixels), recipe).pixels[..., 0]
+    assert (grey[:25] == 0).all()
+    assert (grey[75:] == 0).all()
+    assert set(np.unique(grey[25:75])) == {128 - 51, 128 + 51}
+
+
+def test_the_border_is_hidden_after_the_grey_levels_are_brought_to_one_mean() -> None:
+    source = image(RNG.integers(100, 140, (64, 64), dtype=np.uint8))
+    normal = preprocess(source, ImageRecipe(image_size=64, normalise="per-image")).pixels
+    both = preprocess(source, ImageRecipe(image_size=64, normalise="per-image", hide_border=True)).pixels
+    np.testing.assert_array_equal(both[4:-4, 4:-4], normal[4:-4, 4:-4])
+    assert not both[:4].any()
+
+
+def test_a_warmer_day_gives_the_same_square() -> None:
+    celsius = (30 + 2 * np.sin(np.linspace(0, 9, 64 * 64)).reshape(64, 64)).astype(np.float32)
+    recipe = ImageRecipe(image_size=64, normalise="per-image")
+    squares = [
+        preprocess(image(celsius + warmer, quantity="temperature_c"), recipe).pixels.astype(int)
+        for warmer in (0.0, 1.5)
+    ]
+    assert np.abs(squares[0] - squares[1]).max() <= 3  # a grey level of the window is 1.8 after scaling
+
+
+# --- marks -----------------------------------------------------------------------------------------------------------
+
+
+def layers() -> np.ndarray:
+    """Layers that lie across, as in ultrasound: uint8 (256, 256)."""
+    random = np.random.default_rng(1)
+    drawn = cv2.GaussianBlur(random.normal(0, 1, (256, 256)), (0, 0), sigmaX=12, sigmaY=2.5)
+    return np.clip(70 + 25 * drawn / drawn.std(), 0, 255).astype(np.uint8)
+
+
+def test_marks_are_gone_before_the_window_is_taken() -> None:
+    plain = layers().astype(np.uint16) * 10
+    letters = cv2.putText(
+        np.zeros(plain.shape, np.uint8), "RT LIQ", (40, 200), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1
+    )
+    marked = np.where(letters > 128, 2600, plain).astype(np.uint16)
+    seen, hidden = (
+        preprocess(image(marked), ImageRecipe(image_size=256, hide_marks=hide)) for hide in (False, True)
+    )
+    assert (seen.high, hidden.high) == (2600.0, preprocess(image(plain), ImageRecipe()).high)
+    assert seen.pixels[190:202, 40:90].max() == 255
+    assert hidden.pixels[190:202, 40:90].max() < 220
+
+
+def test_marks_are_gone_before_the_body_is_sought() -> None:
+    rows, columns = np.mgrid[:256, :256]
+    grey = np.where(np.hypot(rows - 130, columns - 130) < 70, 180, 20).astype(np.uint8)
+    cv2.rectangle(
+        grey, (2, 225), (199, 253), 200, 1
+    )  # a frame, so that letters and body are not one component
+    cv2.putText(grey, "LEFT BREAST", (60, 210), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 200, 2)
+    box = preprocess(image(grey), ImageRecipe(crop="body", hide_marks=True)).box
+    assert box == preprocess(image(hide_marks(grey)), ImageRecipe(crop="body")).box
+
+
+def test_nothing_changes_where_there_is_no_mark() -> None:
+    source = image(layers())
+    shown, hidden = (preprocess(source, ImageRecipe(hide_marks=hide)).pixels for hide in (False, True))
+    np.testing.assert_array_equal(shown, hidden)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float16, np.float32, np.float64],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_marks_are_hidden_whatever_the_values_are_stored_as(dtype: type, channels: int) -> None:
+    grey = layers()
+    cv2.putText(grey, "RT LIQ", (40, 200), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)
+    grey[0, :20], grey[1, :20] = 255, 0  # the same range at every depth
+    pixels = np.repeat(grey[..., None], 3, axis=2) if channels == 3 else grey
+    expected = hide_marks(pixels)
+    changed = (expected != pixels) if channels == 1 else (expected != pixels).any(axis=2)
+    offset = -128 if dtype is np.int8 else 2**24 + 1 if dtype in (np.uint32, np.int64, np.float64) else 0
+    given_values = (pixels.astype(np.int64) + offset).astype(dtype)
+    before = given_values.copy()
+    hidden = hide_marks(given_values)
+    assert hidden.dtype == dtype
+    np.testing.assert_array_equal(given_values, before)
+    assert changed.sum() > 200
+    # what was not painted over keeps its value to the last bit, also where float32 could not hold it
+    x, y, width, height = cv2.boundingRect(changed.astype(np.uint8))
+    beside = np.ones(grey.shape, dtype=bool)
+    beside[y - 1 : y + height + 1, x - 1 : x + width + 1] = False
+    assert beside.sum() > 0.9 * beside.size
+    np.testing.assert_array_equal(hidden[beside], given_values[beside])
+    painted = hidden[changed].astype(np.float64) - offset
+    assert np.abs(painted - expected[changed]).mean() < 4
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+@pytest.mark.parametrize("shape", [(64, 64, 3), (64, 64)])
+def test_the_source_is_not_changed_by_any_of_it(shape: tuple[int, ...], fit: str) -> None:
+    pixels = RNG.integers(0, 255, shape, dtype=np.uint8)
+    before = pixels.copy()
+    every = {"hide_border": True, "hide_marks": True, "normalise": "per-image"}
+    for chosen in (every, {"hide_border": True}):
+        preprocess(image(pixels), ImageRecipe(image_size=64, fit=fit, **chosen))
+        np.testing.assert_array_equal(pixels, before)
+
+
+# --- the recipe travels ----------------------------------------------------------------------------------------------
+
+REMEDIES: dict[str, Any] = {"hide_border": True, "hide_marks": True, "normalise": "per-image"}
+
+
+@pytest.fixture
+def small_dir(phantom_dir: Path, tmp_path: Path) -> Path:
+    """The simulated patients, small; a text is drawn into every second image, so that there is something to hide."""
+    folder = tmp_path / "images"
+    shutil.copytree(phantom_dir, folder)
+    for number, path in enumerate(sorted(folder.glob("*/*.png"))):
+        pixels = cv2.resize(
+            cv2.imread(str(path), cv2.IMREAD_UNCHANGED), (160, 120), interpolation=cv2.INTER_AREA
+        )
+        if number % 2:
+            cv2.putText(pixels, "RT LIQ", (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)
+            assert find_marks(pixels).kinds, path.name
+        cv2.imwrite(str(path), pixels)
+    return folder
+
+
+def test_a_model_prepares_images_as_it_was_trained_without_being_told(
+    small_dir: Path, quick: dict[str, Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("keras")
+    from breastlens.inference.predictor import load
+    from breastlens.runs.evaluate import evaluate
+    from breastlens.runs.train import train
+
+    recipe = ImageRecipe(image_size=32, **REMEDIES)
+    cohort = Cohort.read(small_dir, manifest=small_dir / "manifest.csv", image=recipe)
+    run = train(cohort, out=tmp_path / "run", audit=False, **quick)
+    predictor = load(run.directory)
+    assert predictor.bundle.card.image == recipe
+    assert json.loads((run.directory / "run.json").read_text())["image"] == recipe.model_dump(mode="json")
+    rows = run.predictions
+    paths = [small_dir / path for path in rows["path"]]
+    scores = np.array([one.y_score for one in predictor.predict_files(paths)])
+    np.testing.assert_allclose(scores, rows["y_score"], rtol=0, atol=1e-5)
+    plain = Cohort.read(small_dir, manifest=small_dir / "manifest.csv")
+    evaluated = evaluate(predictor, plain, out=tmp_path / "evaluated").predictions.set_index("path")[
+        "y_score"
+    ]
+    np.testing.assert_allclose(evaluated[rows["path"]], rows["y_score"], rtol=0, atol=1e-5)
+    for field in REMEDIES:  # each of them alone can be told from the score
+        left_out = recipe.model_copy(update={field: ImageRecipe.model_fields[field].default})
+        predictor.bundle.card = predictor.bundle.card.model_copy(update={"image": left_out})
+        others = np.array([one.y_score for one in predictor.predict_files(paths)])
+        assert np.abs(others - rows["y_score"]).max() > 1e-3, field
+        predictor.bundle.card = predictor.bundle.card.model_copy(update={"image": recipe})
+
+
+def test_runs_and_bundles_from_before_are_read(holdout_run: Run, awkward_dir: Path, tmp_path: Path) -> None:
+    from breastlens.inference.predictor import load
+    from breastlens.report.page import write_report
+
+    run_dir = tmp_path / "run"
+    shutil.copytree(holdout_run.directory, run_dir)
+    for name in ("run.json", "model/bundle.json"):
+        content = json.loads((run_dir / name).read_text())
+        for field in REMEDIES:
+            del content["image"][field]
+        (run_dir / name).write_text(json.dumps(content))
+    predictor, rows = load(run_dir), holdout_run.predictions[:3]
+    assert predictor.bundle.card.image == ImageRecipe(image_size=64)
+    found = predictor.predict_files([awkward_dir / path for path in rows["path"]])
+    np.testing.assert_allclose([one.y_score for one in found], rows["y_score"], rtol=0, atol=1e-5)
+    assert write_report(run_dir).is_file()

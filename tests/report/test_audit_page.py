@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from breastlens.audit.finding import CODES
 from breastlens.errors import RunDirectoryError
 from breastlens.report.audit_figures import draw_controls, draw_sheet
-from breastlens.report.audit_files import AuditFacts, read_audit_files
-from breastlens.report.audit_page import write_audit_page
+from breastlens.report.audit_files import PICTURES, AuditFacts, read_audit_files
+from breastlens.report.audit_page import PROVED, write_audit_page
 from breastlens.report.audit_wording import audit_verdict, worst_control
 from breastlens.report.wording import RESEARCH_USE
 
 HOSTILE = '<script>alert("x")</script>'
 Make = Callable[..., Path]
+ORDER = (
+    *("controls", "occlusions", "duplicates", "near_duplicates"),
+    *("doubtful_labels", "marks", "files", "distributions"),
+)
+"""The pictures as they follow each other on the page."""
 
 
 class Page(HTMLParser):
@@ -146,7 +152,7 @@ def test_the_page_says_it_all(make: Make) -> None:
         "Within year no AUC can be had: no year holds both labels.",
         "The image gives site away: within one label, a model tells A from B with an AUC of 0.970 (0.900 to 1.000).",
         "How well the image gives year away is not known: too few patients.",
-        "an AUC of 0.710 (0.600 to 0.800) is to be expected",
+        "the AUC is 0.710 (0.600 to 0.800): an estimate of what is left",
         "0.400 (0.300 to 0.500)",
         "tells the label",
         "only one value",
@@ -245,15 +251,58 @@ def test_figures_without_intervals_and_without_values(make: Make) -> None:
 
 
 def test_pictures_stand_inside_with_words_for_those_who_cannot_see_them(make: Make) -> None:
-    directory = make()
+    told = [
+        ("near-duplicates-across-labels", "Two pairs."),
+        ("duplicates-across-labels", "One set."),
+        ("marks-tell-label", "Marks go with the label."),
+        ("bits-tell-label", "Bits tell the label."),
+        ("shortcut-border", "The border tells."),
+    ]
+    finding = make_facts()["findings"][1]
+    directory = make(findings=[finding | {"code": code, "what": what} for code, what in told])
     (directory / "figures").mkdir()
-    names = ("controls", "occlusions", "duplicates", "near_duplicates", "doubtful_labels", "marks", "files")
-    for name in names:
+    for name in PICTURES:
         draw_controls([("whole image", 0.9, 0.8, 1.0)], directory / "figures" / f"{name}.png")
     images = write(directory).all("img")
-    assert len(images) == len(names)
     assert all((one["src"] or "").startswith("data:image/png;base64,") for one in images)
-    assert len({one["alt"] for one in images}) == len(names)
+    said = {name: one["alt"] for name, one in zip(ORDER, images, strict=True)}
+    assert said == {
+        "controls": f"{PICTURES['controls']} The border tells.",
+        "occlusions": PICTURES["occlusions"],
+        "duplicates": f"{PICTURES['duplicates']} One set.",
+        "near_duplicates": f"{PICTURES['near_duplicates']} Two pairs.",
+        "doubtful_labels": PICTURES["doubtful_labels"],
+        "marks": f"{PICTURES['marks']} Marks go with the label.",
+        "files": PICTURES["files"],
+        "distributions": f"{PICTURES['distributions']} Bits tell the label.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("occlusions", "controls"),
+        ("duplicates", "findings"),
+        ("files", "findings"),
+        ("distributions", "properties"),
+    ],
+)
+def test_a_picture_stands_in_the_section_it_belongs_to(name: str, section: str, make: Make) -> None:
+    directory = make()
+    (directory / "figures").mkdir()
+    draw_controls([("whole image", 0.9, 0.8, 1.0)], directory / "figures" / f"{name}.png")
+    elements = write(directory).elements
+    (place,) = [place for place, (tag, _) in enumerate(elements) if tag == "figure"]
+    sections = [attributes.get("aria-labelledby") for tag, attributes in elements[:place] if tag == "section"]
+    assert sections[-1] == section
+
+
+def test_every_picture_proves_codes_that_exist() -> None:
+    assert set(PROVED) == set(PICTURES) == set(ORDER)
+    proved = {name: [code for code in CODES if pattern.match(code)] for name, pattern in PROVED.items()}
+    assert [name for name, codes in proved.items() if not codes] == ["occlusions"]
+    named = [code for codes in proved.values() for code in codes]
+    assert len(set(named)) == len(named)
 
 
 def test_the_control_with_the_smallest_margin_is_named() -> None:

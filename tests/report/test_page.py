@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from breastlens.audit.shortcuts import describe_control
+from breastlens.audit.judgement import describe_control
 from breastlens.errors import RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.report import figures
@@ -81,14 +81,26 @@ def verdict_of(page: Page) -> str:
     return next(text for text in page.texts["p"] if "AUC" in text)
 
 
+def judged_on(page: Page) -> str:
+    return next(text for text in page.texts["p"] if text.startswith("Judged on"))
+
+
+def row_of(page: Page, start: str) -> str:
+    """The first row of a table that begins so, its cells without spaces between them."""
+    return next(row for text in page.texts["tr"] if (row := " ".join(text.split())).startswith(start))
+
+
 def test_verdict_of_a_holdout_gives_auc_interval_patients_and_images(run_factory: RunFactory) -> None:
     run = run_factory("run")
     test = json.loads((run / "metrics.json").read_text())["test"]
     low, high = test["intervals"]["auc"]["low"], test["intervals"]["auc"]["high"]
     page = write(run)
     assert verdict_of(page) == (
-        f"On {test['n']} images of {test['patients']} patients that were kept out of training and tuning, "
-        f"the model told sick from healthy with an AUC of {test['auc']:.3f} (95% interval {low:.3f} to {high:.3f})."
+        f"AUC {test['auc']:.2f} ({low:.2f} to {high:.2f}); what a model reaches without the breast is not known."
+    )
+    assert judged_on(page) == (
+        f"Judged on {test['n']} images of {test['patients']} patients that were kept out of training and tuning: "
+        "sick against healthy. Ranges are 95% intervals over patients."
     )
     (tn, fp), (fn, tp) = test["confusion_matrix"]
     assert f"called {tp} of {tp + fn} sick images positive" in page.text
@@ -96,14 +108,15 @@ def test_verdict_of_a_holdout_gives_auc_interval_patients_and_images(run_factory
 
 
 def test_verdict_of_folds_and_of_another_data_set(run_factory: RunFactory) -> None:
-    assert "each scored by a model trained without its patient" in verdict_of(
+    assert "that were each scored by a model trained without its patient: sick" in judged_on(
         write(run_factory("a", kind="folds"))
     )
     external = write(run_factory("b", kind="external"))
-    assert verdict_of(external).startswith(
-        "On 180 images of 120 patients that were given for evaluation, the"
+    assert judged_on(external).startswith(
+        "Judged on 180 images of 120 patients that were given for evaluation: sick"
     )
     assert "another data set" not in external.text
+    assert "What the audit changed" not in external.texts["h2"]
     assert "Evaluation: 180 images of 120 patients" in external.text
     assert "scored by a finished model; nothing was divided" in external.text
 
@@ -112,19 +125,23 @@ def test_without_controls_the_page_warns_of_a_shortcut(run_factory: RunFactory) 
     assert "No negative control was run" in write(run_factory("run")).text
 
 
-@pytest.mark.parametrize(("low", "explained"), [(-0.01, True), (0.02, False)])
-def test_controls_are_set_against_the_verdict(low: float, explained: bool, run_factory: RunFactory) -> None:
+@pytest.mark.parametrize(("low", "reaches"), [(-0.01, True), (0.0, True), (0.02, False)])
+def test_controls_are_set_against_the_verdict(low: float, reaches: bool, run_factory: RunFactory) -> None:
     run = run_factory("run")
     margin = {"value": 0.05, "low": low, "high": 0.1}
     control = {"auc": 0.85, "low": 0.8, "high": 0.9, "margin": margin, "what": "Only the border was shown"}
     change(run, "metrics.json", lambda metrics: metrics.update(controls={"border": control}))
     page = write(run)
     assert "No negative control was run" not in page.text
+    assert "; a model that sees only the border reaches 0.85 (0.80 to 0.90)." in verdict_of(page)
+    ends = f"{low:.3f} to 0.100".replace("-", "−")
+    row = row_of(page, "border")
+    assert row.startswith(f"borderOnly the border was shown0.8500.800 to 0.9000.050{ends}")
+    assert row.endswith("reaches 0") is reaches
+    assert ("cannot show that the model sees the breast" in page.text) is reaches
     assert (
-        "Only the border was shown. The negative control “border” reached an AUC of 0.850 (0.800 to 0.900)"
-        in page.text
-    )
-    assert ("can be explained without the breast" in page.text) is explained
+        "need not come from the breast. The control tells the two apart, too." in page.text
+    ) is not reaches
     assert "Negative controls" in page.texts["h2"]
 
 
@@ -162,32 +179,32 @@ def test_nothing_is_concluded_from_two_patients(run_factory: RunFactory) -> None
     control = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.35]
     page = judge(run, truth, model, control, ["A"] * 4 + ["B"] * 4)
     assert (
-        "reached an AUC of 0.938. It has no interval, so this may be chance. The model is 0.125 below it."
-        in page.text
+        verdict_of(page)
+        == "AUC 0.81 (no interval); a model that sees only the border reaches 0.94 (no interval)."
     )
-    assert "below it. The difference has no interval, so it may be chance." in page.text
+    remark = "no interval: may be chance"
+    assert row_of(page, "border").endswith(f"shown.0.938{remark}−0.125{remark}")
     assert (
         "The AUC has no interval: one class has a single patient, and at least two are needed. This may be chance."
         in page.text
     )
     assert "Only 2 patients were judged, so every figure here is coarse." in page.text
-    assert "above chance" not in page.text
-    assert "explained without the breast" not in page.text
+    assert "Part of this AUC" not in page.text
+    assert "sees the breast" not in page.text
     row = next(text for text in page.texts["tr"] if text.startswith("AUC"))
     assert "no interval: one class has a single patient, and at least two are needed" in row
 
 
 def test_nothing_is_concluded_from_four_images_that_all_draws_find_perfect(run_factory: RunFactory) -> None:
     scores = [0.1, 0.2, 0.8, 0.9]
-    text = judge(run_factory("run"), [0, 0, 1, 1], scores, scores, None).text
-    assert (
-        "reached an AUC of 1.000. It has no interval, so this may be chance. The model's AUC is the same."
-        in text
-    )
+    page = judge(run_factory("run"), [0, 0, 1, 1], scores, scores, None)
+    text = page.text
+    remark = "no interval: may be chance"
+    assert row_of(page, "border").endswith(f"shown.1.000{remark}0.000{remark}")
     assert "The AUC has no interval: nearly every draw of images gave the same. This may be chance." in text
     assert "Only 4 images were judged, so every figure here is coarse." in text
-    assert "above chance" not in text
-    assert "explained without the breast" not in text
+    assert "Part of this AUC" not in text
+    assert "sees the breast" not in text
 
 
 def test_a_perfect_control_of_many_patients_is_judged_although_it_has_no_interval(
@@ -197,14 +214,12 @@ def test_a_perfect_control_of_many_patients_is_judged_although_it_has_no_interva
     perfect = [0.1] * 20 + [0.9] * 20
     page = judge(run_factory("run"), truth, perfect, perfect, people(40))
     text = page.text
-    assert (
-        "Nearly every draw of patients gave the same, which is above chance: part of the model's AUC" in text
-    )
-    assert "The model's AUC is the same: the AUC can be explained without the breast." in text
+    assert "These data cannot show that the model sees the breast. That control may do as well." in text
+    assert row_of(page, "border").endswith("shown.1.0000.000not above it")
     assert "nearly every draw of patients gave the same. How far it may be off is not known." in text
     assert "may be chance" not in text
     assert "coarse" not in text
-    row = next(row for row in page.texts["tr"] if row.startswith("AUC"))
+    row = next(row for row in page.texts["tr"] if row.startswith("AUCchance"))
     assert row.endswith("no interval: nearly every draw of patients gave the same")
 
 
@@ -212,9 +227,9 @@ def test_a_control_at_chance_in_every_draw_says_nothing_against_a_perfect_model(
     run_factory: RunFactory,
 ) -> None:
     truth = [0] * 20 + [1] * 20
-    text = judge(run_factory("run"), truth, [0.1] * 20 + [0.9] * 20, [0.5] * 40, people(40)).text
-    assert "reached an AUC of 0.500. The model is 0.500 above it." in text
-    assert "explained without" not in text
+    page = judge(run_factory("run"), truth, [0.1] * 20 + [0.9] * 20, [0.5] * 40, people(40))
+    assert row_of(page, "border").endswith("shown.0.5000.500")
+    assert "No control explains the score." in page.text
 
 
 @pytest.mark.parametrize(("count", "told"), [(19, True), (20, False)])
@@ -229,38 +244,6 @@ def test_few_patients_are_a_reservation(count: int, told: bool, run_factory: Run
     named = [*people(count)[:-1], ""]
     text = judge(run_factory("b"), truth, scores, scores, named).text
     assert (f"Only {count - 1} patients and 1 image without a patient were judged" in text) is told
-
-
-def test_a_model_below_its_control_is_said_to_be_below(run_factory: RunFactory) -> None:
-    run = run_factory("run")
-    margin = {"value": -0.333, "low": -0.5, "high": 0.1}
-    control = {"auc": 0.95, "low": 0.9, "high": 0.99, "margin": margin}
-    change(run, "metrics.json", lambda metrics: metrics.update(controls={"border": control}))
-    text = write(run).text
-    assert (
-        "The model is 0.333 below it (difference −0.500 to 0.100): the AUC can be explained without the breast."
-        in text
-    )
-    margin["value"] = -0.0001
-    change(run, "metrics.json", lambda metrics: metrics.update(controls={"border": control}))
-    assert "The model's AUC is the same (difference −0.500 to 0.100): the AUC" in write(run).text
-
-
-@pytest.mark.parametrize("value", [-0.1, 0.05])
-def test_an_auc_that_may_be_chance_needs_no_explanation(value: float, run_factory: RunFactory) -> None:
-    run = run_factory("run")
-    margin = {"value": value, "low": -0.2, "high": 0.1}
-    control = {"auc": 0.6, "low": 0.4, "high": 0.7, "margin": margin}
-
-    def spoil(metrics: dict[str, Any]) -> None:
-        metrics["controls"] = {"border": control}
-        metrics["test"]["auc"] = 0.55
-        metrics["test"]["intervals"]["auc"] = {"value": 0.55, "low": 0.45, "high": 0.65}
-
-    change(run, "metrics.json", spoil)
-    text = write(run).text
-    assert "explained without the breast" not in text
-    assert ("which may be nothing." in text) is (value > 0)
 
 
 def test_an_auc_at_chance_without_an_interval_is_said(run_factory: RunFactory) -> None:
@@ -325,13 +308,11 @@ def test_images_of_the_training_among_those_of_an_evaluation_are_counted(run_fac
     finding = {"code": "evaluated-on-training-images", "severity": "error", "what": "Some.", "count": 12}
     change(run, "run.json", lambda facts: facts.update(findings=[finding]))
     page = write(run)
-    assert "that were given for evaluation, 12 of which the model was trained on, the model" in verdict_of(
-        page
-    )
+    assert "that were given for evaluation, 12 of which the model was trained on: sick" in judged_on(page)
     assert "The model was trained on 12 of these 180 images" in page.text
     change(run, "run.json", lambda facts: facts["findings"][0].update(count=180))
     page = write(run)
-    assert "On 180 images of 120 patients of the training data, the model" in verdict_of(page)
+    assert "Judged on 180 images of 120 patients of the training data: sick" in judged_on(page)
     assert "The model was trained on these very images" in page.text
 
 
@@ -358,7 +339,7 @@ def test_images_without_a_patient_are_a_reservation_and_no_claim(
     run = run_factory("run", kind="folds")
     change(run, "run.json", lambda facts: facts["data"].update(images_without_patient=count))
     page = write(run)
-    assert "each scored by a model trained without it, the model" in verdict_of(page)
+    assert "each scored by a model trained without it: sick" in judged_on(page)
     assert f"{told} no patient id, of 180 in all." in page.text
     assert "leakage between them cannot be excluded" in page.text
     assert f"none stands in two parts; {told} no patient id and could not be checked" in page.text
@@ -369,7 +350,7 @@ def test_a_run_that_does_not_say_how_many_patients_are_unknown_makes_no_claim(
 ) -> None:
     run = run_factory("run", kind="folds")
     change(run, "run.json", lambda facts: facts["data"].pop("images_without_patient"))
-    assert "trained without it, the model" in verdict_of(write(run))
+    assert "trained without it: sick" in judged_on(write(run))
 
 
 def test_files_of_several_frames_are_proved_disjoint(run_factory: RunFactory) -> None:
@@ -388,7 +369,9 @@ def test_unknown_patients_are_a_reservation(run_factory: RunFactory) -> None:
     change(run, "metrics.json", lambda metrics: metrics["out_of_fold"].update(patients=None, by_patient=None))
     page = write(run)
     assert "leakage between them cannot be excluded" in page.text
-    assert "180 images (patients unknown), each scored by a model trained without it" in verdict_of(page)
+    said = "Judged on 180 images (patients unknown) that were each scored by a model trained without it"
+    assert judged_on(page).startswith(said)
+    assert judged_on(page).endswith("Ranges are 95% intervals over images.")
     assert "could not be checked" in page.text
     assert "By patient" not in page.text
 
@@ -429,7 +412,8 @@ def test_a_missing_class_gives_the_reason_instead_of_figures(run_factory: RunFac
     predictions.to_csv(run / "predictions.csv", index=False)
     draw_figures(run)
     page = write(run)
-    assert f"no AUC can be given: {reason}." in verdict_of(page)
+    assert verdict_of(page) == f"No AUC can be given: {reason}."
+    assert page.texts.get("dl") is None
     assert page.texts["td"].count(f"–{reason}") == 3
     assert any(f"No ROC curve: {reason}" in (image["alt"] or "") for image in page.all("img"))
     assert "No interval could be given" in page.text

@@ -15,6 +15,12 @@ from breastlens.evaluation.metrics import evaluate_scores
 SHORTCUT_AUC = 0.6
 """A control whose whole interval lies above this is a shortcut; 0.5 would also flag what is too weak to matter."""
 
+CHANCE = 0.5
+LABELS = "labels"
+UNSEEN = frozenset({"file", LABELS})
+"""Controls that are not held against the breast. No network is shown what is known of a file: age or treatment in a
+manifest may tell the label better than any image does, and the image may still show the breast."""
+
 LEAK_AUC = 0.55
 """With labels dealt anew an interval wholly above this is a leak: chance reaches it in well under 1 of 100 audits, and
 would lie wholly above 0.5 in 1 of 40."""
@@ -56,20 +62,30 @@ def describe_scores(
     }
 
 
-def corrected_auc(margin: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The AUC to be expected elsewhere, from the control whose pixels were shuffled.
+def corrected_auc(whole: Mapping[str, Any], shuffled: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Estimate the AUC elsewhere from the control whose pixels were shuffled.
 
-    The model's AUC minus the control's, plus 0.5 (Ong Ly et al., npj Digital Medicine 7, 124, 2024).
+    The model's AUC minus what that control has above chance (Ong Ly et al., npj Digital Medicine 7, 124, 2024, in the
+    form of the authors' published code: P_source - P_shuffled + 0.5). A control below chance explains nothing and adds
+    nothing.
 
     Args:
-        margin: Of that control, from ``describe_control``.
+        whole: The model's ``auc`` with ``low`` and ``high``, from ``describe_scores``.
+        shuffled: That control, from ``describe_control``.
 
     Returns:
-        ``value``, ``low``, ``high``; None where there is no margin.
+        ``value``, ``low``, ``high`` from 0 to 1, ``level``, ``method``; None where there is no margin.
     """
+    margin = shuffled["margin"]
     if margin["value"] is None:
         return None
-    ends = {name: None if margin[name] is None else margin[name] + 0.5 for name in ("value", "low", "high")}
+    if shuffled["auc"] <= CHANCE:
+        ends = {"value": whole["auc"], "low": whole["low"], "high": whole["high"]}
+        return ends | {"level": whole["level"], "method": whole["method"]}
+    ends = {
+        name: None if margin[name] is None else min(1.0, max(0.0, margin[name] + CHANCE))
+        for name in ("value", "low", "high")
+    }
     return ends | {"level": margin["level"], "method": margin["method"]}
 
 
@@ -77,9 +93,11 @@ def judge_controls(controls: Mapping[str, Mapping[str, Any]], count: int) -> lis
     """What the controls say, by a fixed rule.
 
     - A control whose interval lies above 0.6 is a shortcut: a warning, ``shortcut-NAME``.
-    - Where the interval of a margin reaches 0, the data cannot show that the model sees the breast: one error,
-      ``breast-not-shown``, for the control with the smallest margin.
-    - With labels shuffled by patient an interval above 0.55 means that the evaluation itself leaks: an error.
+    - Where the interval of a margin reaches 0, the data cannot show that the model sees the breast: one finding,
+      ``breast-not-shown``, for the control with the smallest margin. It is an error where a control that is above
+      chance does it, and else a warning: then the images are too few to tell. The control ``file`` does not count
+      here, since no network is shown it.
+    - With labels dealt anew among patients an interval above 0.55 means that the evaluation itself leaks: an error.
 
     A control without a single mistake has no interval, since every draw of patients gives the same; it counts as above,
     and a margin without an interval is judged by its value.
@@ -88,20 +106,22 @@ def judge_controls(controls: Mapping[str, Mapping[str, Any]], count: int) -> lis
         controls: By name, from ``describe_control``; ``labels`` for shuffled labels, without a margin.
         count: How many images they were judged on.
     """
-    found = []
-    for name, control in controls.items():
-        if name == "labels":
-            continue
-        if _lies_above(control, SHORTCUT_AUC):
-            found.append(_shortcut(name, control, count))
-    if unseen := [
-        (control["margin"]["value"], name)
+    found = [
+        _shortcut(name, control, count)
         for name, control in controls.items()
-        if control.get("margin") and _reaches_nought(control["margin"])
-    ]:
-        _, name = min(unseen)
-        found.append(_not_shown(name, controls[name], len(unseen), count))
-    labels = controls.get("labels")
+        if name != LABELS and _lies_above(control, SHORTCUT_AUC)
+    ]
+    reaching = {
+        name: control
+        for name, control in controls.items()
+        if name not in UNSEEN and control.get("margin") and _reaches_nought(control["margin"])
+    }
+    grave = {name: control for name, control in reaching.items() if _lies_above(control, CHANCE)}
+    if reaching:
+        told = grave or reaching
+        name = min(told, key=lambda each: (told[each]["margin"]["value"], each))
+        found.append(_not_shown(name, told, count, grave=bool(grave)))
+    labels = controls.get(LABELS)
     if labels is not None and _lies_above(labels, LEAK_AUC):
         found.append(_leak(labels, count))
     return found
@@ -131,16 +151,23 @@ def _shortcut(name: str, control: Mapping[str, Any], count: int) -> Finding:
     )
 
 
-def _not_shown(name: str, control: Mapping[str, Any], margins: int, count: int) -> Finding:
-    margin = control["margin"]
+def _not_shown(name: str, told: Mapping[str, Mapping[str, Any]], count: int, *, grave: bool) -> Finding:
+    margin = told[name]["margin"]
+    begin = (
+        "The data cannot show that a model sees the breast"
+        if grave
+        else "The images are too few to show that a model sees the breast"
+    )
+    more = f", the smallest of {len(told)} margins that reach 0" if len(told) > 1 else ""
     return Finding(
         code="breast-not-shown",
-        severity="error",
-        what=f"The data cannot show that a model sees the breast: the AUC of whole images minus that of the control "
-        f"“{name}” is {_range(margin['value'], margin)}"
-        f"{f', the smallest of {margins} margins that reach 0' if margins > 1 else ''}.",
+        severity="error" if grave else "warning",
+        what=f"{begin}: the AUC of whole images minus that of the control “{name}” is "
+        f"{_range(margin['value'], margin)}{more}.",
         count=count,
-        advice="Do not report the model's score as skill; collect classes that were taken alike.",
+        advice="Do not report the model's score as skill; collect classes that were taken alike."
+        if grave
+        else "Do not report the model's score as skill; collect more patients.",
         evidence=Evidence(
             name="margin in AUC",
             **{key: margin[key] for key in ("value", "low", "high", "level", "method")},
@@ -153,9 +180,9 @@ def _leak(control: Mapping[str, Any], count: int) -> Finding:
         code="evaluation-leaks",
         severity="error",
         what=f"With labels dealt anew among patients a model still reached an AUC of "
-        f"{_range(control['auc'], control)}: training and test share something.",
+        f"{_range(control['auc'], control)}: the evaluation lets something through from training to test.",
         count=count,
-        advice="Look for images of one patient under several ids, and for near-duplicates.",
+        advice="Do not believe any score of this run, and tell the makers of BreastLens.",
         evidence=_evidence("AUC", control),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.audit.judgement import describe_control, describe_scores
+from breastlens.config import ImageRecipe
 from breastlens.imaging.occlusions import (
     intensity_statistics,
     keep_background,
@@ -21,9 +22,6 @@ from breastlens.training.probe import fit_probe
 
 Images = NDArray[np.uint8]
 Parts = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
-
-BORDER_SHARE = 8 / 128
-"""Width of the border that the control is left with, as a share of the image's side."""
 
 INTENSITY = "Statistics of the grey values were given, and no positions"
 FILE = "What is known of the files was given (format, size, dates and the like), and no pixel"
@@ -86,24 +84,20 @@ class Judged:
     seed: int
 
 
-def border_width(image_size: int) -> int:
-    """Width in pixels of the border ring for images of this side: 8 of 128."""
-    return max(1, round(BORDER_SHARE * image_size))
-
-
-def occlusions(image_size: int, border_px: int | None = None) -> tuple[Occlusion, ...]:
-    """The occlusions of images of this side.
+def occlusions(image: ImageRecipe, border_px: int | None = None) -> tuple[Occlusion, ...]:
+    """The occlusions of images that are prepared in this way.
 
     Args:
-        image_size: Side in pixels.
+        image: Side, and whether the border is hidden already: the ring is then what lies just inside.
         border_px: Width of the border ring; None for 8 of 128.
     """
-    width = border_width(image_size) if border_px is None else border_px
+    width, inset = border_px or image.border_px, image.hidden_border_px
+    where = f" that begins {inset} pixels from the edge" if inset else ""
     return (
         Occlusion(
             "border",
-            f"Only a border of {width} pixels was shown, the rest was black",
-            lambda pixels, seed: keep_border(pixels, width),
+            f"Only a border of {width} pixels{where} was shown, the rest was black",
+            lambda pixels, seed: keep_border(pixels, width, inset),
         ),
         Occlusion(
             "background",
@@ -159,20 +153,35 @@ def score_control(
     return scores
 
 
-def shuffle_labels(labels: NDArray[np.integer], groups: NDArray[np.integer], seed: int) -> NDArray[np.int64]:
-    """Deal the labels anew among patients: what is left is chance, unless the evaluation itself leaks.
+def shuffle_labels(
+    labels: NDArray[np.integer], groups: NDArray[np.integer], parts: Parts, seed: int
+) -> NDArray[np.int64]:
+    """Deal the labels anew among patients, within each part: what is left is chance, unless the evaluation leaks.
+
+    Within each part, because parts hold as many of either label as the whole: dealt over all of them, a part that got
+    more positives by chance would have fewer in its training part, and scores would fall below chance.
 
     Args:
         labels: 0 or 1, (n,).
-        groups: What stays together, (n,). All images of a group get the label that another group's first image had.
+        groups: What stays together, (n,). The images of a group that have one label are dealt one label together,
+            even where the parts tear the group.
+        parts: Pairs of training rows and held-out rows.
         seed: Decides the deal.
 
     Returns:
-        int64 (n,).
+        int64 (n,); each part has blocks of either label as before.
     """
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    dealt = np.random.default_rng([seed, 0x5A]).permutation(labels[first])
-    return np.asarray(dealt[group], dtype=np.int64)
+    part = np.zeros(labels.size, dtype=np.int64)
+    for number, (_, held_out) in enumerate(parts, start=1):
+        part[held_out] = number
+    _, block = np.unique(2 * np.asarray(groups, dtype=np.int64) + labels, return_inverse=True)
+    _, first = np.unique(block, return_index=True)
+    dealt = labels[first].astype(np.int64)
+    generator = np.random.default_rng([seed, 0x5A])
+    for number in range(len(parts) + 1):
+        inside = np.flatnonzero(part[first] == number)
+        dealt[inside] = generator.permutation(dealt[inside])
+    return np.asarray(dealt[block], dtype=np.int64)
 
 
 def show_intensity(pixels: Images) -> Shown:
@@ -198,7 +207,10 @@ def run_controls(shown: Iterable[Shown], judged: Judged) -> Iterator[tuple[str, 
 
 
 def run_label_control(features: NDArray[np.floating], judged: Judged) -> dict[str, Any]:
-    """Train on whole images with labels dealt anew among patients: above chance only if the evaluation leaks.
+    """Train on whole images with labels dealt anew among patients: above chance only if the evaluation itself leaks.
+
+    It would show patients torn between parts, or a step that saw the labels of held-out images. Who is one patient it
+    takes from ``groups``: a patient under two ids is dealt two labels, and is not seen.
 
     Args:
         features: Of whole images, (n, d).
@@ -207,6 +219,6 @@ def run_label_control(features: NDArray[np.floating], judged: Judged) -> dict[st
     Returns:
         What ``describe_scores`` says.
     """
-    dealt = shuffle_labels(judged.labels, judged.groups, judged.seed)
+    dealt = shuffle_labels(judged.labels, judged.groups, judged.parts, judged.seed)
     scores = score_control(features, dealt, judged.groups, judged.parts, seed=judged.seed)
     return describe_scores(LABELS, dealt[judged.rows], scores[judged.rows], judged.patient_id)

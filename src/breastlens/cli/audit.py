@@ -10,42 +10,37 @@ import typer
 
 from breastlens.cli.options import (
     AsJson,
-    Crop,
     DataPath,
     EveryFrame,
     ExcludeWhen,
-    Fit,
-    ImageSize,
     ManifestPath,
     Negative,
     PatientPattern,
     Positive,
     Quiet,
-    TemperatureRange,
     command_line,
     option_name,
-    read_image_recipe,
+    prepares_images,
 )
 from breastlens.cli.show import choose_progress, print_audit
-from breastlens.config import AuditRecipe
+from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.runs.settings import checked
 
 FOUND = 1
 """Exit code under --strict where there is an error among the findings."""
 
 
+@prepares_images
 def audit(
     data: DataPath,
+    *,
     manifest: ManifestPath = None,
     patient_pattern: PatientPattern = None,
     positive: Positive = None,
     negative: Negative = None,
     exclude_when: ExcludeWhen = None,
     every_frame: EveryFrame = False,
-    image_size: ImageSize = 128,
-    fit: Fit = "stretch",
-    crop: Crop = "none",
-    temperature_range: TemperatureRange = (20.0, 38.0),
+    image: ImageRecipe,
     backbone: Annotated[
         str, typer.Option(help="Network whose features the probes use, as `breastlens backbones` lists them.")
     ] = "mobilenet",
@@ -68,6 +63,10 @@ def audit(
             metavar="MODEL", help="Hold this model's scores against the labels, to tell them turned round."
         ),
     ] = None,
+    remedies: Annotated[
+        bool,
+        typer.Option("--remedies", help="Measure what each other way of preparing the images would bring."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Decides the folds and everything random.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Make there findings.json, audit.html and figures.")
@@ -80,6 +79,8 @@ def audit(
 ) -> None:
     """Find what would make a score on these images false, and what a model scores without seeing the breast."""
     from breastlens.cohort.records import Cohort
+    from breastlens.models.backbones import get_backbone
+    from breastlens.models.weights import resolve_weights
     from breastlens.runs.audit import audit as run_audit
     from breastlens.runs.audit import refuse_wide_border
     from breastlens.runs.directory import refuse_taken
@@ -91,12 +92,14 @@ def audit(
         "folds": folds,
         "border_px": border,
         "within": tuple(within or ()),
+        "remedies": remedies,
         "seed": seed,
     }
-    image = read_image_recipe(image_size=image_size, fit=fit, crop=crop, temperature_range=temperature_range)
-    checked(AuditRecipe, settings, _name_option)  # refused here already, before thousands of images are read
+    # Refused here already, because reading thousands of images takes a while.
+    recipe = checked(AuditRecipe, settings, _name_option)
+    resolve_weights(recipe.weights, get_backbone(recipe.backbone))
     if border is not None:
-        refuse_wide_border(border, image_size)
+        refuse_wide_border(border, image)
     if out is not None:
         refuse_taken(out)
     with progress.task("read files") as advance:

@@ -11,44 +11,39 @@ import typer
 
 from breastlens.cli.options import (
     AsJson,
-    Crop,
     DataPath,
     EveryFrame,
     ExcludeWhen,
-    Fit,
-    ImageSize,
     ManifestPath,
     ModelPath,
     Negative,
     PatientPattern,
     Positive,
     Quiet,
-    TemperatureRange,
     command_line,
     option_name,
+    prepares_images,
     read_augmentation,
-    read_image_recipe,
     read_split,
 )
 from breastlens.cli.show import choose_progress, print_verdict
-from breastlens.config import TrainingRecipe
+from breastlens.config import ImageRecipe, TrainingRecipe
 from breastlens.errors import RunDirectoryError
 from breastlens.progress import Progress
 from breastlens.runs.settings import checked
 
 
+@prepares_images
 def train(
     data: DataPath,
+    *,
     manifest: ManifestPath = None,
     patient_pattern: PatientPattern = None,
     positive: Positive = None,
     negative: Negative = None,
     exclude_when: ExcludeWhen = None,
     every_frame: EveryFrame = False,
-    image_size: ImageSize = 128,
-    fit: Fit = "stretch",
-    crop: Crop = "none",
-    temperature_range: TemperatureRange = (20.0, 38.0),
+    image: ImageRecipe,
     backbone: Annotated[
         str, typer.Option(help="A name that `breastlens backbones` lists, or all.")
     ] = "mobilenetv2",
@@ -99,7 +94,6 @@ def train(
     from breastlens.runs.train import train as train_run
 
     progress = choose_progress(quiet=quiet)
-    image = read_image_recipe(image_size=image_size, fit=fit, crop=crop, temperature_range=temperature_range)
     settings: dict[str, Any] = {
         "weights": weights,
         "strategy": strategy,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,12 +47,6 @@ ExcludeWhen = Annotated[
 ]
 EveryFrame = Annotated[bool, typer.Option("--every-frame", help="One record a frame of multi-frame files.")]
 ImageSize = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square that the network sees.")]
-Fit = Annotated[str, typer.Option(help="stretch or letterbox: how an image becomes a square.")]
-Crop = Annotated[str, typer.Option(help="none or body: crop to the largest warm or bright component first.")]
-TemperatureRange = Annotated[
-    tuple[float, float],
-    typer.Option(metavar="LOW HIGH", help="deg C that become black and white in matrices."),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 ModelPath = Annotated[
@@ -63,13 +60,58 @@ def option_name(field: str) -> str:
     return f"--{renamed.get(field, field).replace('_', '-')}"
 
 
-def read_image_recipe(**values: Any) -> ImageRecipe:
-    """How images are prepared, from the options that say so.
+def read_image_recipe(
+    image_size: ImageSize = 128,
+    fit: Annotated[
+        str, typer.Option(help="stretch or letterbox: how an image becomes a square.")
+    ] = "stretch",
+    crop: Annotated[
+        str, typer.Option(help="none or body: crop to the largest warm or bright component first.")
+    ] = "none",
+    hide_marks: Annotated[
+        bool,
+        typer.Option("--hide-marks", help="Paint over letters, crosses, lines and marker squares first."),
+    ] = False,
+    normalise: Annotated[
+        str, typer.Option(help="none or per-image: give every image the same mean and spread of grey levels.")
+    ] = "none",
+    hide_border: Annotated[
+        bool, typer.Option("--hide-border", help="Paint the outermost 8 of 128 pixels of the square black.")
+    ] = False,
+    temperature_range: Annotated[
+        tuple[float, float],
+        typer.Option(metavar="LOW HIGH", help="deg C that become black and white in matrices."),
+    ] = (20.0, 38.0),
+) -> ImageRecipe:
+    """How images are prepared, from the options that say so: each is an argument here.
 
     Raises:
         DataError: A value is not valid; the message names the option.
     """
-    return checked(ImageRecipe, values, option_name)
+    return checked(ImageRecipe, dict(locals()), option_name)
+
+
+def prepares_images(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command all options of `read_image_recipe` in the place of its argument ``image``.
+
+    So they are listed and read in one place, whichever commands prepare images.
+    """
+    asked = inspect.signature(read_image_recipe, eval_str=True).parameters
+    options: dict[str, inspect.Parameter] = {}
+    for name, own in inspect.signature(command, eval_str=True).parameters.items():
+        options |= asked if name == "image" else {name: own}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        image = read_image_recipe(**{name: values.pop(name) for name in asked})
+        command(image=image, **values)
+
+    # Typer looks at both.
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options.values()]
+    )
+    run.__annotations__ = {name: option.annotation for name, option in options.items()}
+    return run
 
 
 def read_split(text: str) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Finds the body: the box around the largest warm or bright component of an image."""
+"""Finds the largest warm or bright component of an image, and the box around it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _LEAST_SEPARABILITY = 0.75
 _LEAST_AREA = 0.10
 
 
-def body_box(pixels: Pixels) -> Box:
+def component_box(pixels: Pixels) -> Box | None:
     """The box around the largest component that is warmer or brighter than its surroundings.
 
     Args:
         pixels: (h, w) or (h, w, 3) of any dtype.
 
     Returns:
-        x, y, width, height; never empty and always within the image. The whole frame where no body stands out.
+        x, y, width, height; never empty and always within the image. None where ``segment_body`` finds nothing.
     """
-    height, width = pixels.shape[:2]
     body = segment_body(pixels)
     if body is None:
-        return 0, 0, width, height
+        return None
+    height, width = pixels.shape[:2]
     x, y, w, h = cv2.boundingRect(body.astype(np.uint8))
     across, down = width / body.shape[1], height / body.shape[0]
     left, top = int(x * across), int(y * down)

@@ -117,25 +117,37 @@ def hide_marks(pixels: Pixels) -> Pixels:
     What was under a mark is not brought back, and a smooth patch stays where it was: a network may still see it.
 
     Args:
-        pixels: (h, w) or (h, w, 3), uint8, uint16 or float32.
+        pixels: (h, w) or (h, w, 3) of any integer or floating dtype.
 
     Returns:
-        A copy of the same shape and dtype; unchanged where no mark is found.
+        A copy of the same shape and dtype; beside the marks, and where there are none, every value is as it was.
     """
+    readable = _readable(pixels)
     height, width = pixels.shape[:2]
     covered = np.zeros((height, width), np.uint8)
-    for mark in _search(pixels):
+    for mark in _search(readable):
         covered |= mark.mask.astype(np.uint8)
+    hidden = pixels.copy()
     if not covered.any():
-        return pixels.copy()
+        return hidden
     margin = max(2, round(max(height, width) / 256))
     covered = np.asarray(cv2.dilate(covered, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)))
     # OpenCV paints over three channels in 8 bits only.
-    channels = [pixels] if pixels.ndim == 2 else [pixels[..., channel] for channel in range(3)]
+    channels = [readable] if pixels.ndim == 2 else [readable[..., channel] for channel in range(3)]
     painted = [
         cv2.inpaint(np.ascontiguousarray(channel), covered, 3, cv2.INPAINT_TELEA) for channel in channels
     ]
-    return np.asarray(painted[0] if pixels.ndim == 2 else np.dstack(painted))
+    values = np.asarray(painted[0] if pixels.ndim == 2 else np.dstack(painted))[covered > 0]
+    if values.dtype != pixels.dtype and pixels.dtype.kind in "iu":
+        levels = np.iinfo(pixels.dtype)
+        values = np.clip(np.rint(values.astype(np.float64)), levels.min, levels.max)
+    hidden[covered > 0] = values
+    return hidden
+
+
+def _readable(pixels: Pixels) -> Pixels:
+    """The same values in a dtype that OpenCV searches and paints in; those it does not know become float32."""
+    return pixels if pixels.dtype in (np.uint8, np.uint16, np.float32) else pixels.astype(np.float32)
 
 
 def _search(pixels: Pixels) -> list[_Mark]:

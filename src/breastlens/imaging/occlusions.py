@@ -31,26 +31,39 @@ STATISTICS = (
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
-def keep_border(pixels: Images, width_px: int) -> Images:
-    """Black out all but a ring at the border.
+def keep_border(pixels: Images, width_px: int, inset_px: int = 0) -> Images:
+    """Black out all but a ring at the border, or at some distance from it.
 
     Args:
         pixels: uint8 (n, s, s, 3).
-        width_px: Width of the ring, at least 1 and less than half the side.
+        width_px: Width of the ring, at least 1.
+        inset_px: Where the ring begins, counted from the edge: the width of a border that is black already, so that
+            the ring holds what is left. It and the ring's width are together less than half the side.
 
     Returns:
         A copy, uint8 (n, s, s, 3).
 
     Raises:
-        ValueError: The ring is too wide or too narrow.
+        ValueError: The ring is too wide or too narrow, or begins outside the image.
     """
     side = pixels.shape[1]
-    if not 1 <= width_px < side / 2:
+    widest = (side - 1) // 2 - inset_px
+    if inset_px < 0:
+        raise ValueError(f"expected a ring that begins 0 px or more from the edge, received {inset_px}")
+    if widest < 1:
         raise ValueError(
-            f"expected a border of 1 to {(side - 1) // 2} px for images of {side} px, received {width_px}"
+            f"a ring that begins {inset_px} px from the edge leaves no room for one of 1 px or more in images of "
+            f"{side} px"
         )
-    ring = pixels.copy()
-    ring[:, width_px:-width_px, width_px:-width_px] = 0
+    if not 1 <= width_px <= widest:
+        begun = f", beginning {inset_px} px from the edge," if inset_px else ""
+        raise ValueError(
+            f"expected a border of 1 to {widest} px{begun} for images of {side} px, received {width_px}"
+        )
+    ring = np.zeros_like(pixels)
+    outer, inner = slice(inset_px, side - inset_px), slice(inset_px + width_px, side - inset_px - width_px)
+    ring[:, outer, outer] = pixels[:, outer, outer]
+    ring[:, inner, inner] = 0
     return ring
 
 

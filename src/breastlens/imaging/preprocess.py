@@ -1,8 +1,12 @@
-"""A decoded image becomes the uint8 square that the network sees: crop, then window, then resize.
+"""A decoded image becomes the uint8 square that the network sees.
 
-Crop comes first, so that a window taken from the image is that of the body and not of the room or of a
-burned-in label. The window comes before the resize, so that a hot pixel is clipped before it is averaged with
-its neighbours, and so that a temperature matrix and its picture on the same range give the same square.
+In this order: marks painted over, crop, window, resize, grey levels of each image to one mean and spread, border
+painted black. All but window and resize only where the recipe asks for it.
+
+Marks go first, so that neither crop nor window follows a burned-in label. The crop goes before the window, so that
+a window taken from the image is that of the body and not of the room. The window comes before the resize, so that a
+hot pixel is clipped before it is averaged with its neighbours, and so that a temperature matrix and its picture on
+the same range give the same square. The border goes last, so that nothing of it is left and its black is always 0.
 """
 
 from __future__ import annotations
@@ -13,9 +17,12 @@ import cv2
 import numpy as np
 
 from breastlens.config import ImageRecipe
-from breastlens.imaging.crop import Box, body_box
+from breastlens.imaging.body import body_mask
+from breastlens.imaging.crop import Box, component_box
 from breastlens.imaging.decode import DecodedImage
 from breastlens.imaging.header import Pixels, Window
+from breastlens.imaging.marks import hide_marks
+from breastlens.imaging.normalise import standardise
 
 _CLIPPED_PERCENT = 0.01
 
@@ -38,25 +45,45 @@ class PreparedImage:
 
 
 def preprocess(image: DecodedImage, recipe: ImageRecipe) -> PreparedImage:
-    """Crop, window and resize one image as the recipe says.
+    """Make the square of one image as the recipe says.
 
     Args:
         image: From ``decode``.
-        recipe: Side, stretching or letterbox (black bars, image centred), crop, temperature range.
+        recipe: Side, stretching or letterbox (black bars, image centred), crop, temperature range, marks, grey
+            levels, border.
 
     Returns:
         The square, the window that was used and the box that was kept.
     """
-    box = body_box(image.pixels) if recipe.crop == "body" else None
-    pixels = image.pixels
+    pixels = hide_marks(image.pixels) if recipe.hide_marks else image.pixels
+    box = body_box(pixels) if recipe.crop == "body" else None
     if box is not None:
         x, y, width, height = box
         pixels = pixels[y : y + height, x : x + width]
     low, high = display_window(pixels, image, recipe)
-    square = _fit(apply_window(pixels, low, high), recipe)
-    if square.ndim == 2:
-        square = np.asarray(cv2.cvtColor(square, cv2.COLOR_GRAY2RGB))
-    return PreparedImage(np.ascontiguousarray(square), low, high, box)
+    fitted = _fit(apply_window(pixels, low, high), recipe)
+    if recipe.normalise == "per-image":
+        fitted = standardise(fitted)
+    square = _centre(fitted, recipe.image_size)
+    border_px = recipe.hidden_border_px
+    if border_px:
+        square[:border_px] = square[-border_px:] = square[:, :border_px] = square[:, -border_px:] = 0
+    return PreparedImage(square, low, high, box)
+
+
+def body_box(pixels: Pixels) -> Box:
+    """The box around the body, where one stands out as ``body_mask`` judges; else the whole frame.
+
+    Args:
+        pixels: (h, w) or (h, w, 3) of any dtype.
+
+    Returns:
+        x, y, width, height; never empty and always within the image.
+    """
+    box = component_box(pixels)
+    if box is None or body_mask(pixels) is None:
+        return 0, 0, pixels.shape[1], pixels.shape[0]
+    return box
 
 
 def display_window(pixels: Pixels, image: DecodedImage, recipe: ImageRecipe) -> Window:
@@ -99,16 +126,21 @@ def apply_window(pixels: Pixels, low: float, high: float) -> Pixels:
 
 
 def _fit(pixels: Pixels, recipe: ImageRecipe) -> Pixels:
-    """Bring grey levels to the square, stretching them or leaving black bars."""
+    """Resize grey levels to fill the square, stretched, or to fit into it in their own proportions."""
     side = recipe.image_size
     if recipe.fit == "stretch":
         return resize(pixels, side, side)
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
-    inner = resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
-    square = np.zeros((side, side, *pixels.shape[2:]), np.uint8)
-    top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
-    square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def _centre(pixels: Pixels, side: int) -> Pixels:
+    """Put grey levels on the middle of a new black square of three channels."""
+    height, width = pixels.shape[:2]
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side, 3), np.uint8)
+    square[top : top + height, left : left + width] = pixels if pixels.ndim == 3 else pixels[..., None]
     return square
 
 

@@ -11,18 +11,22 @@ from pydantic import Field, ValidationError
 
 from breastlens.config import LabelMap
 from breastlens.errors import RunDirectoryError
-from breastlens.report.run_files import Control, Data, Facts, Finding, Interval, Matched, Phase
+from breastlens.report.run_files import Control, Data, Facts, Finding, Interval, Matched, Nuisance, Phase
 
 FINDINGS_NAME = "findings.json"
 
 PICTURES = {
     "controls": "AUC of the probe on whole images and on what each control leaves. The whisker is the 95 % interval.",
-    "occlusions": "What each control is shown, for two images of either class.",
-    "duplicates": "Identical images. Each row is one set.",
-    "near_duplicates": "Images that are the same picture, changed. Each pair stands side by side.",
-    "doubtful_labels": "The most doubtful labels: what was given, and what a probe says that has not seen the image.",
-    "marks": "Marks burned into images, in boxes.",
-    "files": "Images with something wrong, and what.",
+    "occlusions": "What each control is shown, for an image of either class.",
+    "duplicates": "Images with the same pixels, one set under each heading, sets with contradicting labels first.",
+    "near_duplicates": "The same picture, changed. Above each pair, how alike they are and what was changed.",
+    "doubtful_labels": "The most doubtful labels: the category that was given, and the probability of positive by a "
+    "probe that was trained without the image.",
+    "marks": "Marks that are not the breast, in boxes whose colour tells their kind; a few images of each kind.",
+    "files": "Images that are not like the others, with what is wrong above each.",
+    "distributions": "What tells the label, the strongest first: how its values are spread in each category. Where the "
+    "colours stand apart, a model can tell the classes apart without the breast. The outermost bins of a "
+    "histogram hold all beyond.",
 }
 
 
@@ -37,15 +41,6 @@ class Property(Facts):
     negative: str = ""
     untested: str = ""
     tells: bool = False
-
-
-class Nuisance(Facts):
-    """How well the image gives a column away, within one label."""
-
-    column: str
-    what: str
-    auc: Interval | None = None
-    reason: str = ""
 
 
 class AuditFacts(Facts):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
-from breastlens.report.audit_files import PICTURES, AuditFiles, read_audit_files
+from breastlens.report.audit_files import PICTURES, AuditFacts, AuditFiles, read_audit_files
 from breastlens.report.audit_wording import (
     SEEN,
     corrected_sentence,
@@ -17,6 +18,18 @@ from breastlens.report.tables import setting_rows
 from breastlens.report.wording import RESEARCH_USE, matched_sentence, moment_text, with_interval
 
 PAGE_NAME = "audit.html"
+
+PROVED = {
+    "controls": re.compile("shortcut-|breast-not-shown|evaluation-leaks"),
+    "occlusions": re.compile("$"),
+    "duplicates": re.compile("duplicates-"),
+    "near_duplicates": re.compile("near-duplicates-"),
+    "doubtful_labels": re.compile("doubtful-labels$"),
+    "marks": re.compile("burned-in-marks$|marks-tell-label$"),
+    "files": re.compile("(blank|saturated|blurred|transparent)-images$|odd-sizes$"),
+    "distributions": re.compile("(?!marks-).*-tells?-label$|dates-hardly-overlap$"),
+}
+"""The codes of the findings that each picture proves."""
 
 
 def write_audit_page(directory: Path) -> Path:
@@ -47,7 +60,7 @@ def write_audit_page(directory: Path) -> Path:
             "matched": [matched_sentence(each) for each in facts.matched],
             "nuisance": [nuisance_sentence(each) for each in facts.nuisance],
             "pictures": {
-                name: embed(png, caption=PICTURES[name], alternative=PICTURES[name])
+                name: embed(png, caption=PICTURES[name], alternative=_say_in_words(name, facts))
                 for name, png in files.pictures.items()
             },
             "tested": [each for each in facts.properties if not each.untested],
@@ -57,6 +70,12 @@ def write_audit_page(directory: Path) -> Path:
             "total_wall_s": sum(phase.wall_s for phase in facts.phases),
         },
     )
+
+
+def _say_in_words(name: str, facts: AuditFacts) -> str:
+    """What a picture shows, for those who cannot see it: its caption, and the findings that it proves."""
+    codes = PROVED[name]
+    return " ".join([PICTURES[name], *(each.what for each in facts.findings if codes.match(each.code))])
 
 
 def _control_rows(files: AuditFiles) -> list[dict[str, str]]:

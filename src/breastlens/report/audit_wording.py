@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from breastlens.report.audit_files import AuditFacts, Nuisance
-from breastlens.report.run_files import Control, Interval
-from breastlens.report.wording import count_text, with_interval
+from breastlens.report.audit_files import AuditFacts
+from breastlens.report.control_wording import SEEN, corrected_sentence, find_worst, nuisance_sentence
+from breastlens.report.phrasing import count_text, with_interval
+from breastlens.report.run_files import Control
 
-SEEN = {
-    "border": "sees only the border",
-    "background": "sees only what lies around the body",
-    "noise": "sees only the noise",
-    "shuffled": "sees the pixels in random order",
-    "intensity": "gets statistics of the grey values alone",
-    "file": "gets what is known of the files and no pixel",
-    "labels": "gets labels dealt anew among patients",
-}
-"""What each control was given, as it stands after "a model that"."""
+__all__ = [
+    "SEEN",
+    "audit_verdict",
+    "corrected_sentence",
+    "margin_sentence",
+    "nuisance_sentence",
+    "worst_control",
+]
 
 
 def audit_verdict(facts: AuditFacts) -> str:
@@ -37,12 +36,7 @@ def audit_verdict(facts: AuditFacts) -> str:
 
 def worst_control(facts: AuditFacts) -> str | None:
     """The control with the smallest margin; None where none has one."""
-    margins = {
-        name: control.margin.value
-        for name, control in facts.controls.items()
-        if control.margin is not None and control.margin.value is not None
-    }
-    return min(margins, key=lambda name: margins[name]) if margins else None
+    return find_worst(facts.controls)
 
 
 def margin_sentence(control: Control) -> str:
@@ -51,24 +45,3 @@ def margin_sentence(control: Control) -> str:
     if margin is None or margin.value is None:
         return "–"
     return with_interval(margin.value, margin)
-
-
-def nuisance_sentence(nuisance: Nuisance) -> str:
-    """How well the image gives a column away."""
-    if nuisance.auc is None or nuisance.auc.value is None:
-        return f"How well the image gives {nuisance.column} away is not known: {nuisance.reason}."
-    return (
-        f"The image gives {nuisance.column} away: within one label, a model tells {nuisance.what} with an AUC of "
-        f"{with_interval(nuisance.auc.value, nuisance.auc)}."
-    )
-
-
-def corrected_sentence(corrected: Interval | None) -> str:
-    """The AUC to be expected elsewhere, as far as shuffled pixels tell."""
-    if corrected is None or corrected.value is None:
-        return ""
-    expected = with_interval(corrected.value, corrected)
-    return (
-        f"Corrected for what is left in shuffled pixels, an AUC of {expected} is to be expected on images from "
-        "elsewhere (the AUC, minus that of shuffled pixels, plus 0.5; Ong Ly et al., npj Digital Medicine, 2024)."
-    )

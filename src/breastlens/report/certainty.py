@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from breastlens.report.run_files import Block, Control, Interval, RunFiles
+from breastlens.report.run_files import Block, Interval, Matched, Reached, RunFiles
 
 FEWEST_JUDGED = 20
 """Below so many patients a figure moves in steps of 0.05 and more, and a perfect score may be luck."""
@@ -50,18 +50,25 @@ def low_end_of_auc(files: RunFiles) -> float | None:
     return low_end(files, block.auc, block.intervals.get("auc"), block.reasons.get("auc interval", ""))
 
 
-def low_end_of_control(files: RunFiles, control: Control) -> float | None:
+def low_end_of_control(files: RunFiles, control: Reached) -> float | None:
     """The lowest that a negative control's AUC may be, as `low_end`."""
     return low_end(files, control.auc, control, _control_reason(files))
 
 
-def low_end_of_margin(files: RunFiles, margin: Interval) -> float | None:
+def low_end_of_margin(files: RunFiles, margin: Interval | None) -> float | None:
     """The lowest that the difference between the model's AUC and a control's may be, as `low_end`."""
+    if margin is None:
+        return None
     return low_end(files, margin.value, margin, margin.reason or _control_reason(files))
 
 
+def low_end_of_matched(files: RunFiles, matched: Matched) -> float | None:
+    """The lowest that the AUC within strata may be, as `low_end`."""
+    return None if matched.auc is None else low_end(files, matched.auc.value, matched.auc, matched.reason)
+
+
 def low_end(
-    files: RunFiles, value: float | None, interval: Interval | Control | None, reason: str
+    files: RunFiles, value: float | None, interval: Interval | Reached | None, reason: str
 ) -> float | None:
     """The lowest a figure may be: the low end of its interval; None where nothing can be concluded.
 
@@ -90,6 +97,6 @@ def _control_reason(files: RunFiles) -> str:
     return files.block.reasons.get("auc interval", "")
 
 
-def has_interval(interval: Interval | Control | None) -> bool:
+def has_interval(interval: Interval | Reached | None) -> bool:
     """Whether there are both ends."""
     return interval is not None and interval.low is not None and interval.high is not None

@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from breastlens.report import captions, tables, wording
+from breastlens.report import captions, control_wording, sections, tables, wording
+from breastlens.report.key_figures import key_figures
+from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
 from breastlens.report.run_files import Block, RunFiles, read_run_files
 
@@ -40,37 +42,52 @@ def _context(files: RunFiles) -> dict[str, Any]:
     facts = files.facts
     return {
         "facts": facts,
-        "created": wording.moment_text(facts.created),
+        "created": moment_text(facts.created),
         "verdict": wording.verdict(files),
+        "judged_on": wording.judged_on(files),
+        "key_figures": key_figures(files),
+        "meaning": wording.meaning(files),
         "calls": wording.calls(files),
-        "reservations": wording.reservations(files),
+        "doubts": wording.doubts(files),
         "research_use": wording.RESEARCH_USE,
         "labels": facts.labels.describe(),
         "patient_source": PATIENT_SOURCES.get(facts.data.patient_source or "", facts.data.patient_source),
-        "nameless_images": wording.nameless_images(files),
+        "nameless_images": sections.nameless_images(files),
         "categories": tables.category_rows(files),
         "exclusions": tables.exclusion_rows(files),
         "file_tables": tables.file_tables(files),
         "extra_columns": tables.extra_columns(files),
-        "disjointness": wording.disjointness(files),
+        "disjointness": sections.disjointness(files),
         "pictures": captions.pictures(files),
         "blocks": [
             _block_context(name, block)
             for name, block in ((files.part, files.block), ("validation", files.validation))
             if block is not None
         ],
-        "controls": {
-            name: wording.control_sentence(files, name, control) for name, control in files.controls.items()
-        },
-        "validation_note": wording.validation_sentence(files),
+        "controls": tables.control_rows(files),
+        "shown_the_same": any(control.same_model is not None for control in files.controls.values()),
+        "matched": tables.matched_rows(files),
+        "beside_the_controls": _beside_the_controls(files),
+        "audit": sections.audit_sentence(files),
+        "validation_note": sections.validation_sentence(files),
         "weights": tables.weights_rows(files),
         "must_be_same": tables.same_rows(files),
         "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
-        "threshold": wording.threshold_sentence(files),
-        "calibration": wording.calibration_sentence(files),
+        "threshold": sections.threshold_sentence(files),
+        "calibration": sections.calibration_sentence(files),
         "command": shlex.join(facts.command),
         "total_wall_s": sum(phase.wall_s for phase in facts.phases),
     }
+
+
+def _beside_the_controls(files: RunFiles) -> list[str]:
+    """What else was measured of shortcuts, a sentence each."""
+    said = [
+        control_wording.corrected_sentence(files.corrected),
+        sections.activation_sentence(files.activation),
+        *map(control_wording.nuisance_sentence, files.nuisance),
+    ]
+    return [sentence for sentence in said if sentence]
 
 
 def _block_context(name: str, block: Block) -> dict[str, Any]:

@@ -78,14 +78,20 @@ class Block(Facts):
         return found
 
 
-class Control(Facts):
-    """A model that was denied the breast, and how far the real one is above it."""
+class Reached(Facts):
+    """The AUC that a model reached, and the ends of its interval."""
 
     auc: float | None = None
     low: float | None = None
     high: float | None = None
+
+
+class Control(Reached):
+    """A model that was denied the breast, how far the real one is above it, and the real one shown the same."""
+
     margin: Interval | None = None
     what: str = ""
+    same_model: Reached | None = None
 
 
 class Backbone(Facts):
@@ -156,6 +162,8 @@ class Proof(Facts):
     duplicates_shared: int = 0
     files_checked: int = 0
     files_shared: int = 0
+    near_duplicates_checked: int | None = None
+    near_duplicates_shared: int = 0
 
 
 class Split(Facts):
@@ -183,6 +191,13 @@ class Phase(Facts):
     cpu_s: float | None = None
 
 
+class AuditBefore(Facts):
+    """Whether the data were audited before the training, and what was changed because of it."""
+
+    done: bool
+    changes: list[str] = []
+
+
 class RunFacts(Facts):
     """The content of run.json, as far as a page shows it."""
 
@@ -196,6 +211,7 @@ class RunFacts(Facts):
     backbone: Backbone
     data: Data = Data()
     findings: list[Finding] = []
+    audit: AuditBefore | None = None
     split: Split
     operating_point: OperatingPoint
     kept: str | None = None
@@ -216,13 +232,37 @@ class Matched(Facts):
     reason: str = ""
 
 
+class Nuisance(Facts):
+    """How well the image gives a column away, within one label."""
+
+    column: str
+    what: str = ""
+    auc: Interval | None = None
+    reason: str = ""
+
+
+class Activation(Facts):
+    """How much of the model's activation map falls on the body, and how much of the image the body fills."""
+
+    images: int = 0
+    without_body: int = 0
+    without_map: int = 0
+    share: Interval | None = None
+    area: float | None = None
+    excess: Interval | None = None
+    reason: str = ""
+
+
 class _Metrics(Facts):
     test: Block | None = None
     validation: Block | None = None
     out_of_fold: Block | None = None
     external: Block | None = None
     controls: dict[str, Control] = Field(default_factory=dict)
+    corrected: Interval | None = None
     matched: tuple[Matched, ...] = ()
+    activation: Activation | None = None
+    nuisance: tuple[Nuisance, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,7 +275,10 @@ class RunFiles:
         block: Its figures.
         validation: The figures of the validation part, if there is one.
         controls: Negative controls by name; empty when none was run.
+        corrected: An estimate of the AUC elsewhere, as far as shuffled pixels tell.
         matched: The score within the strata of each column that tells the label.
+        activation: How much of the activation map falls on the body.
+        nuisance: How well the image gives each such column away.
         records: records.csv, all columns as text.
         predictions: The judged part's rows of predictions.csv.
         history: history.csv; empty when there is none.
@@ -247,7 +290,10 @@ class RunFiles:
     block: Block
     validation: Block | None
     controls: dict[str, Control]
+    corrected: Interval | None
     matched: tuple[Matched, ...]
+    activation: Activation | None
+    nuisance: tuple[Nuisance, ...]
     records: pd.DataFrame
     predictions: pd.DataFrame
     history: pd.DataFrame
@@ -279,7 +325,10 @@ def read_run_files(run_dir: Path) -> RunFiles:
         block=getattr(metrics, part),
         validation=metrics.validation,
         controls=metrics.controls,
+        corrected=metrics.corrected,
         matched=metrics.matched,
+        activation=metrics.activation,
+        nuisance=metrics.nuisance,
         records=_read_table(
             run_dir,
             "records.csv",

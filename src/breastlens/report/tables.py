@@ -7,9 +7,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from breastlens.report.certainty import plain_reason, unit_of
-from breastlens.report.run_files import Block, RunFiles
-from breastlens.report.wording import figure_text
+from breastlens.audit.judgement import LABELS
+from breastlens.report.certainty import (
+    has_interval,
+    low_end_of_control,
+    low_end_of_margin,
+    plain_reason,
+    unit_of,
+)
+from breastlens.report.control_wording import seen_by
+from breastlens.report.phrasing import figure_text
+from breastlens.report.run_files import Block, Control, Interval, Matched, Reached, RunFiles
 
 METRICS = (
     ("auc", "AUC", "chance that a positive image scores above a negative one"),
@@ -76,12 +84,92 @@ class MetricRow(NamedTuple):
     cells: list[MetricCell]
 
 
+class ControlRow(NamedTuple):
+    """One model beside the real one: what it saw, its AUC, the margin to it, and the real one shown the same."""
+
+    name: str
+    seen: str
+    auc: MetricCell
+    margin: MetricCell
+    same_model: MetricCell
+
+
+class MatchedRow(NamedTuple):
+    """The score within the strata of one column."""
+
+    column: str
+    auc: MetricCell
+    images: int
+    images_left_out: int
+
+
 class CountTable(NamedTuple):
     """Counts of one property by category."""
 
     property: str
     categories: list[str]
     rows: list[tuple[str, list[int]]]
+
+
+def control_rows(files: RunFiles) -> list[ControlRow]:
+    """The real model, then what each negative control reached; nothing where none was run."""
+    if not files.controls:
+        return []
+    none = MetricCell("–")
+    whole = MetricCell(figure_text(files.block.auc), _ends(files.block.intervals.get("auc")))
+    rows = [ControlRow("this model", "The whole image was shown", whole, none, none)]
+    for name, control in files.controls.items():
+        seen = control.what or f"A model that {seen_by(name)}"
+        shown = none if control.same_model is None else _reached_cell(control.same_model)
+        rows.append(
+            ControlRow(name, seen, _control_cell(files, name, control), _margin_cell(files, control), shown)
+        )
+    return rows
+
+
+def matched_rows(files: RunFiles) -> list[MatchedRow]:
+    """The score within the strata of each column that tells the label, in the order of the file."""
+    return [
+        MatchedRow(each.column, _matched_cell(each), each.images, each.images_left_out)
+        for each in files.matched
+    ]
+
+
+def _ends(interval: Interval | Reached | None) -> str:
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    return f"{figure_text(interval.low)} to {figure_text(interval.high)}"
+
+
+def _reached_cell(reached: Reached) -> MetricCell:
+    return MetricCell(figure_text(reached.auc), _ends(reached))
+
+
+def _control_cell(files: RunFiles, name: str, control: Control) -> MetricCell:
+    remark = ""
+    if control.auc is not None and low_end_of_control(files, control) is None:
+        remark = "no interval: may be chance"
+    elif name == LABELS:
+        remark = "0.5 is expected"
+    return _reached_cell(control)._replace(remark=remark)
+
+
+def _margin_cell(files: RunFiles, control: Control) -> MetricCell:
+    margin = control.margin
+    if margin is None or margin.value is None:
+        return MetricCell("–")
+    low, remark = low_end_of_margin(files, margin), ""
+    if low is None:
+        remark = "no interval: may be chance"
+    elif low <= 0:
+        remark = "reaches 0" if has_interval(margin) else "not above it"
+    return MetricCell(figure_text(margin.value), _ends(margin), remark)
+
+
+def _matched_cell(matched: Matched) -> MetricCell:
+    if matched.auc is None or matched.auc.value is None:
+        return MetricCell("–", remark=matched.reason)
+    return MetricCell(figure_text(matched.auc.value), _ends(matched.auc), matched.reason)
 
 
 def category_rows(files: RunFiles) -> list[CategoryRow]:

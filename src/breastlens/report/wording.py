@@ -1,12 +1,43 @@
-"""The sentences of a page: the verdict, what stands against it, and how numbers are written."""
+"""The first screen of a report: the verdict, what it means, and what stands against it."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 
+from breastlens.audit.judgement import LABELS, LEAK_AUC
 from breastlens.report import certainty
 from breastlens.report.canvas import threshold_text
-from breastlens.report.run_files import Block, Control, Interval, Matched, RunFiles
+from breastlens.report.control_wording import find_worst, seen_by
+from breastlens.report.meaning import meaning, no_interval_sentence, surely_above
+from breastlens.report.phrasing import (
+    count_text,
+    figure_text,
+    moment_text,
+    short_text,
+    short_with_interval,
+    with_interval,
+)
+from breastlens.report.run_files import Block, Matched, RunFiles
+from breastlens.report.sections import disjointness, nameless_images
+
+__all__ = [
+    "PART_TITLES",
+    "RESEARCH_USE",
+    "calls",
+    "count_text",
+    "doubts",
+    "few_sentence",
+    "figure_text",
+    "find_lowest",
+    "judged_on",
+    "matched_sentence",
+    "meaning",
+    "moment_text",
+    "reservations",
+    "size_of",
+    "verdict",
+    "with_interval",
+]
 
 RESEARCH_USE = (
     "Research use only. BreastLens is not a medical device: neither its models nor their scores may guide "
@@ -20,73 +51,36 @@ PART_TITLES = {
 }
 
 
-def figure_text(value: float | None) -> str:
-    """A metric to three decimals, with a true minus sign; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
-
-
-def moment_text(iso: str) -> str:
-    """A moment as people write it, for example ``22 November 2026, 17:00 UTC``; other text unchanged."""
-    try:
-        moment = datetime.fromisoformat(iso)
-    except ValueError:
-        return iso
-    return f"{moment.day} {moment:%B %Y, %H:%M %Z}".rstrip()
-
-
-def count_text(count: int, noun: str) -> str:
-    """A count with its noun, for example ``1 image`` and ``1,204 images``."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
-
-
-def with_interval(value: float | None, interval: Interval | Control | None) -> str:
-    """A metric and its interval, for example ``0.912 (0.871 to 0.946)``; the value alone if it has none."""
-    if value is None or interval is None or interval.low is None or interval.high is None:
-        return figure_text(value)
-    return f"{figure_text(value)} ({figure_text(interval.low)} to {figure_text(interval.high)})"
-
-
-def nameless_images(files: RunFiles) -> str:
-    """How many of the images that are used have no patient id, for example ``3 images have``."""
-    count = files.facts.data.images_without_patient or 0
-    return f"{count_text(count, 'image')} {'has' if count == 1 else 'have'}"
-
-
-def size_of(block: Block) -> str:
-    """Images and patients of a block, for example ``58 images of 52 patients``."""
-    images = count_text(block.n, "image")
-    return (
-        f"{images} of {count_text(block.patients, 'patient')}"
-        if block.patients
-        else f"{images} (patients unknown)"
-    )
-
-
 def verdict(files: RunFiles) -> str:
-    """The one sentence a reader takes home: what was told apart, how well, with its interval, on how many.
+    """The one sentence a reader takes home: the AUC, and that of the worst control beside it."""
+    block = files.block
+    if block.auc is None:
+        return f"No AUC can be given: {block.reasons.get('auc', 'it is not defined there').rstrip('.')}."
+    said = f"AUC {short_with_interval(block.auc, block.intervals.get('auc'))}"
+    name = find_worst(files.controls)
+    if name is None:
+        return f"{said}; what a model reaches without the breast is not known."
+    control = files.controls[name]
+    return f"{said}; a model that {seen_by(name)} reaches {short_with_interval(control.auc, control)}."
+
+
+def judged_on(files: RunFiles) -> str:
+    """On what the verdict rests: how many images of whom, and what the ranges are.
 
     It claims no more than was checked: that patients were unseen is said only where all of them are known.
     """
-    block, labels, size = files.block, files.facts.labels, size_of(files.block)
-    data = files.facts.data
+    block, labels, data = files.block, files.facts.labels, files.facts.data
     unseen = "its patient" if data.patient_source and data.images_without_patient == 0 else "it"
     where = {
-        "test": f"On {size} that were kept out of training and tuning",
-        "out_of_fold": f"On {size}, each scored by a model trained without {unseen}",
-        "external": f"On {size} {_origin(files)}",
+        "test": "that were kept out of training and tuning",
+        "out_of_fold": f"that were each scored by a model trained without {unseen}",
+        "external": _origin(files),
     }[files.part]
-    if block.auc is None:
-        reason = block.reasons.get("auc", "it is not defined there").rstrip(".")
-        return f"{where}, no AUC can be given: {reason}."
+    said = f"Judged on {size_of(block)} {where}: {labels.positive_name} against {labels.negative_name}."
     interval = block.intervals.get("auc")
-    certainty = ""
-    if interval is not None and interval.low is not None and interval.high is not None:
-        low, high = figure_text(interval.low), figure_text(interval.high)
-        certainty = f" ({interval.level:.0%} interval {low} to {high})"
-    return (
-        f"{where}, the model told {labels.positive_name} from {labels.negative_name} with an AUC of "
-        f"{figure_text(block.auc)}{certainty}."
-    )
+    if interval is not None and certainty.has_interval(interval):
+        said += f" Ranges are {interval.level:.0%} intervals over {certainty.unit_of(block)}s."
+    return said
 
 
 def calls(files: RunFiles) -> str:
@@ -94,12 +88,12 @@ def calls(files: RunFiles) -> str:
     (tn, fp), (fn, tp) = files.block.confusion_matrix
     parts = []
     if tp + fn:
-        share = figure_text(files.block.sensitivity)
+        share = short_text(files.block.sensitivity)
         parts.append(
             f"called {tp:,} of {tp + fn:,} {files.facts.labels.positive_name} images positive (sensitivity {share})"
         )
     if tn + fp:
-        share = figure_text(files.block.specificity)
+        share = short_text(files.block.specificity)
         parts.append(
             f"{tn:,} of {tn + fp:,} {files.facts.labels.negative_name} images negative (specificity {share})"
         )
@@ -109,20 +103,18 @@ def calls(files: RunFiles) -> str:
 
 
 def reservations(files: RunFiles) -> list[str]:
-    """What stands against the verdict, the gravest first; each a plain sentence or two."""
+    """All that must be read with the verdict: what it means, what stands against it, and on what it rests."""
+    means = " ".join(meaning(files))
+    return [*([means] if means else []), *doubts(files), judged_on(files)]
+
+
+def doubts(files: RunFiles) -> list[str]:
+    """What stands against the verdict beside the controls, the gravest first; each a plain sentence or two."""
     facts = files.facts
-    said = []
-    proof = facts.split.proof
-    if proof is not None and (proof.patients_shared or proof.duplicates_shared or proof.files_shared):
-        said.append(f"Parts of the split share data, so the figures are too good: {disjointness(files)}")
-    said += [control_sentence(files, name, control) for name, control in files.controls.items()]
-    if not files.controls:
-        said.append(
-            "No negative control was run. Whether the model looks at the breast or at something else that "
-            "differs between the categories (camera, year, crop, file format) is not known: the AUC may be "
-            "a shortcut's."
-        )
-    said += [matched_sentence(matched) for matched in files.matched]
+    said = [*_leaks(files), *_skipped_audit(files)]
+    lowest = find_lowest(files.matched)
+    if lowest is not None:
+        said.append(matched_sentence(lowest) + _matched_chance(files, lowest))
     said += _unknown_patients(files)
     seen = _training_images(files)
     if seen:
@@ -135,14 +127,55 @@ def reservations(files: RunFiles) -> list[str]:
             "Whether patients of this data set were also among those the model was trained on cannot be "
             "known from its files."
         )
-    said += _doubts_about_auc(files)
+    no_interval = no_interval_sentence(files)
+    if no_interval and no_interval not in meaning(files):  # which says it where the AUC may be chance
+        said.append(no_interval)
     few = few_sentence(files)
     if few:
         said.append(few)
     grave = sum(finding.severity == "error" for finding in facts.findings)
     if grave:
-        said.append(f"The data have {count_text(grave, 'serious finding')}, listed under Data.")
+        said.append(
+            f"{count_text(grave, 'serious finding')} {'is' if grave == 1 else 'are'} listed under Data."
+        )
     return said
+
+
+def _leaks(files: RunFiles) -> list[str]:
+    """What the parts of the split share, and what a model reaches that can only live on that."""
+    said = []
+    proof = files.facts.split.proof
+    if proof is not None and (
+        proof.patients_shared or proof.duplicates_shared or proof.near_duplicates_shared or proof.files_shared
+    ):
+        said.append(f"Parts of the split share data, so the figures are too good: {disjointness(files)}")
+    dealt = files.controls.get(LABELS)
+    if dealt is not None and surely_above(files, dealt, LEAK_AUC):
+        said.append(
+            "Training and test share something, so the figures are too good: with labels dealt anew among "
+            f"patients a model still reaches {short_with_interval(dealt.auc, dealt)}."
+        )
+    return said
+
+
+def _skipped_audit(files: RunFiles) -> list[str]:
+    audit = files.facts.audit
+    if audit is None or audit.done:
+        return []
+    return [
+        "The audit was skipped. Near-duplicates, burned-in marks, damaged images and differences between the files of "
+        "the two classes were not looked for, and only the simplest controls were run: what else may raise this AUC is "
+        "not known."
+    ]
+
+
+def find_lowest(matched: Sequence[Matched]) -> Matched | None:
+    """Of the scores within strata the lowest; one without an AUC only where all are; None where there is none."""
+    areas = [None if each.auc is None else each.auc.value for each in matched]
+    known = [(area, place) for place, area in enumerate(areas) if area is not None]
+    if known:
+        return matched[min(known)[1]]
+    return matched[0] if matched else None
 
 
 def matched_sentence(matched: Matched) -> str:
@@ -154,6 +187,14 @@ def matched_sentence(matched: Matched) -> str:
     if matched.images_left_out:
         said += f"; {count_text(matched.images_left_out, 'image')} without a counterpart were left out"
     return f"{said}."
+
+
+def _matched_chance(files: RunFiles, matched: Matched) -> str:
+    """That a score within strata may be chance; nothing where it is none, or where there is no score."""
+    if matched.auc is None or matched.auc.value is None:
+        return ""
+    low = certainty.low_end_of_matched(files, matched)
+    return " There the model may be no better than guessing." if low is None or low <= 0.5 else ""
 
 
 def _unknown_patients(files: RunFiles) -> list[str]:
@@ -177,27 +218,6 @@ def _unknown_patients(files: RunFiles) -> list[str]:
     return [f"{said} the intervals, which take each as a patient of its own, may be too narrow."]
 
 
-def _doubts_about_auc(files: RunFiles) -> list[str]:
-    """Whether the AUC may be chance, and why it has no interval where it has none."""
-    block, low = files.block, certainty.low_end_of_auc(files)
-    if block.auc is None:
-        return []
-    said = []
-    if block.auc <= 0.5:
-        said.append("The AUC is not above 0.5: on these data the model may be no better than guessing.")
-    elif low is not None and low <= 0.5:
-        said.append(
-            "The interval of the AUC reaches down to 0.5: on these data the model may be no better than guessing."
-        )
-    if not certainty.has_interval(block.intervals.get("auc")):
-        why = certainty.plain_reason(block.reasons.get("auc interval", ""), certainty.unit_of(block))
-        meaning = " How far it may be off is not known."
-        if low is None:  # that an AUC of 0.5 or less may be chance is said above
-            meaning = " This may be chance." if block.auc > 0.5 else ""
-        said.append(f"The AUC has no interval{f': {why}' if why else ''}.{meaning}")
-    return said
-
-
 def few_sentence(files: RunFiles) -> str:
     """A warning where so few were judged that every figure is coarse, else nothing."""
     if not certainty.are_few(files):
@@ -210,46 +230,14 @@ def few_sentence(files: RunFiles) -> str:
     return f"Only {' and '.join(counted)} {were} judged, so every figure here is coarse."
 
 
-def control_sentence(files: RunFiles, name: str, control: Control) -> str:
-    """What one negative control says about the verdict."""
-    said = f"{control.what.rstrip('.')}. " if control.what else ""
-    if control.auc is None:
-        return f"{said}The negative control “{name}” has no AUC."
-    said += f"The negative control “{name}” reached an AUC of {with_interval(control.auc, control)}."
-    low = certainty.low_end_of_control(files, control)
-    if low is None:
-        said += " It has no interval, so this may be chance."
-    elif low > 0.5:
-        same = f"Nearly every draw of {certainty.unit_of(files.block)}s gave the same, which"
-        said += f" {'That' if certainty.has_interval(control) else same} is above chance: part of the model's AUC need "
-        said += "not come from the breast."
-    if control.margin is None or control.margin.value is None:
-        return said
-    return f"{said} {_margin_sentence(files, control.margin, control.margin.value)}"
-
-
-def _margin_sentence(files: RunFiles, margin: Interval, value: float) -> str:
-    """How far the model is above or below a control, and what follows."""
-    ends = ""
-    if certainty.has_interval(margin):
-        ends = f" (difference {figure_text(margin.low)} to {figure_text(margin.high)})"
-    if figure_text(abs(value)) == figure_text(0.0):
-        said = f"The model's AUC is the same{ends}"
-    elif value < 0:
-        said = f"The model is {figure_text(-value)} below it{ends}"
-    else:
-        said = f"The model is {with_interval(value, margin)} above it"
-    low = certainty.low_end_of_margin(files, margin)
-    if low is None:
-        return f"{said}. The difference has no interval, so it may be chance."
-    if low > 0:
-        return f"{said}."
-    if value > 0:
-        said += ", which may be nothing"
-    own = certainty.low_end_of_auc(files)
-    if own is None or own <= 0.5:  # there is nothing to explain
-        return f"{said}."
-    return f"{said}: the AUC can be explained without the breast."
+def size_of(block: Block) -> str:
+    """Images and patients of a block, for example ``58 images of 52 patients``."""
+    images = count_text(block.n, "image")
+    return (
+        f"{images} of {count_text(block.patients, 'patient')}"
+        if block.patients
+        else f"{images} (patients unknown)"
+    )
 
 
 def _origin(files: RunFiles) -> str:
@@ -265,82 +253,4 @@ def _training_images(files: RunFiles) -> int:
     """How many images of an evaluation were found to be the training's."""
     return sum(
         finding.count for finding in files.facts.findings if finding.code == "evaluated-on-training-images"
-    )
-
-
-def disjointness(files: RunFiles) -> str:
-    """The proof that no patient, no duplicate and no file stands in two parts, in words."""
-    if files.facts.split.kind == "external":
-        return "These images form one part, scored by a finished model; nothing was divided."
-    proof = files.facts.split.proof
-    if proof is None:
-        return "No proof of disjointness was recorded: leakage between the parts cannot be excluded."
-    said = []
-    if not files.facts.data.patient_source:
-        said.append("Patients are unknown, so whether one stands in two parts could not be checked")
-    elif proof.patients_shared:
-        said.append(
-            f"{proof.patients_shared:,} of {count_text(proof.patients_checked, 'patient')} stand in two parts"
-        )
-    else:
-        said.append(f"{count_text(proof.patients_checked, 'patient')} checked: none stands in two parts")
-    if files.facts.data.patient_source and files.facts.data.images_without_patient:
-        said.append(f"{nameless_images(files)} no patient id and could not be checked")
-    groups = count_text(proof.duplicate_groups_checked, "group")
-    if proof.duplicates_shared:
-        said.append(f"{proof.duplicates_shared:,} of {groups} of identical images stand in two parts")
-    elif proof.duplicate_groups_checked:
-        said.append(f"{groups} of identical images checked: none stands in two parts")
-    else:
-        said.append("no two images have identical pixels")
-    framed = count_text(proof.files_checked, "file")
-    if proof.files_shared:
-        said.append(f"{proof.files_shared:,} of {framed} with several frames stand in two parts")
-    elif proof.files_checked:
-        said.append(f"{framed} with several frames checked: none stands in two parts")
-    return "; ".join(said) + "."
-
-
-def threshold_sentence(files: RunFiles) -> str:
-    """Where the saved model draws the line, how that was chosen, and whether the figures had it elsewhere."""
-    point, judged = files.facts.operating_point, files.block.threshold
-    said = f"Scores of {point.threshold:.3g} and above are called positive by the saved model."
-    if point.rule:
-        said += f" The rule was: {point.rule}{f', chosen on {point.chosen_on}' if point.chosen_on else ''}."
-    if judged != point.threshold:
-        said += f" The figures on this page were made at {threshold_text(judged)}."
-    return said
-
-
-def validation_sentence(files: RunFiles) -> str:
-    """What was chosen on the validation part, and which of its figures are too good for that."""
-    chosen = ["the threshold"]
-    if files.facts.kept != "probe":
-        chosen = ["the number of epochs", "the calibration", *chosen]
-    if files.facts.recipe.get("strategy") == "finetune":
-        chosen.append("whether to keep the fine-tuned network")
-    listed = f"{', '.join(chosen[:-1])} and {chosen[-1]}" if len(chosen) > 1 else chosen[0]
-    listed = f"{listed[0].upper()}{listed[1:]}"
-    if len(chosen) > 1:
-        said = f"{listed} were chosen here, so these figures are too good."
-    else:
-        said = f"{listed} was chosen here, so the figures that depend on it are too good."
-    if files.facts.kept == "probe":
-        said += (
-            " The probe itself, its strength and its calibration come from inner folds of the training "
-            f"{'patients' if files.facts.data.patient_source else 'images'}."
-        )
-    return f"{said} This part is shown for comparison only."
-
-
-def calibration_sentence(files: RunFiles) -> str:
-    """How far scores can be read as probabilities: Brier score and mean score against the prevalence."""
-    block = files.block
-    prevalence = block.positives / (block.positives + block.negatives)
-    mean = files.predictions["y_score"].mean()
-    guessing = prevalence * (1 - prevalence)
-    return (
-        f"The Brier score is {figure_text(block.brier)}; giving every image the prevalence would score "
-        f"{figure_text(guessing)} (lower is better). The mean score is {figure_text(mean)}, and "
-        f"{figure_text(prevalence)} of the images are positive."
     )

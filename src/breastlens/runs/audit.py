@@ -8,9 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from breastlens.audit.acquisition import Association
 from breastlens.audit.finding import Finding, most_severe_first
@@ -18,24 +16,22 @@ from breastlens.audit.inspection import inspect_cohort
 from breastlens.audit.judgement import judge_controls
 from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
 from breastlens.audit.matched import strata
-from breastlens.audit.shortcuts import hidden, occlusions
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
-from breastlens.config import AuditRecipe
+from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import DataError, SplitError
 from breastlens.inference.predictor import Predictor, load
 from breastlens.progress import Progress
-from breastlens.report.audit_figures import draw_controls, draw_sheet
 from breastlens.report.audit_files import FINDINGS_NAME, AuditFacts
 from breastlens.report.audit_page import write_audit_page
-from breastlens.report.audit_wording import SEEN, audit_verdict
+from breastlens.report.audit_wording import audit_verdict
+from breastlens.runs.audit_pictures import draw_audit
 from breastlens.runs.directory import FORMAT, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_data, describe_machine, describe_versions
 from breastlens.runs.probes import choose_features, describe_probed, probe_cohort
+from breastlens.runs.remedies import try_remedies
 from breastlens.runs.settings import checked
 from breastlens.runs.tables import records_table
-
-Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +75,7 @@ def audit(
     """
     recipe = checked(AuditRecipe, settings)
     if recipe.border_px is not None:
-        refuse_wide_border(recipe.border_px, cohort.image.image_size)
+        refuse_wide_border(recipe.border_px, cohort.image)
     progress = progress or Progress()
     predictor = load(model) if isinstance(model, str | Path) else model
     if out is None:
@@ -91,16 +87,17 @@ def audit(
     return replace(done, directory=Path(out))
 
 
-def refuse_wide_border(border_px: int, image_size: int) -> None:
+def refuse_wide_border(border_px: int, image: ImageRecipe) -> None:
     """Refuse a border that leaves nothing to black out.
 
     Raises:
-        DataError: It is not less than half the side.
+        DataError: It is not less than half the side; less what of that is hidden already.
     """
-    if border_px >= image_size / 2:
+    most = (image.image_size - 1) // 2 - image.hidden_border_px
+    if border_px > most:
         raise DataError(
-            f"the border has {border_px} px on either side, which is all of an image of {image_size} px; "
-            f"expected at most {(image_size - 1) // 2}"
+            f"the border has {border_px} px on either side, which is all of an image of {image.image_size} px; "
+            f"expected at most {most}"
         )
 
 
@@ -126,7 +123,14 @@ def _audit(
             if "note" in features.facts:
                 progress.say(features.facts["note"])
             probed = probe_cohort(
-                seen.used, seen.loaded.pixels, seen.groups, seen.properties, features, recipe, progress
+                seen.used,
+                seen.loaded.pixels,
+                seen.groups,
+                seen.properties,
+                features,
+                cohort.image,
+                recipe,
+                progress,
             )
         except SplitError as error:
             facts["notes"].append(f"No probe could be trained: {error}.")
@@ -134,6 +138,8 @@ def _audit(
             y_score = probed.y_score
             facts |= describe_probed(seen.used, seen.groups, probed, seen.associations, recipe)
             facts["features"] = features.facts
+            if recipe.remedies:
+                facts["remedies"] = try_remedies(cohort, seen, facts, features, recipe, progress)
             findings += judge_controls(probed.controls, len(seen.used))
             findings += find_doubtful_labels(seen.used, y_score)
     if predictor is not None:
@@ -160,31 +166,8 @@ def _audit(
     facts["verdict"] = audit_verdict(AuditFacts.model_validate(facts))
     if directory is not None:
         write_table(directory / "records.csv", records_table(cohort, seen.used.assign(split=""), seen.loaded))
-        _draw(directory / "figures", facts, seen.used, seen.loaded.pixels, recipe)
+        draw_audit(directory / "figures", facts, cohort, seen, y_score, recipe)
     return Audit(None, facts, tuple(findings))
-
-
-def _draw(
-    directory: Path, facts: dict[str, Any], used: pd.DataFrame, pixels: Images, recipe: AuditRecipe
-) -> None:
-    directory.mkdir()
-    if "whole" not in facts:
-        return
-    ends = ("auc", "low", "high")
-    bars = [("whole image", *(facts["whole"][end] for end in ends))]
-    bars += [
-        (f"a model that {SEEN[name]}", *(control[end] for end in ends))
-        for name, control in facts["controls"].items()
-    ]
-    draw_controls(bars, directory / "controls.png")
-    labels = used["label"].to_numpy()
-    # one image of either class, from the middle of the table
-    rows = [int(np.flatnonzero(labels == label)[(labels == label).sum() // 2]) for label in (1, 0)]
-    sheet = {"whole image": list(pixels[rows])}
-    for occlusion in occlusions(pixels.shape[1], recipe.border_px):
-        sheet[occlusion.name] = list(np.concatenate(list(hidden(pixels[rows], occlusion, recipe.seed))))
-    names = [used["category"].iloc[row] for row in rows]
-    draw_sheet(sheet, names, directory / "occlusions.png")
 
 
 def _hold_against_model(cohort: Cohort, used: pd.DataFrame, predictor: Predictor, seed: int) -> list[Finding]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens.audit.body_share import body_shares, describe_body_share
 from breastlens.audit.finding import Finding
 from breastlens.audit.judgement import corrected_auc, describe_scores, judge_controls
 from breastlens.audit.labels import find_doubtful_labels
@@ -24,12 +25,18 @@ from breastlens.audit.shortcuts import (
     show_intensity,
 )
 from breastlens.cohort.splits import split_folds
-from breastlens.config import AuditRecipe, TrainingRecipe
+from breastlens.config import AuditRecipe, ImageRecipe, TrainingRecipe
 from breastlens.errors import SplitError
+from breastlens.models.activation_map import build_activation_map
+from breastlens.models.backbones import Backbone
+from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.runs.outcome import Occluded, Outcome
 from breastlens.runs.preparation import Prepared
 from breastlens.runs.probes import probe_nuisance, show_properties
+
+MAPPED = 256
+"""So many of the judged images are asked where the model looks; more would hardly narrow the interval."""
 
 ALWAYS = ("border",)
 """Occlusions that are tried even where the audit is skipped; the grey values are, too, since they cost nothing."""
@@ -40,7 +47,7 @@ class Doubts:
     """What stands against a trained model.
 
     Attributes:
-        metrics: What metrics.json says of it: ``controls``, ``corrected``, ``matched``, ``nuisance``.
+        metrics: What metrics.json says of it: ``controls``, ``corrected``, ``matched``, ``nuisance``, ``activation``.
         findings: What follows from it.
     """
 
@@ -48,9 +55,9 @@ class Doubts:
     findings: list[Finding]
 
 
-def chosen_occlusions(image_size: int, *, audit: bool) -> tuple[Occlusion, ...]:
+def chosen_occlusions(image: ImageRecipe, *, audit: bool) -> tuple[Occlusion, ...]:
     """The occlusions that a training tries: all of them, or the cheapest where the audit is skipped."""
-    return tuple(each for each in occlusions(image_size) if audit or each.name in ALWAYS)
+    return tuple(each for each in occlusions(image) if audit or each.name in ALWAYS)
 
 
 def doubt_model(
@@ -59,6 +66,7 @@ def doubt_model(
     features: NDArray[np.float32],
     occluded: dict[str, Occluded],
     outcome: Outcome,
+    backbone: Backbone,
     recipe: TrainingRecipe,
     progress: Progress,
 ) -> Doubts:
@@ -70,6 +78,7 @@ def doubt_model(
         features: Of whole images by the starting network, (n, d).
         occluded: By name, the same images without the breast.
         outcome: What was trained.
+        backbone: Which network it is made of.
         recipe: How.
         progress: Where to tell how far it is.
     """
@@ -86,7 +95,7 @@ def doubt_model(
         used["patient_id"].iloc[rows].tolist(),
         seed,
     )
-    named = {each.name: each for each in chosen_occlusions(seen.loaded.pixels.shape[1], audit=True)}
+    named = {each.name: each for each in chosen_occlusions(prepared.cohort.image, audit=True)}
     shown = [Shown(name, named[name].what, each.features) for name, each in occluded.items()]
     shown.append(show_intensity(seen.loaded.pixels))
     if prepared.audited:
@@ -107,8 +116,10 @@ def doubt_model(
     }
     findings: list[Finding] = []
     if prepared.audited:
-        metrics["corrected"] = corrected_auc(controls["shuffled"]["margin"])
+        whole = describe_scores("Whole images", labels[rows], judged.y_score, judged.patient_id)
+        metrics["corrected"] = corrected_auc(whole, controls["shuffled"])
         metrics["nuisance"] = probe_nuisance(used, features, seen.groups, seen.associations, seed=seed)
+        metrics["activation"] = _measure_activation(outcome.network, backbone, prepared, rows, judged)
         findings = judge_controls(controls, rows.size)
         findings += _doubt_labels(used, features, seen.groups, outcome, seed)
     return Doubts(metrics, findings)
@@ -123,6 +134,19 @@ def _score_same_model(
     scores = outcome.occluded[name][held]
     found = describe_scores("", judged.labels[judged.rows], scores, judged.patient_id)
     return {key: value for key, value in found.items() if key != "what"}
+
+
+def _measure_activation(
+    network: Any, backbone: Backbone, prepared: Prepared, rows: NDArray[np.integer], judged: Judged
+) -> dict[str, Any]:
+    """How much of where the saved model looks lies on the body, on images spread evenly over the judged ones."""
+    chosen = np.unique(np.linspace(0, rows.size - 1, min(MAPPED, rows.size)).astype(np.int64))
+    pixels = prepared.seen.loaded.pixels[rows[chosen]]
+    engine = Engine.from_keras(build_activation_map(network, backbone))
+    maps = engine.run(pixels)["activation_map"]
+    patients = [judged.patient_id[one] for one in chosen]
+    found = describe_body_share(*body_shares(maps, pixels), patients, judged.seed)
+    return found | {"map": list(maps.shape[1:])}
 
 
 def _doubt_labels(

@@ -27,7 +27,7 @@ from breastlens.audit.shortcuts import (
     show_intensity,
 )
 from breastlens.cohort.splits import split_folds
-from breastlens.config import AuditRecipe
+from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import MissingDependencyError, WeightsError
 from breastlens.imaging.texture import texture_features
 from breastlens.models.backbones import get_backbone
@@ -106,6 +106,7 @@ def probe_cohort(
     groups: NDArray[np.int64],
     properties: pd.DataFrame,
     features: Features,
+    image: ImageRecipe,
     recipe: AuditRecipe,
     progress: Progress,
 ) -> Probed:
@@ -117,6 +118,7 @@ def probe_cohort(
         groups: What stays together, (n,).
         properties: How their files were made, from ``survey_images``.
         features: What turns squares into numbers.
+        image: How the squares were prepared.
         recipe: Folds, seed, border.
         progress: Where to tell how far it is.
 
@@ -127,7 +129,7 @@ def probe_cohort(
     folds = split_folds(labels, groups, recipe.folds, recipe.seed)
     parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(recipe.folds)]
     known = show_properties(used, properties)
-    shown = occlusions(pixels.shape[1], recipe.border_px)
+    shown = occlusions(image, recipe.border_px)
 
     def each() -> Iterator[Shown]:
         for occlusion in shown:
@@ -211,7 +213,7 @@ def describe_probed(
     return {
         "whole": probed.whole,
         "controls": probed.controls,
-        "corrected": corrected_auc(probed.controls["shuffled"]["margin"]),
+        "corrected": corrected_auc(probed.whole, probed.controls["shuffled"]),
         "matched": score_within(used, probed.y_score, wanted, seed=recipe.seed),
         "nuisance": probe_nuisance(used, probed.features, groups, associations, seed=recipe.seed),
     }

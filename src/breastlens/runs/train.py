@@ -154,7 +154,7 @@ def _train_into(
         features_model = build()
         engine = Engine.from_keras(features_model)
     with watch.phase("features"):
-        features, occluded = _features(engine, seen.loaded.pixels, recipe, progress)
+        features, occluded = _features(engine, prepared, recipe, progress)
     images = TrainingImages(
         seen.loaded.pixels,
         None if recipe.strategy == "scratch" else features,
@@ -178,7 +178,7 @@ def _train_into(
     with watch.phase("save model"):
         _save_model(directory / "model", cohort, used, backbone, outcome, created)
     with watch.phase("negative controls"):
-        doubts = doubt_model(prepared, used, features, occluded, outcome, recipe, progress)
+        doubts = doubt_model(prepared, used, features, occluded, outcome, backbone, recipe, progress)
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, kind) | doubts.metrics
@@ -259,13 +259,14 @@ def _split_notes(kind: str, cohort: Cohort, recipe: TrainingRecipe) -> list[str]
 
 
 def _features(
-    engine: Engine, pixels: NDArray[np.uint8], recipe: TrainingRecipe, progress: Progress
+    engine: Engine, prepared: Prepared, recipe: TrainingRecipe, progress: Progress
 ) -> tuple[NDArray[np.float32], dict[str, Occluded]]:
     """Features of whole images, and of the same images without the breast."""
+    pixels = prepared.seen.loaded.pixels
     with progress.task("features", len(pixels)) as advance:
         whole = engine.run(pixels, on_done=advance)["features"]
     occluded = {}
-    for occlusion in chosen_occlusions(engine.image_size, audit=recipe.audit):
+    for occlusion in chosen_occlusions(prepared.cohort.image, audit=prepared.audited):
         hide = partial(hidden, occlusion=occlusion, seed=recipe.seed)
         with progress.task(f"features, {occlusion.name} only", len(pixels)) as advance:
             seen = engine.run(hide(pixels), on_done=advance)["features"]

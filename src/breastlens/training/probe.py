@@ -25,6 +25,11 @@ ENOUGH_IMAGES = 2_000
 _FALLBACK_STRENGTH = 1e-2
 
 
+LEAST_SPREAD = 1e-4
+"""A feature with less spread than this share of its mean counts as constant. ReLU6 holds some channels at their
+ceiling: on 288 thermograms one spread by a millionth of its mean and gave log-odds of 740, the next by a thousandth."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One regularisation strength and how it did on the inner folds (means over the repeats)."""
@@ -104,7 +109,7 @@ def _standardisation(features: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     mean = features.mean(axis=0)
     scale = features.std(axis=0)
     # A feature that hardly moves in training would be blown up by any small change in use.
-    constant = scale < 1e-6 * np.maximum(np.abs(mean), 1.0)
+    constant = scale < np.maximum(LEAST_SPREAD * np.abs(mean), 1e-6)
     return mean, np.where(constant, 1.0, scale)
 
 
