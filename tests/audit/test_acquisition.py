@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.stats import chi2_contingency, mannwhitneyu
+from scipy.stats import chi2_contingency, mannwhitneyu, rankdata, ttest_ind
 
 from breastlens.audit.acquisition import Association, find_acquisition_problems, measure_associations
 from breastlens.audit.association import (
+    ENOUGH_REACHED,
+    Statistic,
     cliffs_delta,
     compare_categories,
     compare_numbers,
@@ -238,6 +240,8 @@ class TestColumns:
             ("2012-10-08", 2012),
             ("2012/1/8", 2012),
             ("20121008", 2012),
+            ("20121008.0", 2012),
+            ("20121008 111213", 2012),
             ("2012-10-08T11:12:13Z", 2012),
             ("2012:10:08 11:12", 2012),
             ("08.10.2012", 2012),
@@ -254,6 +258,20 @@ class TestColumns:
         for text in ("2012", "99999999", "12345678", "2012-13-01", "1.2.3", "T2012-10-08", "0000-00-00"):
             assert read_column([text]).kind == "category", text
         assert read_column(["2012"], "year of scan").years.tolist() == [2012]
+
+    def test_six_digits_are_a_month_only_where_the_name_says_so(self):
+        for name in ("month", "scan_month", "acquisition date", "ScanDate"):
+            assert read_column(["201512", "201601.0"], name).years.tolist() == [2015, 2016], name
+        for name in ("", "dose", "candidate", "accession"):
+            assert read_column(["201512", "201601"], name).kind == "category", name
+        assert read_column(["201513", "201600"], "month").kind == "category"
+
+    def test_whole_numbers_from_200000_on_stay_numbers(self):
+        numbers = [str(number) for number in range(200_000, 210_000, 7)]
+        for name in ("reading", "date", "month", "year"):
+            column = read_column(numbers, name)
+            assert column.kind == "number", name
+            assert column.numbers[0] == 200_000
 
     def test_numbers_of_few_kinds_are_categories(self):
         assert read_column([str(value % 10) for value in range(50)]).kind == "category"
@@ -304,6 +322,28 @@ class TestDates:
         used = make_used(made_in_year=[str(1900 + row * 37 % 100) for row in range(100)])
         assert find_acquisition_problems(used, make_properties(), seed=0) == []
 
+    def test_however_many_dates_there_are_a_clear_one_is_found(self):
+        """With 2000 dealings the smallest p value there can be is 0.0005, and 30 times that is more than 0.01."""
+        rng = np.random.default_rng(0)
+        columns = {
+            f"d{k:02}": [f"{year}-05-01" for year in rng.integers(2012, 2014, COUNT)] for k in range(30)
+        }
+        used = make_used(acquired=self.acquired([2018], [2012]), **columns)
+        assert only(used).what.startswith("By the column 'acquired'")
+
+    def test_who_is_followed_for_years_and_who_comes_once(self):
+        """Healthy women come every year, sick ones once, no year being special: most years hold no sick by chance."""
+        patients = [*range(5), *np.repeat(np.arange(5, 65), 20)]
+        used = pd.concat([make_used()] * 13, ignore_index=True).iloc[: len(patients)]
+        used = used.assign(
+            label=[int(patient < 5) for patient in patients], patient_id=[f"P{p}" for p in patients]
+        )
+        years = [*np.random.default_rng(1).integers(2000, 2020, 5), *np.tile(np.arange(2000, 2020), 60)]
+        overlap = measure_overlap(used, "x", np.array(years), seed=0)
+        assert overlap is not None
+        assert overlap.shared <= 0.25
+        assert overlap.p_value > 0.05
+
     def test_birth_dates_are_of_no_use_for_years(self):
         used = make_used(birth_date=self.acquired([1940, 1950, 1960], [1970, 1980, 1990]))
         assert only(used).code == "column-tells-label"
@@ -348,21 +388,136 @@ class TestChance:
         )
 
     def test_the_real_statistics_are_those_of_the_closed_forms(self):
+        """Of patients with one to three images, each counting once; two patients have no value."""
         rng = np.random.default_rng(3)
-        labels = rng.integers(0, 2, 50)
-        values, numbers = rng.integers(0, 4, 50).astype(str), rng.integers(0, 9, 50).astype(float)
-        blocks = find_blocks(labels, [f"P{row // 2}" for row in range(50)])
-        rows = np.flatnonzero(rng.random(50) < 0.8)
-        real = np.zeros((1, blocks.max() + 1))
-        real[0, blocks] = labels
-        table = pd.crosstab(values[rows], labels[rows])
-        expected = chi2_contingency(table, correction=False).statistic / rows.size
-        assert compare_categories(values[rows], rows, blocks)(real)[0] == pytest.approx(expected)
-        delta = cliffs_delta(numbers[rows], labels[rows])
-        assert compare_numbers(numbers[rows], rows, blocks)(real)[0] == pytest.approx(abs(delta))
+        patients = np.repeat(np.arange(30), rng.integers(1, 4, 30))
+        labels = rng.integers(0, 2, 30)[patients]
+        values, numbers = rng.integers(0, 3, labels.size), rng.integers(0, 9, labels.size).astype(float)
+        rows = np.flatnonzero((patients > 1) & (rng.random(labels.size) < 0.8))
+        blocks = find_blocks(labels, [f"P{patient:02}" for patient in patients])
+        by_block = (
+            pd.DataFrame({"rank": rankdata(numbers[rows]), "label": labels[rows]})
+            .groupby(blocks[rows])
+            .mean()
+        )
+        sides = [by_block.loc[by_block["label"] == label, "rank"] for label in (1, 0)]
+        t = ttest_ind(*sides, equal_var=False).statistic
+        found = compare_numbers(numbers[rows], rows, blocks)
+        assert found.blocks.tolist() == by_block.index.tolist()
+        real = by_block["label"].to_numpy(dtype=float)[None]
+        assert found.measure(real)[0] == pytest.approx(t**2 / (1 + t**2))
+
+        shares = pd.crosstab(blocks[rows], values[rows], normalize="index")
+        one, two = (shares[by_block["label"] == label] for label in (1, 0))
+        weights = 1 / shares.mean()
+        apart = (weights * (one.mean() - two.mean()) ** 2).sum()
+        variance = (weights * (one.var() / len(one) + two.var() / len(two))).sum()
+        found = compare_categories(values[rows].astype(str), rows, blocks)
+        assert found.measure(real)[0] == pytest.approx(apart / (apart + variance))
+
         # Years 0: both labels, year 1: positive only.
-        overlap = compare_overlap(np.array([0, 0, 1, 1]), np.arange(4), np.arange(4))
+        overlap = compare_overlap(np.array([0, 0, 1, 1]), np.arange(4), np.arange(4)).measure
         assert overlap(np.array([[1.0, 0, 1, 1], [1, 0, 1, 0]])).tolist() == pytest.approx([2 / 3, 0.0])
+
+    def test_with_one_image_each_categories_of_two_kinds_are_ranked_as_by_chi_square_of_equal_sides(self):
+        """All tables of 20 positive and 20 negative: the further from chance by the one, the further by the other."""
+        values = np.array(["a"] * 16 + ["b"] * 24)
+        found = compare_categories(values, np.arange(40), np.arange(40))
+        dealt = np.zeros((17, 40))
+        for has in range(17):
+            dealt[has, :has] = dealt[has, 16 : 36 - has] = 1
+        assert dealt.sum(axis=1).tolist() == [20.0] * 17
+        order = np.argsort(found.measure(dealt), kind="stable")
+        chi = [chi2_contingency(pd.crosstab(values, row), correction=False).statistic for row in dealt]
+        assert np.array(chi)[order] == pytest.approx(np.sort(chi))
+
+    @pytest.mark.parametrize("case", ["missing", "few large", "large and changing"])
+    def test_chance_is_no_finding_whatever_goes_with_the_label(self, case):
+        """Numbers, categories and years drawn regardless of the label, though the label tells of something else.
+
+        Namely who has a value at all, or how many images a patient has. At the level of 1 in 20, 15 of 300 are
+        expected. With labels dealt to all, one vote an image and no division by the variance there were 97 (numbers,
+        missing), 275 (years, missing), 67 (categories, few large) and 168 (numbers, large and changing).
+        """
+        seen = np.zeros(3)
+        for seed in range(300):
+            rng = np.random.default_rng([7, seed])
+            positive, negative, many, few = {
+                "missing": (60, 60, 1, 1),
+                "few large": (10, 150, 8, 1),
+                "large and changing": (12, 60, 1, 20),
+            }[case]
+            sizes = np.repeat([many, few], [positive, negative])
+            patients = np.repeat(np.arange(sizes.size), sizes)
+            labels = (patients < positive).astype(np.int64)
+            rows = np.flatnonzero(
+                (labels == 1) | (rng.random(labels.size) < (0.1 if case == "missing" else 1.1))
+            )
+            unit = np.arange(labels.size) if case == "large and changing" else patients
+            blocks = find_blocks(labels, [f"P{patient}" for patient in patients])
+            statistics = [
+                compare_numbers(rng.normal(size=labels.size)[unit][rows], rows, blocks),
+                compare_categories(rng.integers(3, size=labels.size)[unit][rows].astype(str), rows, blocks),
+            ]
+            used = pd.DataFrame({"label": labels, "patient_id": [f"P{patient}" for patient in patients]})
+            years = np.zeros(labels.size, dtype=np.int64)
+            years[rows] = 2010 + rng.integers(6, size=labels.size)[unit][rows]
+            overlap = measure_overlap(used, "x", years, seed=seed, draws=99)
+            assert overlap is not None
+            p_values = permutation_p_values(statistics, labels, blocks, seed=seed, draws=99)
+            seen += np.array([*p_values, overlap.p_value]) < 0.05
+        assert seen.max() <= 27  # 15 and three standard deviations
+
+    def test_frames_and_copies_are_dealt_together_where_groups_are_given(self):
+        """40 files of 25 frames, no patient known: sites drawn file by file look certain frame by frame."""
+        files = np.repeat(np.arange(40), 25)
+        raised = {"frames": 0, "groups": 0}
+        for seed in range(12):
+            rng = np.random.default_rng(seed)
+            used = pd.concat([make_used()] * 10, ignore_index=True).assign(patient_id="", label=files % 2)
+            used["site"] = [f"S{site}" for site in rng.integers(4, size=40)[files]]
+            used["acquired"] = [f"{year}-05-01" for year in rng.integers(2000, 2020, 40)[files]]
+            properties = pd.DataFrame(index=used.index)
+            for name, groups in {"frames": None, "groups": files}.items():
+                raised[name] += bool(find_acquisition_problems(used, properties, seed=0, groups=groups))
+        assert raised["groups"] == 0
+        assert raised["frames"] >= 6
+
+    def test_groups_are_blocks_by_label(self):
+        labels = np.array([0, 0, 1, 1, 0])
+        assert find_blocks(labels, ["A", "B", "A", "", ""], np.array([7, 7, 7, 3, 3])).tolist() == [
+            2,
+            2,
+            3,
+            1,
+            0,
+        ]
+        assert find_blocks(labels, ["A", "A", "A", "", ""]).tolist() == [0, 0, 1, 2, 3]
+
+    def test_testing_stops_early_only_where_chance_does_as_well(self):
+        """A statistic of its own that tells how many dealings it was asked for."""
+        labels, asked = np.repeat([0, 1], 50), {"clear": 0, "chance": 0}
+
+        def build(name: str, numbers: np.ndarray) -> Statistic:
+            inner = compare_numbers(numbers, np.arange(100), np.arange(100))
+
+            def measure(dealt: np.ndarray) -> np.ndarray:
+                asked[name] += len(dealt)
+                return inner.measure(dealt)
+
+            return Statistic(inner.blocks, measure)
+
+        numbers = np.random.default_rng(5).normal(size=100)
+        statistics = [build("clear", numbers + 3 * labels), build("chance", numbers)]
+        clear, chance = permutation_p_values(statistics, labels, np.arange(100), seed=0, draws=4000)
+        assert asked["clear"] == 1 + 4000
+        assert asked["chance"] <= 1 + 800
+        assert clear == 1 / 4001
+        # The share until it was reached often enough, counted one dealing after the other.
+        dealt = np.random.default_rng(0).permuted(np.tile(labels.astype(float), (4000, 1)), axis=1)
+        measure = compare_numbers(numbers, np.arange(100), np.arange(100)).measure
+        hits = np.flatnonzero(measure(dealt) >= measure(labels.astype(float)[None])[0] - 1e-9)
+        assert chance == ENOUGH_REACHED / (hits[ENOUGH_REACHED - 1] + 1)
 
     def test_patients_are_dealt_and_not_images(self):
         """Ten patients of 30 images each, two devices: by image it looks certain, by patient it is chance."""
@@ -443,6 +598,21 @@ class TestEffects:
         labels = np.array([0] * 40 + [1] * 10 + [0] * 20 + [1] * 30)
         corrected_sides = 2 - 1 / 99
         assert cramers_v(values, labels) == pytest.approx(((1 / 6 - 1 / 99) / (corrected_sides - 1)) ** 0.5)
+
+    def test_images_of_one_patient_that_are_alike_count_once_in_the_correction(self):
+        """Twenty patients of 30 images each and five devices, whatever the label: chance gives 4 / 19."""
+        rng = np.random.default_rng(0)
+        patients, labels = np.repeat(np.arange(20), 30), np.repeat([0, 1], 300)
+        squares = []
+        for _ in range(300):
+            device = rng.integers(5, size=20)[patients].astype(str)
+            squares.append([cramers_v(device, labels, blocks) ** 2 for blocks in (None, patients)])
+        by_image, by_patient = np.mean(squares, axis=0)
+        assert by_image > 0.18
+        assert by_patient < 0.1  # above 0 only because V cannot be negative
+        assert cramers_v(labels.astype(str), labels, patients) == pytest.approx(1.0)
+        own = np.arange(600).astype(str)
+        assert cramers_v(own, labels, patients) == pytest.approx(0, abs=1e-6) == cramers_v(own, labels)
 
     def test_a_value_for_each_image_tells_nothing(self):
         labels = np.array([0, 1] * 50)

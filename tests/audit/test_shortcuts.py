@@ -325,3 +325,11 @@ def test_occlusions_are_named_as_their_findings_and_made_in_chunks() -> None:
         np.testing.assert_array_equal(chunks[0], each.hide(pixels[:256], 3))
     border = np.concatenate(list(hidden(pixels, shown[0], seed=3)))
     np.testing.assert_array_equal(border, keep_border(pixels, 2))
+
+
+def test_among_few_patients_nothing_is_dealt() -> None:
+    groups = np.arange(19)
+    labels = (groups >= 10).astype(int)
+    found = label_control(np.eye(19), labels, groups, in_folds(groups, 3))
+    assert found["auc"] is None
+    assert judge_controls({"labels": found}, 19) == []

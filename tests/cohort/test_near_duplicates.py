@@ -175,7 +175,14 @@ def test_the_result_neither_depends_on_threads_nor_changes_between_calls():
         (row, row + 5) for row in range(5)
     ]
     assert all(one.similarity >= two.similarity for one, two in pairwise(first))
-    assert told[-1][0] == told[-1][1] > 0
+    assert told[-1][0] == told[-1][1] > len(thumbnails)
+
+
+def test_images_of_which_no_two_are_alike_are_told_as_looked_up():
+    thumbnails = np.stack([thumbnail(draw_picture(seed)) for seed in range(4)])
+    told: list[tuple[int, int]] = []
+    assert not find_near_duplicates(thumbnails, on_progress=lambda done, total: told.append((done, total)))
+    assert told[0] == (4, 4)
 
 
 def test_a_flip_of_the_image_is_an_inversion_of_hash_bits():

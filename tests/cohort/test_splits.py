@@ -10,7 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from breastlens.cohort.splits import (
+    PART_SPELLINGS,
     PARTS,
+    name_parts,
     prove_disjoint,
     split_folds,
     split_from_manifest,
@@ -57,6 +59,21 @@ def crossings(table: pd.DataFrame, parts: np.ndarray) -> int:
         for index, a in enumerate(rows)
         for b in rows[:index]
     )
+
+
+def test_parts_have_one_spelling_for_all_that_read_them():
+    written = pd.Series(["Training", " VAL ", "valid", "testing", "train", "fold 3", "", None])
+    assert name_parts(written).tolist() == [
+        "train",
+        "validation",
+        "validation",
+        "test",
+        "train",
+        "fold 3",
+        "",
+        "",
+    ]
+    assert set(PART_SPELLINGS.values()) == set(PARTS)
 
 
 def groups_of(labels: np.ndarray, groups: np.ndarray) -> int:

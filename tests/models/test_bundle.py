@@ -112,7 +112,7 @@ def test_files_are_looked_for_by_their_fixed_names_only(copy, tmp_path):
         (lambda card: card.update(threshold=1.5), r"is damaged: threshold: "),
         (lambda card: card.update(extra=1), r"is damaged: extra: "),
         (lambda card: card.pop("labels"), r"is damaged: labels: "),
-        (lambda card: card.pop("format"), r"is damaged: expected JSON with a 'format'"),
+        (lambda card: card.pop("format"), r"is damaged: expected (JSON|a JSON object) with a 'format'"),
     ],
 )
 def test_cards_that_cannot_be_believed_are_refused(copy, change, said):

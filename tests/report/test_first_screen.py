@@ -232,6 +232,14 @@ def test_key_figures_are_the_auc_the_worst_control_the_margin_and_the_lowest_mat
         ("AUC", "0.94", "0.91 to 0.96"),
         ("Worst control", "–", "not run"),
     ]
+    worse = key_figures(
+        replace(files, controls={"border": control(0.98, 0.97, 0.99, (-0.04, -0.06, -0.02))})
+    )[-1]
+    assert (worse.figure, worse.meaning, worse.tone) == ("−0.04", "the control does better", "warning")
+    lone = key_figures(replace(files, controls={"border": control(0.98, 0.97, 0.99, (-0.04, -0.06, 0.0))}))[
+        -1
+    ]
+    assert lone.meaning == "what the model adds to the control: may be nothing"
     sure = key_figures(replace(files, controls={"border": control(0.8, 0.7, 0.9, (0.1, 0.01, 0.2))}))[-1]
     assert (sure.label, sure.meaning, sure.tone) == ("Margin", "what the model adds to the control", "")
     assert key_figures(replace(files, matched=matched[1:2]))[-1][:3] == ("Matched AUC", "–", "not to be had")
@@ -326,6 +334,41 @@ def test_activation_on_the_body_is_held_against_the_bodys_area() -> None:
         "0.010 less than a map that is the same everywhere (difference −0.050 to 0.030), which may be chance."
         in (activation_sentence(less))
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ((4, 4), "The map has 4x4 cells; with fewer than 7x7 a difference near 0 proves nothing."),
+        ((8, 6), "The map has 8x6 cells; with fewer than 7x7 a difference near 0 proves nothing."),
+        ((7, 7), "The map has 7x7 cells."),
+    ],
+)
+def test_a_coarse_activation_map_proves_nothing(cells: tuple[int, int], said: str) -> None:
+    read = Activation.model_validate(
+        {
+            "images": 2,
+            "map": list(cells),
+            "share": {"value": 0.7},
+            "excess": {"value": 0.0, "low": -0.1, "high": 0.1},
+        }
+    )
+    assert (
+        f"may be chance. {said} Where a map lies does not prove what the score rests on."
+        in activation_sentence(read)
+    )
+    assert "cells" not in activation_sentence(read.model_copy(update={"map": None}))
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "below"),
+    [(-0.1, -0.2, -0.01, True), (-0.1, -0.2, 0.0, False), (-0.1, None, None, True), (0.0, None, None, False),
+     (None, None, None, False), (-0.1, -0.2, None, True)],
+)  # fmt: skip
+def test_below_a_limit_lies_what_is_so_with_its_whole_interval(
+    value: float | None, low: float | None, high: float | None, *, below: bool
+) -> None:
+    assert Interval(value=value, low=low, high=high).lies_below(0) is below
 
 
 class Texts(HTMLParser):

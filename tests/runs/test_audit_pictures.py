@@ -146,7 +146,7 @@ def test_a_box_is_where_the_mark_is_in_the_decoded_image(
     marked = {named(each)[0]: each.tiles[0] for each in sheets["marks"][0]}
     tile = marked["healthy/marked.png"]
     assert tile.size_px == (128, 96)
-    assert tile.boxes == ((RED_BOX, audit_pictures._MARKS["colour"][1]),)
+    assert tile.boxes == ((RED_BOX, audit_pictures._COLOURS["colour"]),)
     assert tile.lines[1][0] == "colour"
     x, y, width, height = RED_BOX
     assert (tile.pixels[y : y + height, x : x + width] == (255, 0, 0)).all()
@@ -157,12 +157,16 @@ def test_only_the_gravest_are_drawn_and_the_rest_is_counted(
 ) -> None:
     used = inspection.used
     alike = [row for row in range(len(used)) if used["path"][row][-6:-4].isdecimal()]
-    pairs = [NearDuplicate(alike[0], row, 0.9 + row / 1000, "rotated by 2 degrees") for row in alike[1:]]
+    half = len(alike) // 2
+    pairs = [
+        NearDuplicate(one, two, 0.9 + one / 1000, "rotated by 2 degrees")
+        for one, two in zip(alike[:half], alike[half:], strict=False)
+    ]
     many = replace(inspection, pairs=pairs)
     draw_audit(tmp_path / "figures", {"findings": []}, cohort, many, None, AuditRecipe())
     sets, note = sheets["near_duplicates"]
     assert len(sets) == 12
-    assert note == f"12 of {len(pairs)} pairs, the gravest first; for more see findings.json"
+    assert note == f"12 of {len(pairs)} sets, the gravest first; for more see findings.json"
     across = [each.lines[0] == "Under both labels" for each in sets]
     assert across == [True] * 12
     similar = [float(each.lines[1].split()[1].rstrip(",")) for each in sets]

@@ -19,6 +19,7 @@ from breastlens.audit.association import (
     holm,
     permutation_p_values,
 )
+from breastlens.audit.columns import show_text
 from breastlens.audit.dates import find_hardly_overlapping_dates, name_years
 from breastlens.audit.finding import Evidence, Finding
 from breastlens.audit.properties import PRESENCE, Property, list_properties, list_sources
@@ -35,7 +36,11 @@ LARGE_DELTA = 0.474
 """From here Romano and others call a delta large. Grey levels below it may as well come from the breast: info only."""
 
 TELLING_P_VALUE = 0.01
-"""After Holm's correction for all properties tested."""
+"""After Holm's correction for all properties tested.
+
+Marks, and the overlap of dates, are corrected for themselves: by chance alone at most about 3 audits of 100 tell of
+any of the three.
+"""
 
 FEWEST_DRAWS = 2000
 DRAWS_A_PROPERTY = 200
@@ -66,9 +71,9 @@ class Association:
         code: The finding that it would raise.
         measure: "Cramer's V" of categories, "Cliff's delta" of numbers and dates; "" where it was not tested.
         effect: The figure; above 0 for numbers that are larger in positive images; None where it was not tested.
-        p_value: By dealing labels to patients anew; None where it was not tested.
+        p_value: By dealing labels to patients, or groups, anew; None where it was not tested.
         p_adjusted: After Holm's correction.
-        draws: How often labels were dealt.
+        draws: How often labels were dealt at most; where chance plainly does as well, fewer are enough.
         images: How many images have a value.
         distinct: How many different values there are.
         positive: The values of the positive images, in short.
@@ -112,6 +117,7 @@ def find_acquisition_problems(
     *,
     seed: int,
     associations: Sequence[Association] | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> list[Finding]:
     """Looks for whatever tells the label without showing the breast.
 
@@ -120,6 +126,7 @@ def find_acquisition_problems(
         properties: From `survey.survey_images`, with the same index; a column that is missing there is not tested.
         seed: Of the permutations.
         associations: What `measure_associations` made of them, where it is at hand.
+        groups: As for `measure_associations`.
 
     Returns:
         A finding for each date whose years hardly overlap, then one for each code and each manifest column that tells
@@ -128,34 +135,35 @@ def find_acquisition_problems(
     if used.empty:
         return []
     if associations is None:
-        associations = measure_associations(used, properties, seed=seed)
+        associations = measure_associations(used, properties, seed=seed, groups=groups)
     dates = {
         source.name: source.column
         for source in list_sources(used, properties)
         if source.column.kind == "date" and not source.untested and "birth" not in source.name.lower()
     }
-    apart = find_hardly_overlapping_dates(used, dates, seed=seed)
-    groups: dict[tuple[str, str], list[Association]] = {}
+    apart = find_hardly_overlapping_dates(used, dates, seed=seed, groups=groups)
+    telling: dict[tuple[str, str], list[Association]] = {}
     for each in sorted(associations, key=lambda each: -each.strength):
         if each.tells and each.name not in apart:
             column = each.name.removesuffix(PRESENCE) if each.code == "column-tells-label" else ""
-            groups.setdefault((each.code, column), []).append(each)
+            telling.setdefault((each.code, column), []).append(each)
     tested = sum(each.effect is not None for each in associations)
-    return [*apart.values(), *(_tell(group, tested) for group in groups.values())]
+    return [*apart.values(), *(_tell(group, tested) for group in telling.values())]
 
 
 def measure_associations(
-    used: pd.DataFrame, properties: pd.DataFrame, *, seed: int
+    used: pd.DataFrame, properties: pd.DataFrame, *, seed: int, groups: NDArray[np.int64] | None = None
 ) -> tuple[Association, ...]:
     """Tests every property of the files and every column that the manifest added against the label.
 
-    Labels are dealt anew to patients, not to images, because images of one patient share device and date. p values are
-    corrected by Holm's method for all properties tested.
+    Labels are dealt anew to patients, not to images, because images of one patient share device and date; so do frames
+    of one file and copies, where groups are given. p values are corrected by Holm's method for all properties tested.
 
     Args:
         used: The images in use.
         properties: From `survey.survey_images`.
         seed: Of the permutations.
+        groups: (n,) what stays together in every split (`Cohort.groups`); None to go by ``patient_id`` alone.
 
     Returns:
         One a property, also for those that were not tested, with the reason.
@@ -163,7 +171,7 @@ def measure_associations(
     if used.empty:
         return ()
     labels = used["label"].to_numpy(dtype=np.int64)
-    blocks = find_blocks(labels, used["patient_id"].tolist())
+    blocks = find_blocks(labels, used["patient_id"].tolist(), groups)
     listed = list(list_properties(used, properties))
     reasons = [each.untested or _say_why_untested(each, labels) for each in listed]
     tested = [place for place, reason in enumerate(reasons) if not reason]
@@ -172,7 +180,7 @@ def measure_associations(
     p_values = permutation_p_values(statistics, labels, blocks, seed=seed, draws=draws)
     chances = dict(zip(tested, zip(p_values, holm(p_values), strict=True), strict=True))
     return tuple(
-        _describe(each, reason) if reason else _measure(each, labels, *chances[place], draws)
+        _describe(each, reason) if reason else _measure(each, labels, blocks, *chances[place], draws)
         for place, (each, reason) in enumerate(zip(listed, reasons, strict=True))
     )
 
@@ -208,7 +216,12 @@ def _describe(each: Property, untested: str) -> Association:
 
 
 def _measure(
-    each: Property, labels: NDArray[np.int64], p_value: float, p_adjusted: float, draws: int
+    each: Property,
+    labels: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    p_value: float,
+    p_adjusted: float,
+    draws: int,
 ) -> Association:
     own = labels[each.rows]
     category = each.kind == "category"
@@ -216,7 +229,7 @@ def _measure(
         name=each.name,
         code=each.code,
         measure="Cramer's V" if category else "Cliff's delta",
-        effect=cramers_v(each.texts, own) if category else cliffs_delta(each.numbers, own),
+        effect=cramers_v(each.texts, own, blocks[each.rows]) if category else cliffs_delta(each.numbers, own),
         p_value=p_value,
         p_adjusted=p_adjusted,
         draws=draws,
@@ -230,7 +243,7 @@ def _measure(
 
 def _sum_up(each: Property, chosen: NDArray[np.bool_]) -> str:
     if each.kind == "category":
-        values = pd.Series(each.texts[chosen])
+        values = pd.Series([show_text(text) for text in each.texts[chosen].tolist()], dtype=str)
         # "16 (30)" where "16 30" would read as two values.
         return count_values(values) if not values.str.isdecimal().any() else _count_numbers(values)
     numbers = each.numbers[chosen]

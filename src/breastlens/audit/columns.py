@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,14 @@ MOST_NUMERIC_CATEGORIES = 10
 """A column of numbers with at most as many different ones is taken as categories: sites, visits, grades."""
 
 LEAST_PARSED = 0.9
-"""Share of the values that must be dates or numbers; a few slips of the pen do not make a column text."""
+"""Share of the values that must be numbers; a few slips of the pen do not make a column text."""
+
+LEAST_DATES = 0.5
+"""Share of the values that must be dates. Few other texts look like one, and dates must not go untested for the days
+that there never were."""
+
+LARGEST_NUMBER = 1e100
+"""What is larger stands for a missing value, and its square would be too large for a float."""
 
 MOST_OWN_VALUES = 0.5
 """Above this share of different values a text column names images rather than describes them."""
@@ -30,10 +37,28 @@ FREE_TEXT_WORDS = 4
 
 _BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "nat", "-", "?", "unknown"})
 _EARLIEST_YEAR, _LATEST_YEAR = 1900, 2100
-_YEAR_FIRST = re.compile(r"(\d{4})([-/.:]?)(\d{1,2})\2(\d{1,2})(?!\d)")
-_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d)")
+# A further dot and digit make a version or a number of it; ".0" is what a table program adds to whole numbers.
+_END = r"(?=\D|$)(?!\.0*[1-9])"
+_YEAR_FIRST = re.compile(rf"(\d{{4}})([-/.:])(\d{{1,2}})\2(\d{{1,2}}){_END}")
+_COMPACT = re.compile(rf"(\d{{4}})(\d{{2}})(\d{{2}}){_END}")
+_COMPACT_MONTH = re.compile(r"(\d{4})(\d{2})(?:\.0)?$")
+_YEAR_LAST = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}){_END}")
 _YEAR_AND_MONTH = re.compile(r"(\d{4})[-/](\d{1,2})$")
 _YEAR_ALONE = re.compile(r"\d{4}$")
+_SHORT_YEAR_LAST = re.compile(r"(?=\d\d\.\d\d\.|\d{1,2}/)(\d{1,2})([/.])(\d{1,2})\2(\d{2})(?![\d.])")
+_DAY_AND_WORD = re.compile(r"(\d{1,2})[-. ]{0,2}([A-Za-z]{3,9})[-., ]{0,2}(\d{4}|\d{2})(?!\d)")
+_WORD_AND_DAY = re.compile(r"([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})(?!\d)")
+_WORD_AND_YEAR = re.compile(r"([A-Za-z]{3,9})[-. ]{1,2}(\d{4})$")
+_MONTHS = tuple(
+    "january february march april may june july august september october november december".split()  # noqa: SIM905
+)
+_SPREADSHEET_DAY = re.compile(r"(\d{5})(?:[.,]\d+)?$")
+_SPREADSHEET_DAYS = range(20_000, 65_000)  # 1954 to 2077
+_BEFORE_THE_FIRST_DAY = date(1899, 12, 30)
+_NAME_OF_A_DATE = re.compile(r"date|acquired|scanned|taken", re.IGNORECASE)
+_NAME_OF_A_MONTH = re.compile(r"(?<![a-z])(?i:month|date)|Month|Date")
+_FIRST_SHORT_YEAR = 69  # as POSIX has it: 69 to 99 are of the last century
+_SHOWN_LETTERS = 60
 _DIAGNOSIS = re.compile(
     r"diagnos\w*|findings?|patholog\w*|histolog\w*|labels?|class|category|outcome|cancer|malignan\w*|benign|tumou?rs?"
     r"|lesions?|birads|rads|grade|stage|target|truth|biops\w*",
@@ -68,9 +93,13 @@ def list_extra_columns(table: pd.DataFrame) -> list[str]:
 def read_column(values: Iterable[object], name: str = "") -> Column:
     """Tells what a column holds by its values.
 
-    Dates may be written year first or year last, with or without a time; a year alone counts as a date if the
-    column's name has the word year. With the year last, day and month are taken in that order unless only the
-    other makes a date; the year is the same in either.
+    Dates may be written year first or year last, with or without a time, with the English name of the month, or as
+    the days of a spreadsheet if the column's name says that it is a date. Without anything between year, month and
+    day a date has 8 digits; 6 digits are year and month if the column's name has the word month or date. Years of two
+    digits come last, as in 03.05.21, 3/5/21 and 3-MAY-21: 21-05-03 may be read in two ways, and 3.5.21 may be a
+    version. A year alone counts as a date if the column's name has the word year or most other values are dates. With
+    the year last, day and month are taken in that order unless only the other makes a date; the year is the same in
+    either.
 
     Args:
         values: One a record; None, NaN and words such as "n/a" or "unknown" are blank.
@@ -78,11 +107,10 @@ def read_column(values: Iterable[object], name: str = "") -> Column:
     """
     texts = np.array([_clean(value) for value in values], dtype=np.str_)
     filled = texts != ""
-    years_alone = "year" in name.lower()
-    days = [_read_date(text, years_alone) if text else None for text in texts.tolist()]
+    days = _read_dates(texts.tolist(), name)
     nothing = np.full(texts.size, np.nan)
     no_years = np.zeros(texts.size, dtype=np.int64)
-    if filled.any() and sum(day is not None for day in days) >= LEAST_PARSED * filled.sum():
+    if filled.any() and sum(day is not None for day in days) >= LEAST_DATES * filled.sum():
         numbers = np.array([math.nan if day is None else day.toordinal() for day in days])
         years = np.array([0 if day is None else day.year for day in days], dtype=np.int64)
         return Column("date", texts, numbers, years)
@@ -135,19 +163,66 @@ def _clean(value: object) -> str:
     return "" if text.lower() in _BLANK else text
 
 
-def _read_date(text: str, years_alone: bool) -> date | None:
+def show_text(text: str) -> str:
+    """Writes a value or a name so that it can stand in a sentence: what is long is cut, what cannot be seen escaped."""
+    seen = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    half = _SHOWN_LETTERS // 2
+    return seen if len(seen) <= _SHOWN_LETTERS else f"{seen[:half]}\N{HORIZONTAL ELLIPSIS}{seen[-half:]}"
+
+
+def _read_dates(texts: list[str], name: str) -> list[date | None]:
+    days = [_read_date(text) if text else None for text in texts]
+    if _NAME_OF_A_DATE.search(name):
+        days = [day or _read_spreadsheet_day(text) for day, text in zip(days, texts, strict=True)]
+    if _NAME_OF_A_MONTH.search(name):
+        days = [day or _read_compact_month(text) for day, text in zip(days, texts, strict=True)]
+    known = sum(day is not None for day in days)
+    if "year" in name.lower() or known >= LEAST_DATES * sum(text != "" for text in texts):
+        days = [
+            _make_date(text, "1", "1") if day is None and _YEAR_ALONE.match(text) else day
+            for day, text in zip(days, texts, strict=True)
+        ]
+    return days
+
+
+def _read_date(text: str) -> date | None:
     if found := _YEAR_FIRST.match(text):
         return _make_date(found[1], found[3], found[4])
-    if found := _YEAR_LAST.match(text):
+    if found := _COMPACT.match(text):
+        return _make_date(found[1], found[2], found[3])
+    if found := _YEAR_LAST.match(text) or _SHORT_YEAR_LAST.match(text):
         return _make_date(found[4], found[3], found[1]) or _make_date(found[4], found[1], found[3])
     if found := _YEAR_AND_MONTH.match(text):
         return _make_date(found[1], found[2], "1")
-    if years_alone and _YEAR_ALONE.match(text):
-        return _make_date(text, "1", "1")
+    if found := _DAY_AND_WORD.match(text):
+        return _make_date(found[3], _read_month(found[2]), found[1])
+    if found := _WORD_AND_DAY.match(text):
+        return _make_date(found[3], _read_month(found[1]), found[2])
+    if found := _WORD_AND_YEAR.match(text):
+        return _make_date(found[2], _read_month(found[1]), "1")
     return None
 
 
+def _read_month(word: str) -> str:
+    """The number of a month by its English name or the beginning of it; 0, which is no month, for other words."""
+    places = (place for place, month in enumerate(_MONTHS, start=1) if month.startswith(word.lower()))
+    return str(next(places, 0))
+
+
+def _read_compact_month(text: str) -> date | None:
+    found = _COMPACT_MONTH.match(text)
+    return _make_date(found[1], found[2], "1") if found else None
+
+
+def _read_spreadsheet_day(text: str) -> date | None:
+    found = _SPREADSHEET_DAY.match(text)
+    days = int(found[1]) if found else 0
+    return _BEFORE_THE_FIRST_DAY + timedelta(days=days) if days in _SPREADSHEET_DAYS else None
+
+
 def _make_date(year: str, month: str, day: str) -> date | None:
+    if len(year) == len("21"):
+        year = ("19" if int(year) >= _FIRST_SHORT_YEAR else "20") + year
     if not _EARLIEST_YEAR <= int(year) <= _LATEST_YEAR:
         return None
     try:
@@ -163,7 +238,7 @@ def _read_number(text: str) -> float:
         number = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except ValueError:
         return math.nan
-    return number if math.isfinite(number) else math.nan
+    return number if abs(number) <= LARGEST_NUMBER else math.nan
 
 
 def _all_whole(numbers: NDArray[np.float64]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from breastlens.audit.association import compare_overlap, find_blocks, permutation_p_values
+from breastlens.audit.association import compare_overlap, find_blocks, holm, permutation_p_values
 from breastlens.audit.columns import Column
 from breastlens.audit.finding import Evidence, Finding, name_records, say_count
 
@@ -17,7 +17,11 @@ LEAST_SHARED = 0.5
 """Share of a label's images in years with both labels; below it most of them cannot be compared within a year."""
 
 CHANCE_P_VALUE = 0.01
-DRAWS = 2000
+"""After Holm's correction for all dates."""
+
+FEWEST_DRAWS = 2000
+DRAWS_A_DATE = 200
+"""With fewer, not even the smallest p value there can be would pass after the correction."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class DateOverlap:
         negative_years: The same for negative images.
         shared_positive: Share of the positive images that are of years with both labels.
         shared_negative: The same for negative images.
-        p_value: By dealing labels to patients anew: how often the smaller of the two shares is as small by chance.
+        p_value: By dealing labels to patients, or groups, anew: how often the smaller of the two shares, among one
+            image of each of these, is as small by chance.
+        draws: How often labels were dealt at most.
     """
 
     name: str
@@ -39,6 +45,7 @@ class DateOverlap:
     shared_positive: float
     shared_negative: float
     p_value: float
+    draws: int
 
     @property
     def shared(self) -> float:
@@ -53,7 +60,13 @@ class DateOverlap:
 
 
 def measure_overlap(
-    used: pd.DataFrame, name: str, years: NDArray[np.int64], *, seed: int
+    used: pd.DataFrame,
+    name: str,
+    years: NDArray[np.int64],
+    *,
+    seed: int,
+    draws: int = FEWEST_DRAWS,
+    groups: NDArray[np.int64] | None = None,
 ) -> DateOverlap | None:
     """Measures the overlap of the years of both labels.
 
@@ -62,6 +75,8 @@ def measure_overlap(
         name: What the date is.
         years: (n,) the year of each image, 0 where unknown.
         seed: Of the permutations.
+        draws: How many of them at most.
+        groups: (n,) what stays together in every split (`Cohort.groups`); None to go by ``patient_id`` alone.
 
     Returns:
         The overlap; None where a label has no dated image.
@@ -75,15 +90,20 @@ def measure_overlap(
     shares = [
         sum(count for year, count in side.items() if year in both) / sum(side.values()) for side in sides
     ]
-    blocks = find_blocks(labels, used["patient_id"].tolist())
+    blocks = find_blocks(labels, used["patient_id"].tolist(), groups)
+    drawn = _draw_one_each(rows, blocks, seed)
     (p_value,) = permutation_p_values(
-        [compare_overlap(years[rows], rows, blocks)], labels, blocks, seed=seed, draws=DRAWS
+        [compare_overlap(years[drawn], drawn, blocks)], labels, blocks, seed=seed, draws=draws
     )
-    return DateOverlap(name, sides[0], sides[1], shares[0], shares[1], p_value)
+    return DateOverlap(name, sides[0], sides[1], shares[0], shares[1], p_value, draws)
 
 
 def find_hardly_overlapping_dates(
-    used: pd.DataFrame, dates: Mapping[str, Column], *, seed: int
+    used: pd.DataFrame,
+    dates: Mapping[str, Column],
+    *,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> dict[str, Finding]:
     """Looks for dates of which a label has most of its images in years without the other.
 
@@ -91,21 +111,23 @@ def find_hardly_overlapping_dates(
         used: The images in use.
         dates: What each date is, and its column.
         seed: Of the permutations.
+        groups: As for `measure_overlap`.
 
     Returns:
         A finding for each such date, under the date's name.
     """
-    found: dict[str, Finding] = {}
-    for name, column in dates.items():
-        overlap = measure_overlap(used, name, column.years, seed=seed)
-        # Bonferroni: there is seldom more than one date.
-        if (
-            overlap is not None
-            and overlap.shared < LEAST_SHARED
-            and overlap.p_value * len(dates) < CHANCE_P_VALUE
-        ):
-            found[name] = _tell(overlap, used, column.years)
-    return found
+    draws = max(FEWEST_DRAWS, DRAWS_A_DATE * len(dates))
+    measured = [
+        measure_overlap(used, name, column.years, seed=seed, draws=draws, groups=groups)
+        for name, column in dates.items()
+    ]
+    overlaps = [overlap for overlap in measured if overlap is not None]
+    chances = holm([overlap.p_value for overlap in overlaps])
+    return {
+        overlap.name: _tell(overlap, chance, len(overlaps), used, dates[overlap.name].years)
+        for overlap, chance in zip(overlaps, chances, strict=True)
+        if overlap.shared < LEAST_SHARED and chance < CHANCE_P_VALUE
+    }
 
 
 def name_years(years: Mapping[int, int] | tuple[int, ...]) -> str:
@@ -119,7 +141,9 @@ def name_years(years: Mapping[int, int] | tuple[int, ...]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
-def _tell(overlap: DateOverlap, used: pd.DataFrame, years: NDArray[np.int64]) -> Finding:
+def _tell(
+    overlap: DateOverlap, chance: float, tested: int, used: pd.DataFrame, years: NDArray[np.int64]
+) -> Finding:
     sides = ("positive", "negative")
     alone = overlap.one_label_years
     told = [f"only {side} images in {name_years(own)}" for side, own in zip(sides, alone, strict=True) if own]
@@ -137,10 +161,16 @@ def _tell(overlap: DateOverlap, used: pd.DataFrame, years: NDArray[np.int64]) ->
         evidence=Evidence(
             name="share of images in years with both labels",
             value=overlap.shared,
-            method=f"the smaller of both labels; {DRAWS} permutations of labels over patients, "
-            f"p {overlap.p_value:.2g}",
+            method=f"the smaller of both labels; {overlap.draws} permutations of labels over patients, "
+            f"p {chance:.2g} after Holm's correction for {say_count(tested, 'date')}",
         ),
     )
+
+
+def _draw_one_each(rows: NDArray[np.intp], blocks: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
+    """One image of each block: with all of them, who has more images would fill more years, whatever the label."""
+    mixed = np.random.default_rng(seed).permutation(rows)
+    return mixed[np.unique(blocks[mixed], return_index=True)[1]]
 
 
 def _count_years(years: NDArray[np.int64]) -> dict[int, int]:

@@ -68,7 +68,12 @@ def measure_file(data: bytes, path: str, pixels: Pixels) -> FileMeasures:
 
 
 def find_file_problems(
-    used: pd.DataFrame, measures: Sequence[FileMeasures], *, image_size: int, seed: int = 0
+    used: pd.DataFrame,
+    measures: Sequence[FileMeasures],
+    *,
+    image_size: int,
+    seed: int = 0,
+    groups: NDArray[np.int64] | None = None,
 ) -> list[Finding]:
     """Looks for images that are not what the others are, or that hold more than the breast.
 
@@ -77,6 +82,7 @@ def find_file_problems(
         measures: From `measure_file`, one a row.
         image_size: Side of the network's input in px.
         seed: Of the permutations.
+        groups: What stays together, (n,); None for patients alone.
 
     Returns:
         Findings, the most severe first.
@@ -90,7 +96,7 @@ def find_file_problems(
             *_find_transparent(rows, measures),
             *_find_small(rows, image_size),
             *_find_odd_sizes(rows),
-            *find_mark_problems(rows, [each.marks for each in measures], seed=seed),
+            *find_mark_problems(rows, [each.marks for each in measures], seed=seed, groups=groups),
         ]
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from breastlens.audit.acquisition import Association, find_acquisition_problems
 from breastlens.audit.files import find_wrong_extensions, is_wrong_extension
@@ -34,12 +36,15 @@ _DUPLICATES: dict[str, tuple[Severity, str, str]] = {
     ),
     "duplicates-within-category": ("info", "within a category; kept together in every split", _REPEATS),
 }
+DUPLICATE_CODES = tuple(_DUPLICATES)
+"""Of exact duplicates, the gravest first."""
 
 
 def find_problems(
     cohort: Cohort,
     properties: pd.DataFrame | None = None,
     associations: Sequence[Association] | None = None,
+    groups: NDArray[np.int64] | None = None,
     *,
     seed: int = 0,
 ) -> list[Finding]:
@@ -50,6 +55,7 @@ def find_problems(
         properties: How the files of the images in use were made, from ``survey_images``; None for what the table
             itself knows: format, size, bits and the manifest's columns.
         associations: What ``measure_associations`` made of these properties, where it is at hand.
+        groups: What stays together among the images in use; None for patients alone.
         seed: Of permutation tests.
 
     Returns:
@@ -62,7 +68,7 @@ def find_problems(
         *_find_unused_files(cohort),
         *_find_duplicates(cohort.table),
         *_find_imbalance(used),
-        *find_acquisition_problems(used, known, seed=seed, associations=associations),
+        *find_acquisition_problems(used, known, seed=seed, associations=associations, groups=groups),
     ]
     return most_severe_first(found)
 
@@ -107,7 +113,7 @@ def _find_duplicates(table: pd.DataFrame) -> Iterator[Finding]:
     repeated = table[(table["duplicate_group"] != "") & table["label"].notna()]
     for _, members in repeated.groupby("duplicate_group"):
         if len(members) > 1:
-            kinds[_tell_kind(members)].append(members)
+            kinds[tell_kind(members)].append(members)
     for code, (severity, where, advice) in _DUPLICATES.items():
         if sets := kinds[code]:
             images = pd.concat(sets)
@@ -121,7 +127,12 @@ def _find_duplicates(table: pd.DataFrame) -> Iterator[Finding]:
             )
 
 
-def _tell_kind(members: pd.DataFrame) -> str:
+def tell_kind(members: pd.DataFrame) -> str:
+    """The gravest code that is true of a set of images with the same pixels.
+
+    Args:
+        members: Their rows: ``label``, ``patient_id`` and ``category``.
+    """
     if members["label"].nunique() > 1:
         return "duplicates-across-labels"
     if len(set(members["patient_id"]) - {""}) > 1:
@@ -136,11 +147,17 @@ def _find_imbalance(used: pd.DataFrame) -> Iterator[Finding]:
     side, rarer = min(sides.items(), key=lambda item: len(item[1]))
     if len(rarer) < RAREST_SHARE * len(used):
         share = len(rarer) / len(used)
+        if rarer.empty:
+            what = f"None of {say_count(len(used), 'image')} is {side}, so nothing can be told apart."
+        else:
+            what = (
+                f"Only {len(rarer)} of {len(used)} images ({share:.1%}) are {side}; always answering the other way "
+                f"would be right for {len(used) - len(rarer)} of them."
+            )
         yield Finding(
             code="class-imbalance",
             severity="warning",
-            what=f"Only {len(rarer)} of {len(used)} images ({share:.1%}) are {side}; always answering the "
-            f"other way would be right in {1 - share:.1%}.",
+            what=what,
             count=len(rarer),
             advice="Read balanced accuracy, sensitivity and specificity, not accuracy.",
         )

@@ -64,11 +64,14 @@ def inspect_cohort(cohort: Cohort, *, seed: int = 0, progress: Progress | None =
         pairs = find_near_duplicates(
             seen.thumbnails, on_progress=lambda done, total: advance(done, total=total)
         )
-    associations = measure_associations(used, seen.properties, seed=seed)
+    groups = cohort.groups(duplicate_components(pairs, len(used)))
+    associations = measure_associations(used, seen.properties, seed=seed, groups=groups)
     findings = [
-        *find_problems(cohort, seen.properties, associations, seed=seed),
+        *find_problems(cohort, seen.properties, associations, groups, seed=seed),
         *find_near_duplicate_problems(used, pairs),
-        *find_file_problems(used, seen.measures, image_size=cohort.image.image_size, seed=seed),
+        *find_file_problems(
+            used, seen.measures, image_size=cohort.image.image_size, seed=seed, groups=groups
+        ),
     ]
     return Inspection(
         used,
@@ -76,7 +79,7 @@ def inspect_cohort(cohort: Cohort, *, seed: int = 0, progress: Progress | None =
         seen.properties,
         seen.measures,
         pairs,
-        cohort.groups(duplicate_components(pairs, len(used))),
+        groups,
         associations,
         most_severe_first(findings),
     )

@@ -145,8 +145,8 @@ def _shortcut(name: str, control: Mapping[str, Any], count: int) -> Finding:
         what=f"{control['what']}; a model still told the classes apart with an AUC of "
         f"{_range(control['auc'], control)}.",
         count=count,
-        advice="The classes differ in how the images were taken; score within strata (--within), or crop the "
-        "images alike (--crop body) and look again.",
+        advice="The classes differ in how the images were taken; score within strata (--within), and measure with "
+        "--remedies whether preparing the images otherwise helps.",
         evidence=_evidence("AUC", control),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from breastlens.audit.finding import Finding, name_records, say_count
+from breastlens.cohort.splits import name_parts
 
 FEWEST_PATIENTS = 30
 """With 30 patients the 95 % interval of a sensitivity of 0.9 is 0.74 to 0.97 (Wilson, JASA 22, 1927)."""
@@ -27,7 +28,6 @@ FEWEST_TO_COMPARE = 20
 """With fewer patients the largest 5 % are not even one."""
 
 _SHOWN = 5
-_PART_NAMES = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
 
 
 def find_patient_problems(used: pd.DataFrame) -> list[Finding]:
@@ -76,7 +76,7 @@ def _find_patients_across_splits(known: pd.DataFrame) -> Iterator[Finding]:
     """The manifest's own split, whether or not a training would use it."""
     if "split" not in known:
         return
-    parts = known["split"].astype(str).str.strip().str.lower().replace(_PART_NAMES)
+    parts = name_parts(known["split"])
     placed = known[parts != ""].assign(split=parts)
     several = placed.groupby("patient_id")["split"].nunique()
     crossing = sorted(several.index[several > 1])

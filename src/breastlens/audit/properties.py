@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from breastlens.audit.columns import Column, Kind, list_extra_columns, read_column, say_why_untested
+from breastlens.audit.columns import (
+    Column,
+    Kind,
+    list_extra_columns,
+    read_column,
+    say_why_untested,
+    show_text,
+)
 from breastlens.cohort.description import name_sizes
 from breastlens.imaging.header import Pixels
 from breastlens.imaging.metadata import FileMetadata, read_metadata
@@ -95,7 +102,10 @@ def list_sources(used: pd.DataFrame, properties: pd.DataFrame) -> list[Source]:
     named = (
         [("the date of the file", "date-tells-label", "taken", properties)] if "taken" in properties else []
     )
-    named += [(f"the column {name!r}", "column-tells-label", name, used) for name in list_extra_columns(used)]
+    named += [
+        (f"the column {show_text(name)!r}", "column-tells-label", name, used)
+        for name in list_extra_columns(used)
+    ]
     patients = used["patient_id"].tolist()
     sources = []
     for shown, code, name, table in named:
@@ -183,13 +193,14 @@ def _list_source_properties(source: Source) -> Iterator[Property]:
     column = source.column
     if column.kind == "category":
         texts = _pool(np.where(column.texts == "", _BLANK, column.texts))
-        rows = np.arange(texts.size)
+        # Where only some are blank that is a value of its own.
+        rows = np.arange(texts.size if (column.texts != "").any() else 0)
         yield Property(
             source.name,
             source.code,
             "category",
-            texts,
-            column.numbers,
+            texts[rows],
+            column.numbers[rows],
             rows,
             source.untested,
             source.manifest_column,
@@ -209,8 +220,9 @@ def _list_source_properties(source: Source) -> Iterator[Property]:
         source.manifest_column,
     )
     if not source.untested and not known.all():
+        unread = np.where(column.texts == "", "blank", f"not a {column.kind}")
         yield _category(
-            f"{source.name}{PRESENCE}", source.code, pd.Series(np.where(known, "filled in", "blank"))
+            f"{source.name}{PRESENCE}", source.code, pd.Series(np.where(known, "filled in", unread))
         )
 
 

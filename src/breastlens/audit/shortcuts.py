@@ -27,6 +27,9 @@ INTENSITY = "Statistics of the grey values were given, and no positions"
 FILE = "What is known of the files was given (format, size, dates and the like), and no pixel"
 LABELS = "Labels were dealt anew among patients"
 
+FEWEST_DEALT = 10
+"""Groups of either label; among fewer, chance alone is above the limit too often."""
+
 CHUNK = 256
 """Images that are changed at once."""
 
@@ -217,8 +220,13 @@ def run_label_control(features: NDArray[np.floating], judged: Judged) -> dict[st
         judged: The real model.
 
     Returns:
-        What ``describe_scores`` says.
+        What ``describe_scores`` says; no AUC where either label has fewer than ten groups, among which dealing proves
+        nothing.
     """
+    judged_groups = judged.groups[judged.rows]
+    fewest = min(np.unique(judged_groups[judged.labels[judged.rows] == label]).size for label in (0, 1))
+    if fewest < FEWEST_DEALT:
+        return {"what": LABELS} | dict.fromkeys(("auc", "low", "high", "level", "method"))
     dealt = shuffle_labels(judged.labels, judged.groups, judged.parts, judged.seed)
     scores = score_control(features, dealt, judged.groups, judged.parts, seed=judged.seed)
     return describe_scores(LABELS, dealt[judged.rows], scores[judged.rows], judged.patient_id)

@@ -119,7 +119,7 @@ def audit(
     if as_json:
         print(json.dumps(done.facts))
     else:
-        print_audit(done.facts["verdict"], done.findings, done.directory)
+        print_audit(done.facts["verdict"], done.findings, done.directory, done.facts.get("remedies", ()))
     if strict and any(finding.severity == "error" for finding in done.findings):
         raise typer.Exit(FOUND)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -23,6 +24,9 @@ from rich.progress import (
 
 from breastlens.audit.finding import Finding
 from breastlens.progress import Advance, Progress
+
+if TYPE_CHECKING:
+    from breastlens.report.audit_files import Remedy
 
 ERRORS = Console(stderr=True, emoji=False)
 """Standard error: progress and problems; standard output is for answers."""
@@ -153,8 +157,21 @@ def print_verdict(run_dir: Path) -> None:
     print(RESEARCH_USE)
 
 
-def print_audit(verdict: str, findings: Sequence[Finding], directory: Path | None) -> None:
-    """Print the verdict of an audit, its findings as a table, and where the page is."""
+def print_audit(
+    verdict: str,
+    findings: Sequence[Finding],
+    directory: Path | None,
+    remedies: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Print the verdict of an audit, its findings and its remedies as tables, and where the page is.
+
+    Args:
+        verdict: One sentence.
+        findings: In their order.
+        directory: That holds the page; None where nothing was written.
+        remedies: As findings.json holds them; empty where none was tried.
+    """
+    from breastlens.report.audit_files import Remedy
     from breastlens.report.wording import RESEARCH_USE
 
     print(verdict)
@@ -166,6 +183,25 @@ def print_audit(verdict: str, findings: Sequence[Finding], directory: Path | Non
         print_table(pd.DataFrame(rows))
     else:
         print("Nothing was found about the data that needs saying.")
+    if remedies:
+        _print_remedies([Remedy.model_validate(each) for each in remedies])
     if directory is not None:
         print(f"Report: {directory / 'audit.html'}")
     print(RESEARCH_USE)
+
+
+def _print_remedies(remedies: Sequence[Remedy]) -> None:
+    """Print how to read them, and a row a preparation; intervals stand on the page, for which a line has no room."""
+    from breastlens.report.audit_wording import list_controls, remedies_sentence, remedy_rows
+
+    print(remedies_sentence(remedies))
+    names = list_controls(remedies)
+    rows = []
+    for row in remedy_rows(remedies):
+        cells = {"whole image": row.whole, **dict(zip(names, row.controls, strict=True))}
+        cells["smallest margin"] = row.margin
+        if row.matched is not None:
+            cells["lowest matched AUC"] = row.matched
+        told = {name: f"{cell.value} {cell.remark}".rstrip() for name, cell in cells.items()}
+        rows.append({"preparation": row.remedy} | told)
+    print_table(pd.DataFrame(rows))

@@ -116,7 +116,11 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link to itself: a file that cannot be read
+            is_folder = False
+        if is_folder:
             found += _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {here})
         else:
             found.append(prefix + entry.name)

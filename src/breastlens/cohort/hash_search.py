@@ -6,6 +6,7 @@ The search only proposes. Whether two images are the same picture is decided on 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,9 @@ class Candidates:
     likeness: Floats
 
 
-def find_candidates(fingerprints: Fingerprints) -> Candidates:
+def find_candidates(
+    fingerprints: Fingerprints, *, on_progress: Callable[[int], None] | None = None
+) -> Candidates:
     """Propose the pairs worth comparing pixel by pixel.
 
     Each image's nearest hashes are compared as outlines, at the shift at which they agree best, and of those that
@@ -59,8 +62,9 @@ def find_candidates(fingerprints: Fingerprints) -> Candidates:
 
     Args:
         fingerprints: Of n images.
+        on_progress: Told for how many images the nearest were found.
     """
-    neighbour, change = nearest_hashes(fingerprints.bits)
+    neighbour, change = nearest_hashes(fingerprints.bits, on_progress=on_progress)
     parts: list[NDArray[np.float64]] = []
     for start in range(0, len(neighbour), _RERANK_CHUNK):
         rows = slice(start, start + _RERANK_CHUNK)
@@ -78,7 +82,9 @@ def find_candidates(fingerprints: Fingerprints) -> Candidates:
     return Candidates(query[chosen], other[chosen], turn, flip, likeness[chosen])
 
 
-def nearest_hashes(bits: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def nearest_hashes(
+    bits: Bits, *, on_progress: Callable[[int], None] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find for each image the images whose hash is nearest to one of its own, turned and flipped.
 
     Every hash is compared with every other for up to 20,000 images. Beyond, hashes are put into 256 clusters by
@@ -86,6 +92,7 @@ def nearest_hashes(bits: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
     Args:
         bits: uint8 (t, n, HASH_BITS / 8); the first turn is that of the images as they are.
+        on_progress: Told for how many images it was done.
 
     Returns:
         int64 (n, NEIGHBOURS), the nearest first, -1 where there are no more; and the change, as
@@ -109,6 +116,8 @@ def nearest_hashes(bits: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
                 key = (other << 24) | (distance.astype(np.int64) << 8) | (turn * len(FLIPS) + flip)
                 found.append(np.where((other < 0) | (other == own), _NOTHING, key))
         neighbour[rows], change[rows] = _nearest_of(np.concatenate(found, axis=1))
+        if on_progress is not None:
+            on_progress(min(start + _CHUNK, count))
     return neighbour, change
 
 

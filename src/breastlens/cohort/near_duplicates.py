@@ -58,14 +58,19 @@ def find_near_duplicates(
     Args:
         thumbnails: uint8 (n, 128, 128), from ``thumbnail``.
         workers: Threads; None for one a processor.
-        on_progress: Told how many of the proposed pairs were compared.
+        on_progress: Told how many images were looked up, and then also how many of the pairs that this proposed were
+            compared.
 
     Returns:
         The pairs, the most similar first.
     """
     copies, distinct = _collapse(thumbnails)
     found = [NearDuplicate(first, second, 1.0, NOT_MOVED) for first, second in copies]
-    candidates = find_candidates(fingerprint(thumbnails[distinct], workers=workers))
+    looked_up = len(distinct)
+    candidates = find_candidates(
+        fingerprint(thumbnails[distinct], workers=workers),
+        on_progress=on_progress and (lambda done: on_progress(done, looked_up)),
+    )
     query, other = distinct[candidates.query], distinct[candidates.other]
     groups = _Groups(len(thumbnails))
     for pair in found:
@@ -90,7 +95,7 @@ def find_near_duplicates(
                 groups.join(first, second)
                 found.append(NearDuplicate(first, second, similarity, change))
         if on_progress is not None:
-            on_progress(min(start + _BATCH, total), total)
+            on_progress(looked_up + min(start + _BATCH, total), looked_up + total)
     return sorted(found, key=lambda pair: (-pair.similarity, pair.first, pair.second))
 
 

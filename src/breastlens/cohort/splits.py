@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from breastlens.errors import SplitError
 
 PARTS = ("train", "validation", "test")
-_SPELLINGS = {
+PART_SPELLINGS = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -25,6 +25,8 @@ _SPELLINGS = {
     "test": "test",
     "testing": "test",
 }
+"""What a manifest may call a part, in lower case, and which part that is."""
+
 _SHOWN = 5
 
 
@@ -61,6 +63,18 @@ def split_groups(table: pd.DataFrame, linked: NDArray[np.integer] | None = None)
     links = coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(count, count))
     _, component = connected_components(links, directed=False)
     return np.asarray(pd.factorize(component)[0], dtype=np.int64)
+
+
+def name_parts(split: pd.Series[str]) -> pd.Series[str]:
+    """Brings the names of a manifest's ``split`` column to one spelling.
+
+    Args:
+        split: As the manifest has it, in any case.
+
+    Returns:
+        "train", "validation" or "test"; a name that is none of `PART_SPELLINGS` in lower case; "" where there is none.
+    """
+    return split.fillna("").astype(str).str.strip().str.lower().replace(PART_SPELLINGS)
 
 
 def split_holdout(
@@ -130,8 +144,8 @@ def split_from_manifest(table: pd.DataFrame) -> NDArray[np.str_]:
         SplitError: A name is unknown or missing, a part is missing, training or validation lacks a label, or
             a patient, file or duplicate stands in two parts.
     """
-    parts = table["split"].str.lower().map(_SPELLINGS)
-    unknown = table[parts.isna()]
+    parts = name_parts(table["split"])
+    unknown = table[~parts.isin(PARTS)]
     if len(unknown):
         names = ", ".join(repr(name) for name in sorted(set(unknown["split"])))
         raise SplitError(

@@ -138,9 +138,11 @@ def _read_card(directory: Path) -> BundleCard:
     path = _regular(directory / _CARD)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        written = content["format"]
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise BundleError(f"{path} is damaged: expected JSON with a 'format', {error}") from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise BundleError(f"{path} is damaged: expected a JSON object with a 'format'")
+    written = content["format"]
     if isinstance(written, int) and written > FORMAT:
         raise BundleError(
             f"{path} is of format {written}; this BreastLens reads up to {FORMAT}: update it with "

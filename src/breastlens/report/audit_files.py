@@ -43,6 +43,16 @@ class Property(Facts):
     tells: bool = False
 
 
+class Remedy(Facts):
+    """One way of preparing the images, and what was measured on them then."""
+
+    remedy: str
+    changes: dict[str, Any] = Field(default_factory=dict)
+    whole: Control | None = None
+    controls: dict[str, Control] = Field(default_factory=dict)
+    matched: tuple[Matched, ...] = ()
+
+
 class AuditFacts(Facts):
     """The content of findings.json, as far as the page shows it."""
 
@@ -62,6 +72,7 @@ class AuditFacts(Facts):
     corrected: Interval | None = None
     matched: tuple[Matched, ...] = ()
     nuisance: tuple[Nuisance, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
     properties: tuple[Property, ...] = ()
     notes: tuple[str, ...] = ()
     versions: dict[str, Any] = Field(default_factory=dict)

@@ -10,12 +10,17 @@ from breastlens.report.audit_files import PICTURES, AuditFacts, AuditFiles, read
 from breastlens.report.audit_wording import (
     SEEN,
     corrected_sentence,
+    judged_on,
+    list_controls,
     margin_sentence,
     nuisance_sentence,
+    remedies_sentence,
+    remedy_rows,
 )
+from breastlens.report.key_figures import audit_key_figures
 from breastlens.report.rendering import embed, write_page
 from breastlens.report.tables import setting_rows
-from breastlens.report.wording import RESEARCH_USE, matched_sentence, moment_text, with_interval
+from breastlens.report.wording import RESEARCH_USE, find_lowest, matched_sentence, moment_text, with_interval
 
 PAGE_NAME = "audit.html"
 
@@ -46,6 +51,7 @@ def write_audit_page(directory: Path) -> Path:
     """
     files = read_audit_files(directory)
     facts = files.facts
+    lowest = find_lowest(facts.matched)
     return write_page(
         directory / PAGE_NAME,
         "audit.html",
@@ -54,11 +60,17 @@ def write_audit_page(directory: Path) -> Path:
             "created": moment_text(facts.created),
             "labels": facts.labels.describe(),
             "research_use": RESEARCH_USE,
+            "judged_on": judged_on(facts),
+            "key_figures": audit_key_figures(facts),
             "leading": [finding for finding in facts.findings if finding.severity == "error"],
             "controls": _control_rows(files),
             "corrected": corrected_sentence(facts.corrected),
+            "lowest": "" if lowest is None else matched_sentence(lowest),
             "matched": [matched_sentence(each) for each in facts.matched],
             "nuisance": [nuisance_sentence(each) for each in facts.nuisance],
+            "remedies": remedy_rows(facts.remedies),
+            "remedies_sentence": remedies_sentence(facts.remedies),
+            "remedy_controls": list_controls(facts.remedies),
             "pictures": {
                 name: embed(png, caption=PICTURES[name], alternative=_say_in_words(name, facts))
                 for name, png in files.pictures.items()

@@ -1,20 +1,62 @@
-"""The sentences of an audit: what was found, in the words of somebody who has a minute."""
+"""The sentences of an audit, and the rows of its remedies: what was found, in the words of somebody with a minute."""
 
 from __future__ import annotations
 
-from breastlens.report.audit_files import AuditFacts
-from breastlens.report.control_wording import SEEN, corrected_sentence, find_worst, nuisance_sentence
-from breastlens.report.phrasing import count_text, with_interval
-from breastlens.report.run_files import Control
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from breastlens.audit.judgement import UNSEEN
+from breastlens.report.audit_files import AuditFacts, Remedy
+from breastlens.report.certainty import has_interval
+from breastlens.report.control_wording import (
+    SEEN,
+    corrected_sentence,
+    find_worst,
+    nuisance_sentence,
+    seen_by,
+)
+from breastlens.report.phrasing import (
+    count_text,
+    range_text,
+    short_text,
+    short_with_interval,
+    with_interval,
+)
+from breastlens.report.run_files import Control, Interval, Reached
+from breastlens.report.tables import MetricCell
+from breastlens.report.wording import find_lowest
 
 __all__ = [
     "SEEN",
+    "RemedyRow",
     "audit_verdict",
     "corrected_sentence",
+    "judged_on",
+    "list_controls",
     "margin_sentence",
     "nuisance_sentence",
+    "remedies_sentence",
+    "remedy_rows",
     "worst_control",
 ]
+
+
+class RemedyRow(NamedTuple):
+    """One way of preparing the images: the scores of whole images and of the controls, and the two that decide.
+
+    Attributes:
+        remedy: What was done, as the options that do it.
+        whole: AUC of whole images.
+        controls: AUC of each of ``list_controls``.
+        margin: The smallest margin, and to which control.
+        matched: The lowest AUC within strata, and of which column; None where no row has one.
+    """
+
+    remedy: str
+    whole: MetricCell
+    controls: list[MetricCell]
+    margin: MetricCell
+    matched: MetricCell | None
 
 
 def audit_verdict(facts: AuditFacts) -> str:
@@ -26,12 +68,26 @@ def audit_verdict(facts: AuditFacts) -> str:
     counted = count_text(grave, "serious finding") if grave else "No serious finding"
     if facts.whole is None or facts.whole.auc is None:
         return f"{counted}; no model could be trained, so shortcuts were not looked for."
-    said = f"AUC {with_interval(facts.whole.auc, facts.whole)}"
+    said = f"AUC {short_with_interval(facts.whole.auc, facts.whole)}"
     name = worst_control(facts)
     if name is not None:
         control = facts.controls[name]
-        said += f"; a model that {SEEN.get(name, name)} reaches {with_interval(control.auc, control)}"
+        said += f"; a model that {seen_by(name)} reaches {short_with_interval(control.auc, control)}"
     return f"{said}. {counted}."
+
+
+def judged_on(facts: AuditFacts) -> str:
+    """On what the verdict rests; nothing where there is no score."""
+    if facts.whole is None or facts.whole.auc is None or not facts.data.used:
+        return ""
+    labels, patients = facts.labels, facts.data.patients
+    size = count_text(facts.data.used, "image")
+    size += f" of {count_text(patients, 'patient')}" if patients else " (patients unknown)"
+    said = f"Judged on {size}, each scored by a model trained on others: "
+    said += f"{labels.positive_name} against {labels.negative_name}."
+    if has_interval(facts.whole):
+        said += f" Ranges are 95% intervals over {'patients' if patients else 'images'}."
+    return said
 
 
 def worst_control(facts: AuditFacts) -> str | None:
@@ -45,3 +101,61 @@ def margin_sentence(control: Control) -> str:
     if margin is None or margin.value is None:
         return "–"
     return with_interval(margin.value, margin)
+
+
+def list_controls(remedies: Sequence[Remedy]) -> list[str]:
+    """The controls that see something of the image, as they first appear in the rows."""
+    return list(dict.fromkeys(name for each in remedies for name in each.controls if name not in UNSEEN))
+
+
+def remedies_sentence(remedies: Sequence[Remedy]) -> str:
+    """How to read the rows; nothing where there are none."""
+    if not remedies:
+        return ""
+    above = ", and above all the matched AUC, does" if any(each.matched for each in remedies) else " does"
+    return (
+        "In each row the images were prepared in another way and everything was measured again, on the same patients "
+        f"and folds. A preparation helps where the controls fall and the AUC of whole images{above} not. "
+        "The AUC of the row that is chosen after looking is a little too good."
+    )
+
+
+def remedy_rows(remedies: Sequence[Remedy]) -> list[RemedyRow]:
+    """A row a way of preparing the images, in the order of the file."""
+    names, none = list_controls(remedies), Control()
+    within = any(each.matched for each in remedies)
+    return [
+        RemedyRow(
+            each.remedy,
+            _reached_cell(each.whole or none),
+            [_reached_cell(each.controls.get(name, none)) for name in names],
+            _margin_cell(each),
+            _matched_cell(each) if within else None,
+        )
+        for each in remedies
+    ]
+
+
+def _reached_cell(reached: Reached) -> MetricCell:
+    return _cell(reached.auc, reached)
+
+
+def _margin_cell(remedy: Remedy) -> MetricCell:
+    name = find_worst(remedy.controls)
+    margin = None if name is None else remedy.controls[name].margin
+    if margin is None or margin.value is None:
+        return MetricCell("–")
+    return _cell(margin.value, margin, f"to {name}")
+
+
+def _matched_cell(remedy: Remedy) -> MetricCell:
+    lowest = find_lowest(remedy.matched)
+    if lowest is None:
+        return MetricCell("–")
+    return _cell(None if lowest.auc is None else lowest.auc.value, lowest.auc, f"within {lowest.column}")
+
+
+def _cell(value: float | None, interval: Interval | Reached | None, remark: str = "") -> MetricCell:
+    """One figure in short; spaces that do not break keep the ends of its interval on one line."""
+    ends = "" if value is None else range_text(interval).replace(" ", "\N{NO-BREAK SPACE}")
+    return MetricCell(short_text(value), ends, remark)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from breastlens.report import certainty
+from breastlens.report.audit_files import AuditFacts
 from breastlens.report.control_wording import find_worst, seen_by
 from breastlens.report.phrasing import range_text, short_text
-from breastlens.report.run_files import Interval, Matched, RunFiles
+from breastlens.report.run_files import Control, Interval, Matched, Reached, RunFiles
 from breastlens.report.wording import find_lowest
 
 
@@ -29,46 +33,111 @@ class KeyFigure(NamedTuple):
     tone: str = ""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A score with what is held against it, of a run or of an audit.
+
+    Attributes:
+        auc: Of whole images.
+        interval: Its interval.
+        controls: Negative controls by name; empty when none was run.
+        matched: The scores within strata.
+        low_of_auc: The lowest that the AUC may be; None where nothing can be concluded.
+        low_of_margin: The same of a margin.
+        low_of_matched: The same of a score within strata.
+    """
+
+    auc: float | None
+    interval: Interval | Reached | None
+    controls: Mapping[str, Control]
+    matched: Sequence[Matched]
+    low_of_auc: float | None
+    low_of_margin: Callable[[Interval], float | None]
+    low_of_matched: Callable[[Matched], float | None]
+
+
 def key_figures(files: RunFiles) -> list[KeyFigure]:
-    """The AUC, the worst control, the margin between them, and the lowest AUC within strata, as far as there are."""
-    block = files.block
-    if block.auc is None:
+    """The key figures of a run, as `list_figures`."""
+    return list_figures(
+        Measured(
+            files.block.auc,
+            files.block.intervals.get("auc"),
+            files.controls,
+            files.matched,
+            certainty.low_end_of_auc(files),
+            partial(certainty.low_end_of_margin, files),
+            partial(certainty.low_end_of_matched, files),
+        )
+    )
+
+
+def audit_key_figures(facts: AuditFacts) -> list[KeyFigure]:
+    """The key figures of an audit, as `list_figures`.
+
+    What has no interval is judged as the audit's findings judge it (``audit.judgement.judge_controls``): an AUC without
+    a single mistake counts, and a margin by its value.
+    """
+    if facts.whole is None:
         return []
-    low = certainty.low_end_of_auc(files)
+    return list_figures(
+        Measured(
+            facts.whole.auc,
+            facts.whole,
+            facts.controls,
+            facts.matched,
+            _low_of_faultless(facts.whole.auc, facts.whole),
+            lambda margin: margin.value if margin.low is None else margin.low,
+            lambda matched: (
+                None if matched.auc is None else _low_of_faultless(matched.auc.value, matched.auc)
+            ),
+        )
+    )
+
+
+def _low_of_faultless(auc: float | None, interval: Interval | Reached) -> float | None:
+    return auc if interval.low is None and auc == 1 else interval.low
+
+
+def list_figures(measured: Measured) -> list[KeyFigure]:
+    """The AUC, the worst control, the margin between them, and the lowest AUC within strata, as far as there are."""
+    if measured.auc is None:
+        return []
+    low = measured.low_of_auc
     shown = [
         KeyFigure(
             "AUC",
-            short_text(block.auc),
-            range_text(block.intervals.get("auc")),
+            short_text(measured.auc),
+            range_text(measured.interval),
             "1 is perfect, 0.5 is guessing",
             "warning" if low is None or low <= 0.5 else "",
         ),
-        *_control_figures(files),
+        *_control_figures(measured),
     ]
-    lowest = find_lowest(files.matched)
-    return shown if lowest is None else [*shown, _matched_figure(files, lowest)]
+    lowest = find_lowest(measured.matched)
+    return shown if lowest is None else [*shown, _matched_figure(lowest, measured.low_of_matched(lowest))]
 
 
-def _control_figures(files: RunFiles) -> list[KeyFigure]:
-    name = find_worst(files.controls)
+def _control_figures(measured: Measured) -> list[KeyFigure]:
+    name = find_worst(measured.controls)
     if name is None:
         return [
             KeyFigure("Worst control", "–", "not run", "what a model without the breast reaches", "warning")
         ]
-    control = files.controls[name]
+    control = measured.controls[name]
     reached = KeyFigure(
         "Worst control", short_text(control.auc), range_text(control), f"AUC of a model that {seen_by(name)}"
     )
     if control.margin is None or control.margin.value is None:
         return [reached]
-    return [reached, _margin_figure(files, control.margin)]
+    return [reached, _margin_figure(control.margin, measured.low_of_margin(control.margin))]
 
 
-def _margin_figure(files: RunFiles, margin: Interval) -> KeyFigure:
-    low = certainty.low_end_of_margin(files, margin)
+def _margin_figure(margin: Interval, low: float | None) -> KeyFigure:
     meaning = "what the model adds to the control"
     if low is None:
         meaning += ": may be chance"
+    elif margin.lies_below(0):
+        meaning = "the control does better"
     elif low <= 0:
         meaning += ": may be nothing"
     return KeyFigure(
@@ -80,11 +149,10 @@ def _margin_figure(files: RunFiles, margin: Interval) -> KeyFigure:
     )
 
 
-def _matched_figure(files: RunFiles, matched: Matched) -> KeyFigure:
+def _matched_figure(matched: Matched, low: float | None) -> KeyFigure:
     label, meaning = "Matched AUC", f"among images with the same “{matched.column}”"
     if matched.auc is None or matched.auc.value is None:
         return KeyFigure(label, "–", "not to be had", meaning, "warning")
-    low = certainty.low_end_of_matched(files, matched)
     return KeyFigure(
         label,
         short_text(matched.auc.value),

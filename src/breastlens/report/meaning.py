@@ -82,8 +82,7 @@ def _rival_sentence(rivals: Mapping[str, Control], named: str | None) -> str:
     margin = rivals[name].margin if name is not None else None
     if name is None or margin is None:
         return ""
-    most = margin.high if certainty.has_interval(margin) else margin.value
-    does = "does better" if most is not None and most < 0 else "may do as well"
+    does = "does better" if margin.lies_below(0) else "may do as well"
     return f"{'That control' if name == named else f'A model that {seen_by(name)}'} {does}."
 
 

@@ -47,6 +47,11 @@ class Interval(Facts):
             else given
         )
 
+    def lies_below(self, limit: float) -> bool:
+        """Whether all that is known of the figure lies below a limit; without an interval that is its value."""
+        most = self.value if self.low is None or self.high is None else self.high
+        return most is not None and most < limit
+
 
 class Block(Facts):
     """The figures of one part, of metrics.json."""
@@ -242,9 +247,13 @@ class Nuisance(Facts):
 
 
 class Activation(Facts):
-    """How much of the model's activation map falls on the body, and how much of the image the body fills."""
+    """How much of the model's activation map falls on the body, and how much of the image the body fills.
+
+    ``map`` is how many cells the map is high and wide; None in runs from before that was recorded.
+    """
 
     images: int = 0
+    map: tuple[int, int] | None = None
     without_body: int = 0
     without_map: int = 0
     share: Interval | None = None

@@ -7,6 +7,10 @@ from breastlens.report.certainty import has_interval
 from breastlens.report.phrasing import count_text, figure_text, with_interval
 from breastlens.report.run_files import Activation, Interval, Proof, RunFiles
 
+_FINE_MAP = 7
+"""Cells a side from which an activation map tells body from background. With a mark pasted on the background and a
+perfect model the excess on the body was -0.04 with 4x4 cells, -0.17 with 7x7 and -0.34 with 8x8."""
+
 
 def nameless_images(files: RunFiles) -> str:
     """How many of the images that are used have no patient id, for example ``3 images have``."""
@@ -89,6 +93,8 @@ def activation_sentence(activation: Activation | None) -> str:
     said += "."
     if excess is not None and excess.value is not None:
         said += f" {_excess_sentence(excess, excess.value)}"
+    if activation.map is not None:
+        said += f" {_cells_sentence(*activation.map)}"
     if activation.without_body:
         said += f" In {count_text(activation.without_body, 'further image')} no body was found."
     if activation.without_map:
@@ -103,6 +109,14 @@ def _excess_sentence(excess: Interval, value: float) -> str:
         return f"{said}, without an interval."
     said += f" (difference {figure_text(excess.low)} to {figure_text(excess.high)})"
     return f"{said}, which may be chance." if excess.low <= 0 <= excess.high else f"{said}."
+
+
+def _cells_sentence(height: int, width: int) -> str:
+    """How fine a map is, and that one of few cells cannot tell where the model looked."""
+    said = f"The map has {height}x{width} cells"
+    if min(height, width) >= _FINE_MAP:
+        return f"{said}."
+    return f"{said}; with fewer than {_FINE_MAP}x{_FINE_MAP} a difference near 0 proves nothing."
 
 
 def threshold_sentence(files: RunFiles) -> str:

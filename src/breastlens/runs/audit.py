@@ -28,7 +28,7 @@ from breastlens.report.audit_wording import audit_verdict
 from breastlens.runs.audit_pictures import draw_audit
 from breastlens.runs.directory import FORMAT, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_data, describe_machine, describe_versions
-from breastlens.runs.probes import choose_features, describe_probed, probe_cohort
+from breastlens.runs.probes import choose_features, describe_probed, divide, probe_cohort
 from breastlens.runs.remedies import try_remedies
 from breastlens.runs.settings import checked
 from breastlens.runs.tables import records_table
@@ -119,27 +119,19 @@ def _audit(
     y_score = None
     with watch.phase("probes"):
         try:
+            parts = divide(seen, recipe)  # refuses too few patients before a network is built
             features = choose_features(recipe, cohort.image.image_size)
             if "note" in features.facts:
                 progress.say(features.facts["note"])
-            probed = probe_cohort(
-                seen.used,
-                seen.loaded.pixels,
-                seen.groups,
-                seen.properties,
-                features,
-                cohort.image,
-                recipe,
-                progress,
-            )
+            probed = probe_cohort(seen, seen.loaded.pixels, parts, features, cohort.image, recipe, progress)
         except SplitError as error:
             facts["notes"].append(f"No probe could be trained: {error}.")
         else:
             y_score = probed.y_score
-            facts |= describe_probed(seen.used, seen.groups, probed, seen.associations, recipe)
+            facts |= describe_probed(seen, probed, recipe)
             facts["features"] = features.facts
             if recipe.remedies:
-                facts["remedies"] = try_remedies(cohort, seen, facts, features, recipe, progress)
+                facts["remedies"] = try_remedies(cohort, seen, facts, parts, features, recipe, progress)
             findings += judge_controls(probed.controls, len(seen.used))
             findings += find_doubtful_labels(seen.used, y_score)
     if predictor is not None:

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens.audit.findings import DUPLICATE_CODES, tell_kind
 from breastlens.audit.inspection import Inspection
 from breastlens.audit.labels import rank_doubtful_labels
+from breastlens.audit.marks import KIND_NAMES
+from breastlens.audit.near_duplicates import NEAR_DUPLICATE_CODES, list_pictures
 from breastlens.audit.shortcuts import hidden, occlusions
 from breastlens.cohort.batches import load_images, read_each
-from breastlens.cohort.near_duplicates import NearDuplicate
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe
 from breastlens.imaging.decode import DecodedImage
@@ -39,12 +41,12 @@ _LARGEST_PX = 480
 _IMAGES_A_KIND = 2
 _FEWEST_MARKED = 4
 
-_DUPLICATES = (
-    "under both labels, so left out",
-    "under different patients",
-    "in different categories of one label",
-    "within one category",
-)
+_DUPLICATES = {
+    "duplicates-across-labels": "under both labels, so left out",
+    "duplicates-across-patients": "under different patients",
+    "duplicates-across-categories": "in different categories of one label",
+    "duplicates-within-category": "within one category",
+}
 _NEAR_DUPLICATES = (
     "under both labels",
     "in different parts of the split",
@@ -52,12 +54,12 @@ _NEAR_DUPLICATES = (
     "under one label",
 )
 # Those of Okabe and Ito (2008) that stand out on dark images, the last lightened for it.
-_MARKS: dict[Kind, tuple[str, str]] = {
-    "text": ("letters", "#56B4E9"),
-    "cross": ("calliper crosses", "#E69F00"),
-    "line": ("lines", "#3FD9AE"),
-    "colour": ("colour", "#CC79A7"),
-    "square": ("squares", "#F0E442"),
+_COLOURS: dict[Kind, str] = {
+    "text": "#56B4E9",
+    "cross": "#E69F00",
+    "line": "#3FD9AE",
+    "colour": "#CC79A7",
+    "square": "#F0E442",
 }
 
 Displayed = tuple[NDArray[np.uint8], tuple[int, int]]
@@ -127,57 +129,40 @@ def _draw_duplicates(path: Path, cohort: Cohort) -> None:
     sets = [members for _, members in repeated.groupby("duplicate_group") if len(members) > 1]
     if not sets:
         return
-    sets.sort(key=lambda members: (_duplicate_rank(members), -len(members), members["path"].iloc[0]))
+    sets.sort(
+        key=lambda members: (
+            DUPLICATE_CODES.index(tell_kind(members)),
+            -len(members),
+            members["path"].iloc[0],
+        )
+    )
     shown = [members.iloc[:_SMALL_COLUMNS] for members in sets[:MOST]]
     pixels = iter(load_images(cohort, pd.concat(shown)).pixels)
     drawn = []
     for members, whole in zip(shown, sets, strict=False):
         tiles = tuple(Tile(next(pixels), _name_image(row)) for row in members.itertuples())
         many = f" ({len(members)} of {len(whole)} shown)" if len(members) < len(whole) else ""
-        drawn.append(TileSet(tiles, (f"{_DUPLICATES[_duplicate_rank(whole)].capitalize()}{many}",)))
+        drawn.append(TileSet(tiles, (f"{_DUPLICATES[tell_kind(whole)].capitalize()}{many}",)))
     note = _say_more(len(sets), "set", place="the column duplicate_group of records.csv")
     draw_tiles(drawn, path, columns=_SMALL_COLUMNS, note=note)
 
 
-def _duplicate_rank(members: pd.DataFrame) -> int:
-    if members["label"].nunique() > 1:
-        return 0
-    if len(set(members["patient_id"]) - {""}) > 1:
-        return 1
-    return 2 if members["category"].nunique() > 1 else 3
-
-
 def _draw_near_duplicates(path: Path, inspection: Inspection) -> None:
-    """Pairs that a finding tells of, by what they do, then by how alike they are."""
-    ranked = []
-    for pair in inspection.pairs:
-        rank = _pair_rank(inspection.used, pair)
-        if rank is not None:
-            ranked.append((rank, -pair.similarity, pair.first, pair.second, pair))
-    ranked.sort()
+    """The clearest pair of each picture that a finding tells of, the gravest first."""
+    pictures = list_pictures(inspection.used, inspection.pairs)
     drawn = []
-    for rank, *_, pair in ranked[:MOST]:
+    for picture in pictures[:MOST]:
+        pair = picture.pairs[0]
         tiles = tuple(_square(inspection, row) for row in (pair.first, pair.second))
-        heading = _NEAR_DUPLICATES[rank].capitalize()
-        drawn.append(TileSet(tiles, (heading, f"similarity {pair.similarity:.3f}, {pair.change}")))
+        rank = NEAR_DUPLICATE_CODES.index(picture.code)
+        more = f", {len(picture.rows)} images in all" if len(picture.rows) > 2 else ""
+        lines = (
+            _NEAR_DUPLICATES[rank].capitalize(),
+            f"similarity {pair.similarity:.3f}, {pair.change}{more}",
+        )
+        drawn.append(TileSet(tiles, lines))
     if drawn:
-        note = _say_more(len(ranked), "pair")
-        draw_tiles(drawn, path, columns=_SMALL_COLUMNS, note=note)
-
-
-def _pair_rank(used: pd.DataFrame, pair: NearDuplicate) -> int | None:
-    """How grave a pair is; None for the same pixels, and for two images of one patient, label and part."""
-    one, two = (used.iloc[row] for row in (pair.first, pair.second))
-    if one["pixels_sha256"] == two["pixels_sha256"] != "":
-        return None
-    if one["label"] != two["label"]:
-        return 0
-    parts = [str(row.get("split") or "").strip().lower() for row in (one, two)]
-    if all(parts) and parts[0] != parts[1]:
-        return 1
-    if one["patient_id"] and two["patient_id"]:
-        return 2 if one["patient_id"] != two["patient_id"] else None
-    return 3
+        draw_tiles(drawn, path, columns=_SMALL_COLUMNS, note=_say_more(len(pictures), "set"))
 
 
 def _draw_doubtful_labels(path: Path, inspection: Inspection, y_score: NDArray[np.float64]) -> None:
@@ -199,8 +184,8 @@ def _draw_marks(path: Path, cohort: Cohort, inspection: Inspection) -> None:
     drawn = []
     for row, (pixels, size_px) in zip(chosen, _display(cohort, inspection.used.iloc[chosen]), strict=True):
         found = marks[row]
-        boxes = tuple((box, _MARKS[kind][1]) for box, kind in zip(found.boxes, found.kinds, strict=True))
-        kinds = ", ".join(name for kind, (name, _) in _MARKS.items() if kind in found.kinds)
+        boxes = tuple((box, _COLOURS[kind]) for box, kind in zip(found.boxes, found.kinds, strict=True))
+        kinds = ", ".join(name for kind, name in KIND_NAMES.items() if kind in found.kinds)
         lines = _name_image(inspection.used.iloc[row], line=(kinds, INK))
         drawn.append(TileSet((Tile(pixels, lines, boxes, size_px),)))
     shown = {kind for row in chosen for kind in marks[row].kinds}
@@ -209,7 +194,7 @@ def _draw_marks(path: Path, cohort: Cohort, inspection: Inspection) -> None:
         path,
         columns=_LARGE_COLUMNS,
         note=f"{len(chosen)} of {sum(bool(each.boxes) for each in marks)} images with marks, the surest kinds first",
-        key=[(name, colour) for kind, (name, colour) in _MARKS.items() if kind in shown],
+        key=[(KIND_NAMES[kind], colour) for kind, colour in _COLOURS.items() if kind in shown],
     )
 
 

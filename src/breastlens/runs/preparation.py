@@ -70,9 +70,10 @@ def _look_at_table(cohort: Cohort, seed: int, progress: Progress) -> Inspection:
     with progress.task("read images", len(used)) as advance:
         loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
     properties = pd.DataFrame(index=used.index)
-    associations = measure_associations(used, properties, seed=seed)
-    findings = find_problems(cohort, properties, associations, seed=seed)
-    return Inspection(used, loaded, properties, (), [], cohort.groups(), associations, findings)
+    groups = cohort.groups()
+    associations = measure_associations(used, properties, seed=seed, groups=groups)
+    findings = find_problems(cohort, properties, associations, groups, seed=seed)
+    return Inspection(used, loaded, properties, (), [], groups, associations, findings)
 
 
 def _say_changes(cohort: Cohort, kept: Cohort, seen: Inspection) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.audit.acquisition import Association
+from breastlens.audit.inspection import Inspection
 from breastlens.audit.judgement import corrected_auc, describe_scores
 from breastlens.audit.matched import flagged_columns, nuisance_auc, score_within
 from breastlens.audit.properties import list_properties, property_matrix
@@ -18,6 +19,7 @@ from breastlens.audit.shortcuts import (
     CHUNK,
     FILE,
     Judged,
+    Parts,
     Shown,
     hidden,
     occlusions,
@@ -100,11 +102,20 @@ class Probed:
     controls: dict[str, dict[str, Any]]
 
 
+def divide(seen: Inspection, recipe: AuditRecipe) -> Parts:
+    """The folds by patient as pairs of training rows and held-out rows.
+
+    Raises:
+        SplitError: A label has too few patients for the folds.
+    """
+    folds = split_folds(seen.used["label"].to_numpy(), seen.groups, recipe.folds, recipe.seed)
+    return [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(recipe.folds)]
+
+
 def probe_cohort(
-    used: pd.DataFrame,
+    seen: Inspection,
     pixels: Images,
-    groups: NDArray[np.int64],
-    properties: pd.DataFrame,
+    parts: Parts,
     features: Features,
     image: ImageRecipe,
     recipe: AuditRecipe,
@@ -113,28 +124,22 @@ def probe_cohort(
     """Score whole images and every control by the same probe on the same patient-grouped folds.
 
     Args:
-        used: The records in use.
+        seen: The images in use.
         pixels: Their squares, uint8 (n, s, s, 3).
-        groups: What stays together, (n,).
-        properties: How their files were made, from ``survey_images``.
+        parts: From ``divide``.
         features: What turns squares into numbers.
         image: How the squares were prepared.
         recipe: Folds, seed, border.
         progress: Where to tell how far it is.
-
-    Raises:
-        SplitError: A label has too few patients for the folds.
     """
-    labels, patients = used["label"].to_numpy(), used["patient_id"].tolist()
-    folds = split_folds(labels, groups, recipe.folds, recipe.seed)
-    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(recipe.folds)]
-    known = show_properties(used, properties)
+    labels, patients, groups = seen.used["label"].to_numpy(), seen.used["patient_id"].tolist(), seen.groups
+    known = show_properties(seen.used, seen.properties)
     shown = occlusions(image, recipe.border_px)
 
     def each() -> Iterator[Shown]:
         for occlusion in shown:
-            seen = features.run(hidden(pixels, occlusion, recipe.seed))
-            yield Shown(occlusion.name, occlusion.what, seen)
+            inputs = features.run(hidden(pixels, occlusion, recipe.seed))
+            yield Shown(occlusion.name, occlusion.what, inputs)
         yield show_intensity(pixels)
         yield from known
 
@@ -201,19 +206,14 @@ def probe_nuisance(
     return told
 
 
-def describe_probed(
-    used: pd.DataFrame,
-    groups: NDArray[np.int64],
-    probed: Probed,
-    associations: Sequence[Association],
-    recipe: AuditRecipe,
-) -> dict[str, Any]:
+def describe_probed(seen: Inspection, probed: Probed, recipe: AuditRecipe) -> dict[str, Any]:
     """Whole image, controls, and the score within strata of every column that was asked for or flagged."""
-    wanted = [*recipe.within, *flagged_columns(associations)]
+    used = seen.used
+    wanted = [*recipe.within, *flagged_columns(seen.associations)]
     return {
         "whole": probed.whole,
         "controls": probed.controls,
         "corrected": corrected_auc(probed.whole, probed.controls["shuffled"]),
         "matched": score_within(used, probed.y_score, wanted, seed=recipe.seed),
-        "nuisance": probe_nuisance(used, probed.features, groups, associations, seed=recipe.seed),
+        "nuisance": probe_nuisance(used, probed.features, seen.groups, seen.associations, seed=recipe.seed),
     }

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from breastlens.audit.inspection import Inspection
+from breastlens.audit.shortcuts import Parts
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
@@ -29,6 +30,7 @@ def try_remedies(
     cohort: Cohort,
     seen: Inspection,
     given: dict[str, Any],
+    parts: Parts,
     features: Features,
     recipe: AuditRecipe,
     progress: Progress,
@@ -37,8 +39,9 @@ def try_remedies(
 
     Args:
         cohort: The images, prepared as was asked for.
-        seen: The same, looked at; its groups and folds are kept, so that rows of the table can be compared.
+        seen: The same, looked at.
         given: What ``describe_probed`` said of the images as they are.
+        parts: Pairs of training rows and held-out rows.
         features: What turns squares into numbers.
         recipe: Of the audit.
         progress: Where to tell how far it is.
@@ -56,10 +59,8 @@ def try_remedies(
         prepared = replace(cohort, image=cohort.image.model_copy(update=changes))
         with progress.task("read images", len(seen.used)) as advance:
             loaded = load_images(prepared, seen.used, on_progress=partial(_tell, advance))
-        probed = probe_cohort(
-            seen.used, loaded.pixels, seen.groups, seen.properties, features, prepared.image, recipe, progress
-        )
-        found = describe_probed(seen.used, seen.groups, probed, seen.associations, recipe)
+        probed = probe_cohort(seen, loaded.pixels, parts, features, prepared.image, recipe, progress)
+        found = describe_probed(seen, probed, recipe)
         rows.append(_row(name, changes, found))
     return rows
 
