@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
 import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -19,6 +22,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from breastlens.audit.finding import CODES
+from breastlens.audit.findings import find_problems
+from breastlens.cohort.records import Cohort
 from breastlens.errors import DataError
 from breastlens.imaging import phantom
 from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Format, Marker
@@ -640,10 +646,83 @@ def test_settings_that_cannot_be(values: dict[str, Any], said: str) -> None:
         PhantomSettings.model_validate(values)
 
 
-def test_the_page_names_every_trap() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "traps.md").read_text()
-    named = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
-    assert tuple(dict.fromkeys(named)) == TRAP_NAMES
+# What an audit says of them
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    """The benchmark that counts in how many cohorts the audit finds each trap."""
+    path = Path(__file__).parents[2] / "benchmarks" / "traps.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_traps", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def first_table() -> dict[str, str]:
+    """The page's line about each trap."""
+    page = (Path(__file__).parents[2] / "docs" / "traps.md").read_text(encoding="utf-8")
+    lines: dict[str, str] = {}
+    for line in page.splitlines():
+        if line.startswith("| `"):
+            lines.setdefault(line.split("`")[1], line)
+    return lines
+
+
+def test_the_page_names_every_trap_and_what_is_said_of_it(benchmark: ModuleType) -> None:
+    lines = first_table()
+    assert tuple(lines) == TRAP_NAMES
+    expected: dict[str, set[str]] = defaultdict(set)
+    for task in benchmark.TASKS:
+        expected[task.trap] |= set(task.codes)
+    assert expected.pop(benchmark.CLEAN) == set()
+    assert tuple(expected) == TRAP_NAMES
+    for name, codes in expected.items():
+        assert codes
+        assert codes <= set(CODES)
+        said = lines[name].split("|")[-2]
+        assert set(said.split("`")[1::2]) == codes
+
+
+@pytest.mark.parametrize("name", TRAP_NAMES)
+def test_the_benchmark_plants_what_the_phantom_plants(
+    write: Write, clean: Written, benchmark: ModuleType, tmp_path: Path, name: str
+) -> None:
+    expected = write(ONE_OF_EACH[name]).all_bytes()
+    expected.pop("truth.json")
+    manifest = benchmark.plant(clean.folder, name, 7, tmp_path / "cohort")
+    assert manifest == tmp_path / "cohort" / "manifest.csv"
+    assert Written(tmp_path / "cohort").all_bytes() == expected
+
+
+def said_of_table(cohort: Written) -> dict[str, int]:
+    read = Cohort.read(cohort.folder, manifest=cohort.folder / "manifest.csv")
+    return {finding.code: finding.count for finding in find_problems(read)}
+
+
+def test_the_table_of_a_clean_cohort_is_not_remarkable(clean: Written) -> None:
+    assert set(said_of_table(clean)) <= {"few-patients"}
+
+
+@pytest.mark.parametrize(
+    ("trap", "code", "count"),
+    [
+        (Era(), "column-tells-label", 60),
+        (Format(), "format-tells-label", 60),
+        (ExactDuplicates(), "duplicates-within-category", 8),
+        (DuplicatesAcrossPatients(share=0.2), "duplicates-across-patients", 12),
+        (DuplicatesAcrossCategories(share=0.2), "duplicates-across-labels", 12),
+        (PatientInBothCategories(), "patients-in-both-labels", 2),
+        (SimilarPatientIds(), "similar-patient-ids", 8),
+    ],
+)
+def test_what_the_table_shows_is_found_and_all_of_it(write: Write, trap: Trap, code: str, count: int) -> None:
+    said = said_of_table(write(trap))
+    assert said[code] == count
+    assert set(said) <= {code, "few-patients"}
 
 
 @pytest.mark.slow
