@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels, rank_doubtful_labels
+from breastlens.audit.labels import (
+    expect_doubtful_share,
+    find_doubtful_labels,
+    find_inverted_labels,
+    rank_doubtful_labels,
+)
 
 
 def table(labels: np.ndarray, images_a_patient: int = 1) -> pd.DataFrame:
@@ -47,6 +52,7 @@ def test_the_finding_names_them_in_that_order(flipped: tuple[np.ndarray, np.ndar
     assert finding.records == tuple(f"{number:03d}.png" for number in wrong)
     assert finding.what == (
         "3 labels of 80 (3.8%) disagree with what a model says that was trained without the image; "
+        f"about {expect_doubtful_share(scores):.1%} would if all were right, as hard cases; "
         "the most doubtful is 007.png."
     )
     assert finding.evidence is not None
@@ -62,6 +68,47 @@ def test_of_many_the_twenty_most_doubtful_are_named() -> None:
     assert finding.count == 60
     assert len(finding.records) == 20
     assert finding.records[0] == f"{rank_doubtful_labels(labels, scores)[0]:03d}.png"
+
+
+def normal_scores(count: int, lift: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and the true probability of positive given one measurement: nobody could calibrate it better."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, count)
+    measured = generator.normal(size=count) + lift * labels
+    return labels, 1 / (1 + np.exp(-lift * (measured - lift / 2)))
+
+
+def test_hard_cases_alone_are_no_warning() -> None:
+    """An AUC of 0.80 with all labels right: a fifth is doubted, as many as are to be expected."""
+    told = [
+        find_doubtful_labels(table(labels), scores, seed=seed)[0]
+        for seed in range(12)
+        for labels, scores in [normal_scores(200, 1.19, seed)]
+    ]
+    assert sum(finding.severity == "warning" for finding in told) <= 1
+    assert np.mean([finding.count for finding in told]) > 0.15 * 200
+    (finding,) = [find for find in told if find.severity == "info"][:1]
+    assert "would if all were right, as hard cases" in finding.what
+    assert finding.evidence is not None
+    assert "expected from hard cases alone" in finding.evidence.method
+
+
+def test_labels_exchanged_at_random_are_a_warning() -> None:
+    labels, scores = normal_scores(400, 3.0, 0)
+    wrong = np.random.default_rng(1).choice(400, 48, replace=False)
+    labels[wrong] = 1 - labels[wrong]
+    (finding,) = find_doubtful_labels(table(labels), scores)
+    assert finding.severity == "warning"
+    assert "their pattern is that of wrong labels rather than of hard cases" in finding.what
+    assert len(set(finding.records) & {f"{row:03d}.png" for row in wrong}) >= 18
+
+
+def test_the_expected_share_is_that_of_labels_drawn_from_the_scores() -> None:
+    """Scores of 0.9 and 0.1 are wrong in a tenth, and each of these is doubted."""
+    scores = np.where(np.arange(400) % 2, 0.9, 0.1)
+    assert expect_doubtful_share(scores) == pytest.approx(0.1, abs=0.01)
+    assert expect_doubtful_share(scores, seed=1) != expect_doubtful_share(scores)
+    assert expect_doubtful_share(np.zeros(10)) is None
 
 
 def test_scores_that_agree_name_none() -> None:
@@ -116,3 +163,13 @@ def test_without_a_mistake_the_wrong_way_round_is_an_error_too() -> None:
     assert "is 0.000, below 0.5" in finding.what
     assert find_inverted_labels(table(labels[:8]), 0.9 - 0.8 * labels[:8]) == []  # four patients a label
     assert find_inverted_labels(table(labels), 0.1 + 0.8 * labels) == []
+
+
+def test_images_of_unknown_patients_count_as_one_each() -> None:
+    """Sixty images without an id and an AUC of 0; taken as one patient they would be passed over."""
+    labels = np.arange(60) % 2
+    used = table(labels).assign(patient_id="")
+    (finding,) = find_inverted_labels(used, 0.9 - 0.8 * labels)
+    assert finding.code == "labels-look-inverted"
+    # As the frames of two files they are two units, one a label: too few to say anything.
+    assert find_inverted_labels(used, 0.9 - 0.8 * labels, linked=labels) == []

@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from breastlens.audit.matched import nuisance_auc, strata
+from breastlens.audit.acquisition import find_acquisition_problems, measure_associations
+from breastlens.audit.matched import (
+    check_specification,
+    find_column,
+    flagged_specifications,
+    nuisance_auc,
+    score_within,
+    strata,
+)
 from breastlens.cohort import Cohort
 from breastlens.cohort.splits import split_folds, split_groups
 from breastlens.errors import DataError
@@ -71,6 +79,126 @@ class TestStrata:
         with pytest.raises(DataError, match=said):
             strata(used, specification)
 
+    def test_a_column_without_a_name_takes_no_others_place(self, used):
+        named = used.assign(**{"": "A", "manifest_label": "B"})
+        assert set(strata(named, "")) == {"A"}
+        with pytest.raises(DataError, match=r"no column 'nosuch' to match on"):
+            strata(named, "nosuch")
+        with pytest.raises(DataError, match=r"no column 'label' .*; did you mean 'manifest_label'\?"):
+            strata(named, "label")
+
+    def test_what_is_there_instead_is_shown(self, used):
+        with pytest.raises(DataError, match=r"holds no dates, .*; received such as 'monday'"):
+            strata(used.assign(visit="monday"), "visit:year")
+        with pytest.raises(DataError, match=r"holds no dates, .*; it is blank everywhere"):
+            strata(used.assign(visit="n/a"), "visit:year")
+
+    def test_numbers_too_large_are_in_no_quartile(self, used):
+        dose = [str(row / 2) for row in range(len(used))]
+        dose[-1] = "-1e308"
+        assert strata(used.assign(dose=dose), "dose:quartile")[[0, -1]].tolist() == ["quartile 1", ""]
+
+
+class TestFiles:
+    """Columns of the properties can be matched on as those of the manifest can."""
+
+    @pytest.fixture
+    def properties(self, used) -> pd.DataFrame:
+        taken = ["2012-10-08", "2013-11-08", None, *["2014-01-01"] * 9]
+        quality = [np.nan, *np.arange(70.0, 81.0)]
+        return pd.DataFrame(
+            {"taken": taken, "jpeg_quality": quality, "site": ["of the file"] * 12}, index=used.index
+        )
+
+    def test_they_are_read_for_what_they_are(self, used, properties):
+        for specification in ("taken", "taken:year"):
+            assert strata(used, specification, properties)[:4].tolist() == ["2012", "2013", "", "2014"]
+        assert strata(used, "taken:month", properties)[0] == "2012-10"
+        assert strata(used, "jpeg_quality", properties)[:2].tolist() == ["", "quartile 1"]
+
+    def test_the_manifest_goes_first(self, used, properties):
+        assert strata(used, "site", properties)[0] == "A"
+        assert find_column(used, "site", properties).tolist()[2] == " A "
+        assert find_column(used, "taken:year", properties).name == "taken"
+
+    def test_without_them_there_is_no_such_column(self, used):
+        with pytest.raises(DataError, match="no column 'taken'"):
+            strata(used, "taken:year")
+
+    def test_a_specification_is_checked_before_files_are_known(self, used):
+        for specification in ("taken:year", "model", "jpeg_quality:quartile", "site", "acquired:month"):
+            check_specification(used, specification)
+        for specification, said in (
+            ("takn", "did you mean 'taken'"),
+            ("taken:decade", "asks for 'decade'"),
+            ("site:year", "holds no dates"),
+        ):
+            with pytest.raises(DataError, match=said):
+                check_specification(used, specification)
+
+    def test_scores_within_what_files_tell(self, used, properties):
+        scores = np.linspace(0, 1, 12)
+        (told,) = score_within(used, scores, ["taken:year"], seed=0, properties=properties)
+        assert told["column"] == "taken:year"
+        assert told["images"] == 9
+        assert told["images_left_out"] == 3
+        assert told["strata"] == ["2014"]
+
+    def test_linked_images_are_drawn_together(self, used):
+        scores = np.random.default_rng(0).random(12)
+        nameless = used.assign(patient_id="")
+        (told,) = score_within(nameless, scores, ["format"], seed=0, linked=np.arange(12) // 2)
+        assert "sets of linked images" in told["auc"]["method"]
+
+
+class TestFlagged:
+    """120 patients: the sick of 2015, the healthy of 2014 and 2016, so that earlier or later tells nothing."""
+
+    @pytest.fixture
+    def apart(self) -> pd.DataFrame:
+        labels = np.repeat([0, 1], 60)
+        days = np.where(labels == 1, "2015-06-15", np.where(np.arange(120) % 2, "2014-06-15", "2016-06-15"))
+        return pd.DataFrame(
+            {
+                "path": [f"{row}.png" for row in range(120)],
+                "label": labels,
+                "category": np.where(labels == 1, "sick", "healthy"),
+                "patient_id": [f"P{row}" for row in range(120)],
+                "format": "PNG",
+                "bits": 8,
+                "width": 128,
+                "height": 128,
+                "acquired": days,
+            }
+        )
+
+    def test_a_date_that_hardly_overlaps_is_scored_within_its_years(self, apart):
+        properties = pd.DataFrame(index=apart.index)
+        associations = measure_associations(apart, properties, seed=0)
+        findings = find_acquisition_problems(apart, properties, seed=0, associations=associations)
+        assert [finding.code for finding in findings] == ["dates-hardly-overlap"]
+        assert flagged_specifications(associations, apart) == []
+        assert flagged_specifications(associations, apart, properties, findings) == ["acquired:year"]
+        assert set(strata(apart, "acquired:year")) == {"2014", "2015", "2016"}
+
+    def test_so_is_the_date_in_the_files(self, apart):
+        properties = pd.DataFrame({"taken": apart["acquired"]}, index=apart.index)
+        apart = apart.drop(columns="acquired")
+        associations = measure_associations(apart, properties, seed=0)
+        findings = find_acquisition_problems(apart, properties, seed=0, associations=associations)
+        assert [finding.code for finding in findings] == ["dates-hardly-overlap"]
+        assert flagged_specifications(associations, apart, properties, findings) == ["taken:year"]
+        assert flagged_specifications(associations, apart, findings=findings) == []  # nothing to match on
+
+    def test_what_tells_the_label_is_named_the_strongest_first(self, apart):
+        labels = apart["label"].to_numpy()
+        apart["acquired"] = np.where(
+            labels == 1, "2016-01-05", np.where(np.arange(120) % 3, "2014-02-03", "2016-01-05")
+        )
+        apart["site"] = np.where(labels == 1, "B", "A")
+        associations = measure_associations(apart, pd.DataFrame(index=apart.index), seed=0)
+        assert flagged_specifications(associations, apart) == ["site", "acquired:year"]
+
 
 class TestNuisance:
     """Features of 120 healthy and 80 sick patients; the first one shows the device, the second the disease."""
@@ -136,6 +264,17 @@ class TestNuisance:
         assert found["images"] == 58
         assert found["asked"].startswith("later than 2015-01-2")
         assert found["images_asked"] in (28, 29)
+
+    def test_years_are_dates_if_the_column_is_named_for_them(self):
+        """Four numbers alone are categories, and the question would be about one of them."""
+        labels = np.array([0] * 120)
+        years = np.repeat(["2012", "2013", "2014", "2015"], 30)
+        features = np.abs(np.random.default_rng(0).normal(size=(120, 5)))
+        asked = [
+            nuisance_auc(features, years, labels, np.arange(120), seed=0, name=name)["asked"]
+            for name in ("", "year")
+        ]
+        assert asked == ["2012 from the rest", "later than 2013-07-02 from the rest"]
 
     @pytest.mark.parametrize("values", [[""] * 40, ["A"] * 40, ["A"] * 35 + ["B"] * 5])
     def test_without_enough_on_both_sides_there_is_a_reason(self, values):

@@ -9,7 +9,13 @@ import pytest
 from scipy import stats
 
 from breastlens.errors import DataError
-from breastlens.evaluation import SCALAR_METRICS, bootstrap_intervals, evaluate_scores, paired_difference
+from breastlens.evaluation import (
+    SCALAR_METRICS,
+    auc_interval,
+    bootstrap_intervals,
+    evaluate_scores,
+    paired_difference,
+)
 
 
 def scored(seed, n=300, share=0.4, lift=0.25):
@@ -184,10 +190,118 @@ def test_one_patient_of_a_class_leaves_only_the_other_class_an_interval():
     patient_id = ["sick"] * 6 + [f"h{i}" for i in range(40)]
     intervals, reasons = bootstrap_intervals(y_true, y_score, 0.5, patient_id)
     assert set(intervals) == {"specificity"}
-    assert reasons["auc"] == "a class has one patient only; drawing patients needs at least two"
+    assert (
+        reasons["auc"]
+        == "a class has one patient only, the positive one; drawing patients needs at least two"
+    )
     block = evaluate_scores(y_true, y_score, 0.5, patient_id)
     assert block["auc"] is not None
     assert block["reasons"]["auc interval"] == reasons["auc"]
+
+
+def test_a_lone_patient_without_positives_takes_no_interval_away():
+    """Fifty patients with an image of either class, and one healthy patient: all are drawn together."""
+    rng = np.random.default_rng(0)
+    y_true = np.array([0, 1] * 50 + [0])
+    y_score = stats.norm.cdf(rng.normal(size=101) + y_true)
+    patient_id = [f"p{i}" for i in np.repeat(np.arange(50), 2)] + ["q"]
+    intervals, reasons = bootstrap_intervals(y_true, y_score, 0.5, patient_id)
+    assert not reasons
+    assert intervals["auc"]["method"] == "patient bootstrap, percentile, 2000 draws"
+    without, _ = bootstrap_intervals(y_true[:-1], y_score[:-1], 0.5, patient_id[:-1])
+    assert without["auc"]["method"] == "patient bootstrap, stratified by class, percentile, 2000 draws"
+    assert width(intervals["auc"]) == pytest.approx(width(without["auc"]), rel=0.1)
+
+
+def test_one_patient_with_both_classes_leaves_the_others_specificity():
+    y_true = np.array([1, 0] + [0] * 40)
+    y_score = np.clip(0.4 + 0.2 * np.random.default_rng(0).normal(size=42), 0, 1)
+    intervals, reasons = bootstrap_intervals(
+        y_true, y_score, 0.5, ["both"] * 2 + [f"h{i}" for i in range(40)]
+    )
+    assert set(intervals) == {"specificity"}
+    assert "the positive one" in reasons["sensitivity"]
+
+
+@pytest.mark.parametrize("kind", ["patients", "unknown", "linked", "lone", "one class", "perfect"])
+def test_the_auc_interval_alone_is_that_among_all_metrics(kind):
+    y_true, y_score = scored(7, n=90)
+    patient_id = [f"p{i // 3}" for i in range(90)]
+    linked = np.arange(90) // 5 if kind == "linked" else None
+    if kind in ("unknown", "linked"):
+        patient_id = [""] * 90
+    if kind == "lone":
+        patient_id = ["sick" if label else each for label, each in zip(y_true, patient_id, strict=True)]
+    if kind == "one class":
+        y_true = np.zeros(90, dtype=int)
+    if kind == "perfect":
+        y_score = 0.1 + 0.8 * y_true
+    found = auc_interval(y_true, y_score, patient_id, linked=linked, seed=5, level=0.9)
+    intervals, reasons = bootstrap_intervals(
+        y_true, y_score, 0.5, patient_id, linked=linked, seed=5, level=0.9
+    )
+    if "auc" in intervals:
+        assert found == intervals["auc"]
+    else:
+        assert kind in ("lone", "one class", "perfect")
+        assert (found["low"], found["high"], found["reason"]) == (None, None, reasons["auc"])
+        assert found["value"] == (None if kind == "one class" else pytest.approx(stats_auc(y_true, y_score)))
+
+
+def stats_auc(y_true, y_score):
+    """By comparing all pairs."""
+    return delong(y_true, y_score)[0][0]
+
+
+def test_linked_images_of_unknown_patients_are_drawn_together():
+    y_true, y_score = scored(1, n=80)
+    once, _ = bootstrap_intervals(y_true, y_score, 0.5)
+    frames = {"linked": np.repeat(np.arange(80), 5) + 1000}
+    repeated = np.repeat(y_true, 5), np.repeat(y_score, 5)
+    clustered, _ = bootstrap_intervals(*repeated, 0.5, **frames)
+    for name in SCALAR_METRICS:
+        assert clustered[name]["low"] == pytest.approx(once[name]["low"], abs=1e-12), name
+        assert clustered[name]["high"] == pytest.approx(once[name]["high"], abs=1e-12), name
+    assert clustered["auc"]["method"].startswith("bootstrap of 80 sets of linked images (patients unknown)")
+    other = np.repeat(np.roll(y_score, 1), 5)
+    margin = paired_difference(*repeated, other, **frames)
+    assert margin["low"] == paired_difference(y_true, y_score, np.roll(y_score, 1))["low"]
+    block = evaluate_scores(*repeated, 0.5, **frames)
+    assert block["intervals"]["auc"] == clustered["auc"]
+    assert (block["patients"], block["by_patient"]) == (None, None)
+
+
+def test_known_patients_stay_as_they_are_whatever_is_linked():
+    y_true, y_score = scored(2, n=120)
+    patient_id = [f"p{i // 2}" if i < 100 else "" for i in range(120)]
+    linked = np.where(np.arange(120) < 100, 0, np.arange(120) // 4)
+    alone = auc_interval(y_true, y_score, patient_id)
+    together = auc_interval(y_true, y_score, patient_id, linked=linked)
+    assert "(20 images without a patient each on its own)" in alone["method"]
+    assert "(20 images without a patient in 5 sets of linked ones)" in together["method"]
+    known = [each or "q" for each in patient_id]
+    assert auc_interval(y_true, y_score, known, linked=linked) == auc_interval(y_true, y_score, known)
+
+
+def test_frames_of_unknown_patients_cover_the_truth_once_they_are_linked():
+    """Forty files of 25 frames: by frame the interval holds the truth in a third of the cases."""
+    truth = stats.norm.cdf(1 / np.sqrt(2 * 1.25))
+    y_true, file = np.repeat([0, 1], 500), np.repeat(np.arange(40), 25)
+    held = {True: 0, False: 0}
+    for seed in range(60):
+        rng = np.random.default_rng([29, seed])
+        noise = rng.normal(size=40)[file] + 0.5 * rng.normal(size=1000)
+        y_score = stats.norm.cdf((y_true + noise) / 2)
+        for link in (True, False):
+            found = auc_interval(y_true, y_score, linked=file if link else None, draws=200)
+            held[link] += found["low"] <= truth <= found["high"]
+    assert held[True] >= 51
+    assert held[False] <= 36
+
+
+def test_what_is_linked_must_be_told_for_each_image():
+    with pytest.raises(DataError, match="linked must hold one number for each of the 2 labels"):
+        auc_interval([0, 1], [0.1, 0.9], linked=np.arange(3))
 
 
 def test_nothing_called_wrong_is_not_certainty():

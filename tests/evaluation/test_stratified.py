@@ -108,6 +108,26 @@ def test_patients_are_drawn_whole_and_counted():
     assert (by_image["patients_used"], by_image["patients_left_out"]) == (0, 0)
 
 
+def test_linked_images_without_a_patient_are_drawn_whole_also_within_strata():
+    rng = np.random.default_rng(2)
+    labels = np.repeat(rng.integers(0, 2, 40), 5)
+    scores = np.clip(np.repeat(rng.normal(0.4 + 0.2 * labels[::5], 0.2), 5), 0, 1)
+    strata, number = ["a"] * 100 + ["b"] * 90 + [""] * 10, np.arange(200) // 5
+    linked = stratified_auc(labels, scores, strata, linked=number, draws=300)
+    named = stratified_auc(labels, scores, strata, [f"P{one:02d}" for one in number], draws=300)
+    assert (linked["low"], linked["high"]) == (named["low"], named["high"])
+    assert linked["patients_used"] == 0
+    assert "38 sets of linked images" in linked["method"]
+
+
+def test_a_lone_patient_without_positives_takes_no_interval_away():
+    labels, scores = [0, 1] * 20 + [0], np.random.default_rng(3).random(41)
+    patients = [f"P{number // 2}" for number in range(41)]
+    found = stratified_auc(labels, scores, ["a"] * 41, patients, draws=200)
+    assert found["low"] is not None
+    assert "stratified by class" not in found["method"]
+
+
 def test_the_same_seed_gives_the_same_interval_whatever_the_order():
     rng = np.random.default_rng(4)
     labels, scores = rng.integers(0, 2, 80), rng.random(80)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.audit.finding import Evidence, Finding
-from breastlens.evaluation.intervals import paired_difference
-from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.evaluation.intervals import auc_interval, paired_difference
 
 SHORTCUT_AUC = 0.6
 """A control whose whole interval lies above this is a shortcut; 0.5 would also flag what is too weak to matter."""
@@ -32,6 +31,9 @@ def describe_control(
     y_score: NDArray[np.floating],
     control_score: NDArray[np.floating],
     patient_id: list[str],
+    *,
+    linked: NDArray[np.integer] | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Hold a control against the real model on the same images.
 
@@ -41,24 +43,40 @@ def describe_control(
         y_score: The real model's scores, (n,).
         control_score: The control's scores, (n,).
         patient_id: "" where unknown.
+        linked: (n,), which images without a patient are drawn together; None for each alone.
+        seed: Of the bootstrap.
 
     Returns:
         ``what``, ``auc``, ``low``, ``high`` of the control, and ``margin``: the real model's AUC minus the control's,
         with a paired bootstrap interval over patients.
     """
-    return describe_scores(what, y_true, control_score, patient_id) | {
-        "margin": paired_difference(y_true, y_score, control_score, patient_id)
+    return describe_scores(what, y_true, control_score, patient_id, linked=linked, seed=seed) | {
+        "margin": paired_difference(y_true, y_score, control_score, patient_id, linked=linked, seed=seed)
     }
 
 
 def describe_scores(
-    what: str, y_true: NDArray[np.integer], y_score: NDArray[np.floating], patient_id: list[str]
+    what: str,
+    y_true: NDArray[np.integer],
+    y_score: NDArray[np.floating],
+    patient_id: list[str],
+    *,
+    linked: NDArray[np.integer] | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """An AUC and its interval over patients: ``what``, ``auc``, ``low``, ``high``, ``level``, ``method``."""
-    block = evaluate_scores(y_true, y_score, 0.5, patient_id)
-    interval = block["intervals"].get("auc", {})
-    return {"what": what, "auc": block["auc"]} | {
-        name: interval.get(name) for name in ("low", "high", "level", "method")
+    """An AUC and its interval over patients: ``what``, ``auc``, ``low``, ``high``, ``level``, ``method``.
+
+    Args:
+        what: One sentence: what the scores were made from.
+        y_true: 0 or 1, (n,).
+        y_score: The scores, (n,).
+        patient_id: "" where unknown.
+        linked: As of ``describe_control``.
+        seed: Of the bootstrap.
+    """
+    found = auc_interval(y_true, y_score, patient_id, linked=linked, seed=seed)
+    return {"what": what, "auc": found["value"]} | {
+        name: found[name] for name in ("low", "high", "level", "method")
     }
 
 

@@ -11,10 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.audit.acquisition import Association
-from breastlens.audit.columns import Column, list_extra_columns, read_column
+from breastlens.audit.columns import LARGEST_NUMBER, Column, list_extra_columns, read_column, show_text
+from breastlens.audit.finding import Finding
+from breastlens.audit.properties import PROPERTY_COLUMNS
 from breastlens.cohort.spelling import find_similar
 from breastlens.cohort.splits import split_folds
 from breastlens.errors import DataError, SplitError
+from breastlens.evaluation.intervals import auc_interval
 from breastlens.evaluation.stratified import stratified_auc
 from breastlens.training.probe import fit_probe
 
@@ -25,11 +28,17 @@ FEWEST_PATIENTS = 10
 MEASURED = ("format", "bits", "width", "height")
 """What BreastLens measures itself and that can be matched on as well."""
 
+TAKEN = "taken"
+"""The column of the properties that holds the date in the files."""
+
+_DATE_OF_THE_FILE = "the date of the file"
 _PARTS = ("year", "month", "quartile")
 _SUPPORTED = "expected a column's name, NAME:year or NAME:month for dates, or NAME:quartile for numbers"
 
 
-def strata(used: pd.DataFrame, specification: str) -> NDArray[np.str_]:
+def strata(
+    used: pd.DataFrame, specification: str, properties: pd.DataFrame | None = None
+) -> NDArray[np.str_]:
     """Turns a column into strata within which images can be compared.
 
     ``NAME`` alone takes categories as they are, numbers by quartile and dates by year. ``NAME:year``, ``NAME:month``
@@ -37,7 +46,10 @@ def strata(used: pd.DataFrame, specification: str) -> NDArray[np.str_]:
 
     Args:
         used: The images in use.
-        specification: Such as "site", "acquired:year" or "age:quartile".
+        specification: Such as "site", "acquired:year" or "age:quartile"; of the files "taken:year", "model" or
+            "jpeg_quality".
+        properties: From `survey.survey_images`, a row for each of ``used``, in its order; None where files are not
+            known. A column of the manifest goes before one of the same name here.
 
     Returns:
         (n,) names, "" where the value is blank.
@@ -45,32 +57,101 @@ def strata(used: pd.DataFrame, specification: str) -> NDArray[np.str_]:
     Raises:
         DataError: There is no such column, or it does not hold what the specification says.
     """
-    name, part = _find_column(used, specification)
-    column = read_column(used[name].tolist(), name)
+    values, part = _find_values(used, specification, properties)
+    name = str(values.name)
+    column = read_column(values.tolist(), name)
     part = part or {"date": "year", "number": "quartile"}.get(column.kind, "")
     if part in ("year", "month"):
         if column.kind != "date":
-            raise DataError(f"the column {name!r} holds no dates, so it has no {part}; {_SUPPORTED}")
+            raise DataError(
+                f"the column {name!r} holds no dates, so it has no {part}; {_SUPPORTED}{_say_example(column)}"
+            )
         return _name_dates(column, part)
     if part == "quartile":
         numbers = _read_numbers(column)
         if numbers is None:
-            raise DataError(f"the column {name!r} holds no numbers, so it has no quartiles; {_SUPPORTED}")
+            raise DataError(
+                f"the column {name!r} holds no numbers, so it has no quartiles; {_SUPPORTED}{_say_example(column)}"
+            )
         return _name_quartiles(numbers)
     return column.texts
 
 
-def flagged_columns(associations: Sequence[Association]) -> list[str]:
-    """The manifest's columns that tell the label, the strongest first."""
-    flagged = sorted(
-        (each for each in associations if each.tells and each.manifest_column),
-        key=lambda each: -each.strength,
-    )
-    return list(dict.fromkeys(each.manifest_column for each in flagged))
+def find_column(
+    used: pd.DataFrame, specification: str, properties: pd.DataFrame | None = None
+) -> pd.Series[Any]:
+    """Finds the column that a specification names, whatever part of it is asked for.
+
+    Args:
+        used: The images in use.
+        specification: As `strata` takes it.
+        properties: As `strata` takes them.
+
+    Returns:
+        Its values, (n,), under the column's name.
+
+    Raises:
+        DataError: There is no such column.
+    """
+    return _find_values(used, specification, properties)[0]
+
+
+def check_specification(used: pd.DataFrame, specification: str) -> None:
+    """Refuses what cannot be matched on, before any file was surveyed.
+
+    What files hold is not known yet: whether ``taken:year`` finds dates only `strata` can tell.
+
+    Args:
+        used: The images in use.
+        specification: As `strata` takes it.
+
+    Raises:
+        DataError: There is no such column in the manifest or among the properties of files, or the manifest's column
+            does not hold what the specification says.
+    """
+    unknown = pd.DataFrame(None, index=used.index, columns=list(PROPERTY_COLUMNS), dtype=object)
+    found = find_column(used, specification, unknown)
+    if str(found.name) in used:
+        strata(used, specification)
+
+
+def flagged_specifications(
+    associations: Sequence[Association],
+    used: pd.DataFrame,
+    properties: pd.DataFrame | None = None,
+    findings: Iterable[Finding] = (),
+) -> list[str]:
+    """What to score within: columns that tell the label, the strongest first, and dates that hardly overlap.
+
+    Args:
+        associations: Everything that was tested against the label.
+        used: The images in use.
+        properties: As `strata` takes them; without them the date in the files is left out.
+        findings: What was found, those of `dates.find_hardly_overlapping_dates` among it.
+
+    Returns:
+        Specifications as `strata` takes them; a date is named with its part, such as "acquired:year".
+    """
+    apart = [found.what for found in findings if found.code == "dates-hardly-overlap"]
+    flagged = []
+    for each in sorted(associations, key=lambda each: -each.strength):
+        column = each.manifest_column
+        if not column and each.name == _DATE_OF_THE_FILE and properties is not None:
+            column = TAKEN
+        # Such a finding is told by the name of the date that it is about.
+        if column and (each.tells or any(what.startswith(f"By {each.name}, ") for what in apart)):
+            flagged.append(column)
+    return [_name_part(column, used, properties) for column in dict.fromkeys(flagged)]
 
 
 def score_within(
-    used: pd.DataFrame, y_score: NDArray[np.floating], specifications: Iterable[str], *, seed: int
+    used: pd.DataFrame,
+    y_score: NDArray[np.floating],
+    specifications: Iterable[str],
+    *,
+    seed: int,
+    properties: pd.DataFrame | None = None,
+    linked: NDArray[np.integer] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores again within the strata of columns, so that what a column tells cannot help.
 
@@ -79,6 +160,8 @@ def score_within(
         y_score: Their scores, (n,).
         specifications: Columns, as `strata` takes them.
         seed: Of the bootstrap.
+        properties: As `strata` takes them.
+        linked: (n,) which images without a patient belong together, as for `stratified_auc`.
 
     Returns:
         For each column ``column``, ``auc`` (value, low, high, level, method), ``pairs``, ``images``,
@@ -92,8 +175,9 @@ def score_within(
         found = stratified_auc(
             used["label"].to_numpy(),
             y_score,
-            strata(used, column).tolist(),
+            strata(used, column, properties).tolist(),
             used["patient_id"].tolist(),
+            linked=linked,
             seed=seed,
         )
         told.append(
@@ -117,6 +201,7 @@ def nuisance_auc(
     groups: NDArray[np.integer],
     *,
     seed: int,
+    name: str = "",
 ) -> dict[str, Any]:
     """Measures how well the image gives a column away, such as the year or the site.
 
@@ -132,13 +217,14 @@ def nuisance_auc(
         labels: 0 or 1, (n,).
         groups: What stays together, (n,).
         seed: Of the folds and the interval.
+        name: The column's name, which tells a year from a number.
 
     Returns:
         ``auc``, ``low``, ``high``, ``level``, ``method``; ``label``, within which it was measured; ``asked``, what was
         told from what; ``images`` and ``images_asked`` (those on the side asked for). ``auc`` is None with a
         ``reason`` where it cannot be had, ``low`` and ``high`` alone where only the interval cannot.
     """
-    column = read_column(column_values)
+    column = read_column(column_values, name)
     labels, groups = np.asarray(labels), np.asarray(groups)
     candidates = []
     for label in (1, 0):
@@ -171,28 +257,49 @@ def nuisance_auc(
         inside, outside = rows[folds != fold], rows[folds == fold]
         probe = fit_probe(features[inside], target[folds != fold], groups[inside], seed=seed)
         scores[folds == fold] = probe.scores(features[outside])
-    found = stratified_auc(
-        target, scores, ["all"] * rows.size, [str(group) for group in groups[rows]], seed=seed
-    )
+    found = auc_interval(target, scores, [str(group) for group in groups[rows]], seed=seed)
     told |= {"auc": found["value"], **{key: found[key] for key in ("low", "high", "level")}}
     told["method"] = f"{FOLDS} folds by patient; {found['method']}"
     return told | {"reason": found["reason"]} if "reason" in found else told
 
 
-def _find_column(used: pd.DataFrame, specification: str) -> tuple[str, str]:
+def _find_values(
+    used: pd.DataFrame, specification: str, properties: pd.DataFrame | None
+) -> tuple[pd.Series[Any], str]:
+    """The column and what is asked of it, "" for nothing in particular."""
+    files = [] if properties is None else [str(name) for name in properties]
+    name, part = _find_column(used, specification, files)
+    return (used if name in used or properties is None else properties)[name], part
+
+
+def _name_part(column: str, used: pd.DataFrame, properties: pd.DataFrame | None) -> str:
+    """A date with ":year", anything else as it is."""
+    values, _ = _find_values(used, column, properties)
+    return f"{column}:year" if read_column(values.tolist(), column).kind == "date" else column
+
+
+def _find_column(used: pd.DataFrame, specification: str, files: Sequence[str] = ()) -> tuple[str, str]:
     """The column and what is asked of it, "" for nothing in particular; a column's own colon goes first."""
     known = [*list_extra_columns(used), *(name for name in MEASURED if name in used)]
+    known += [name for name in files if name not in used]
     if specification in known:
         return specification, ""
-    name, _, part = specification.rpartition(":")
-    if name in known:
+    name, colon, part = specification.rpartition(":")
+    if colon and name in known:
         if part not in _PARTS:
             raise DataError(f"{specification!r} asks for {part!r} of the column {name!r}; {_SUPPORTED}")
         return name, part
-    meant = find_similar(name or specification, known)
+    wanted = (name or specification).strip()
+    # A manifest's own column of a name that BreastLens needs itself was kept under another.
+    meant = next((each for each in known if each == f"manifest_{wanted}"), find_similar(wanted, known))
     hint = f"; did you mean {meant!r}?" if meant else ""
     listed = ", ".join(map(repr, known)) or "none"
     raise DataError(f"there is no column {(name or specification)!r} to match on; there are {listed}{hint}")
+
+
+def _say_example(column: Column) -> str:
+    given = column.texts[column.texts != ""].tolist()
+    return f"; received such as {show_text(given[0])!r}" if given else "; it is blank everywhere"
 
 
 def _name_dates(column: Column, part: str) -> NDArray[np.str_]:
@@ -208,7 +315,7 @@ def _read_numbers(column: Column) -> NDArray[np.float64] | None:
     if column.kind == "number":
         return column.numbers
     parsed = pd.to_numeric(pd.Series(column.texts), errors="coerce").to_numpy(dtype=np.float64)
-    numbers = np.where(np.isfinite(parsed), parsed, np.nan)
+    numbers = np.where(np.abs(parsed) <= LARGEST_NUMBER, parsed, np.nan)
     given = column.texts != ""
     return (
         numbers if column.kind == "category" and given.any() and np.isfinite(numbers[given]).all() else None
@@ -236,7 +343,7 @@ def _split_in_two(column: Column, rows: NDArray[np.intp]) -> tuple[NDArray[np.in
     if column.kind == "category":
         counts = Counter(column.texts[rows].tolist())
         commonest = min(counts, key=lambda value: (-counts[value], value))
-        return (column.texts[rows] == commonest).astype(np.int64), f"{commonest} from the rest"
+        return (column.texts[rows] == commonest).astype(np.int64), f"{show_text(commonest)} from the rest"
     middle = float(np.median(column.numbers[rows]))
     above = (column.numbers[rows] > middle).astype(np.int64)
     if column.kind == "date":

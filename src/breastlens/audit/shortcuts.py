@@ -86,6 +86,21 @@ class Judged:
     patient_id: list[str]
     seed: int
 
+    def describe(
+        self, what: str, scores: NDArray[np.floating], y_true: NDArray[np.integer] | None = None
+    ) -> dict[str, Any]:
+        """What ``describe_scores`` says of scores of the judged rows.
+
+        Args:
+            what: One sentence: what they were made from.
+            scores: (m,).
+            y_true: Other labels than the given ones, (m,).
+        """
+        labels = self.labels[self.rows] if y_true is None else y_true
+        return describe_scores(
+            what, labels, scores, self.patient_id, linked=self.groups[self.rows], seed=self.seed
+        )
+
 
 def occlusions(image: ImageRecipe, border_px: int | None = None) -> tuple[Occlusion, ...]:
     """The occlusions of images that are prepared in this way.
@@ -205,7 +220,15 @@ def run_controls(shown: Iterable[Shown], judged: Judged) -> Iterator[tuple[str, 
     labels = judged.labels[judged.rows]
     for each in shown:
         scores = score_control(each.inputs, judged.labels, judged.groups, judged.parts, seed=judged.seed)
-        found = describe_control(each.what, labels, judged.y_score, scores[judged.rows], judged.patient_id)
+        found = describe_control(
+            each.what,
+            labels,
+            judged.y_score,
+            scores[judged.rows],
+            judged.patient_id,
+            linked=judged.groups[judged.rows],
+            seed=judged.seed,
+        )
         yield each.name, found
 
 
@@ -229,4 +252,4 @@ def run_label_control(features: NDArray[np.floating], judged: Judged) -> dict[st
         return {"what": LABELS} | dict.fromkeys(("auc", "low", "high", "level", "method"))
     dealt = shuffle_labels(judged.labels, judged.groups, judged.parts, judged.seed)
     scores = score_control(features, dealt, judged.groups, judged.parts, seed=judged.seed)
-    return describe_scores(LABELS, dealt[judged.rows], scores[judged.rows], judged.patient_id)
+    return judged.describe(LABELS, scores[judged.rows], dealt[judged.rows])

@@ -17,8 +17,8 @@ class Units:
 
     Attributes:
         index: The unit of each image, (n,) int64 in ``0 .. count - 1``. Patients come first, in the order of
-            their ids, so that the order of the records changes nothing; then every image without an id,
-            each a unit of its own.
+            their ids, so that the order of the records changes nothing; then the images without an id, each a unit
+            of its own unless it is linked with others.
         patients: How many of the units are patients with an id.
         count: How many units there are.
     """
@@ -30,6 +30,11 @@ class Units:
     @property
     def images_without_patient(self) -> int:
         """How many images have no patient id."""
+        return int(np.count_nonzero(self.index >= self.patients))
+
+    @property
+    def units_without_patient(self) -> int:
+        """How many units these images make; fewer than images where some are linked."""
         return self.count - self.patients
 
 
@@ -102,15 +107,22 @@ def check_thresholds(threshold: ArrayLike, count: int) -> NDArray[np.float64]:
     return np.broadcast_to(values, (count,))
 
 
-def find_units(patient_id: Sequence[str] | None, count: int) -> Units:
-    """Group images by patient; an image without an id ("" or ``patient_id`` None) stands alone.
+def find_units(
+    patient_id: Sequence[str] | None, count: int, linked: NDArray[np.integer] | None = None
+) -> Units:
+    """Group images by patient; an image without an id ("" or ``patient_id`` None) stands alone, or with its likes.
+
+    Args:
+        patient_id: Patient of each image, "" where unknown; None where no patient is known.
+        count: Number of images, n.
+        linked: (n,) numbers; images without a patient that have the same one are a unit, such as the frames of a file
+            or copies (`breastlens.cohort.records.Cohort.groups`). Patients stay as they are. None where nothing is
+            linked.
 
     Raises:
-        DataError: The number of ids is not ``count``, or one of them is not text.
+        DataError: The number of ids or of ``linked`` is not ``count``, or an id is not text.
     """
-    if patient_id is None:
-        return Units(index=np.arange(count, dtype=np.int64), patients=0, count=count)
-    ids = list(patient_id)
+    ids = [""] * count if patient_id is None else list(patient_id)
     if len(ids) != count:
         raise DataError(f"patient_id must hold one id for each of the {count} labels, got {len(ids)}")
     for position, value in enumerate(ids):
@@ -119,13 +131,19 @@ def find_units(patient_id: Sequence[str] | None, count: int) -> Units:
                 f'patient_id must be text ("" where it is unknown), got {value!r} at position {position}; '
                 "read the column as text without turning empty cells into NaN"
             )
+    links = np.arange(count) if linked is None else np.asarray(linked)
+    if links.shape != (count,):
+        raise DataError(
+            f"linked must hold one number for each of the {count} labels, got shape {links.shape}"
+        )
     # Python's own order of text: the same on every machine, whatever its locale.
     code = {name: number for number, name in enumerate(sorted(set(ids) - {""}))}
     patients = len(code)
     index = np.array([code.get(name, -1) for name in ids], dtype=np.int64)
     alone = index < 0
-    index[alone] = patients + np.arange(np.count_nonzero(alone))
-    return Units(index=index, patients=patients, count=patients + int(np.count_nonzero(alone)))
+    sets, place = np.unique(links[alone], return_inverse=True)
+    index[alone] = patients + place
+    return Units(index=index, patients=patients, count=patients + sets.size)
 
 
 def _refuse(rule: str, values: NDArray[np.float64], wrong: NDArray[np.bool_]) -> None:

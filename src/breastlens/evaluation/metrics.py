@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_thresholds, find_units
 from breastlens.evaluation.intervals import bootstrap_intervals
 from breastlens.evaluation.scalars import (
+    CLASS_WORD,
     CLASSES_NEEDED,
     SCALAR_METRICS,
     Floats,
@@ -23,8 +24,6 @@ from breastlens.evaluation.scalars import (
     scalar_metrics,
     weighted_auc,
 )
-
-_CLASS_WORD = {0: "negative", 1: "positive"}
 
 
 class _Bootstrap(NamedTuple):
@@ -39,6 +38,7 @@ def evaluate_scores(
     threshold: ArrayLike,
     patient_id: Sequence[str] | None = None,
     *,
+    linked: NDArray[np.integer] | None = None,
     seed: int = 0,
     draws: int = 2000,
     level: float = 0.95,
@@ -56,6 +56,8 @@ def evaluate_scores(
             for each, (n,), as in cross-validation, where every fold chose its own; the block's ``threshold`` is then
             None unless they are all the same.
         patient_id: Patient of each image, "" where unknown; None where no patient is known.
+        linked: (n,) which images without a patient belong together, such as the frames of a file; they are drawn
+            together, but count as no patient. None where nothing is linked.
         seed: Seed of the bootstrap.
         draws: Number of bootstrap draws.
         level: Coverage that the intervals aim at, between 0 and 1.
@@ -72,10 +74,10 @@ def evaluate_scores(
     labels = check_labels(y_true)
     scores = check_scores(y_score, labels.size)
     cut = check_thresholds(threshold, labels.size)
-    units = find_units(patient_id, labels.size)
+    units = find_units(patient_id, labels.size, linked)
     options = _Bootstrap(seed, draws, level)
 
-    block = _block(labels, scores, cut, patient_id, "image", options)
+    block = _block(labels, scores, cut, patient_id, "image", options, linked)
     block["patients"] = units.patients or None
     if block["patients"] is None:
         block["reasons"]["patients"] = "patients are unknown"
@@ -158,6 +160,7 @@ def _block(
     patient_id: Sequence[str] | None,
     what: str,
     options: _Bootstrap,
+    linked: NDArray[np.integer] | None = None,
 ) -> dict[str, Any]:
     positive = labels == 1
     called = scores >= threshold
@@ -166,7 +169,9 @@ def _block(
     values = scalar_metrics(labels, scores, threshold, np.ones((1, labels.size)))
     figures = {name: _number(values[name][0]) for name in SCALAR_METRICS}
     reasons = _reasons(figures, positives=tp + fn, negatives=tn + fp, what=what)
-    intervals, refused = bootstrap_intervals(labels, scores, threshold, patient_id, **options._asdict())
+    intervals, refused = bootstrap_intervals(
+        labels, scores, threshold, patient_id, linked=linked, **options._asdict()
+    )
     reasons.update({f"{name} interval": reason for name, reason in refused.items() if name not in reasons})
     if np.ptp(threshold) > 0:
         reasons["threshold"] = f"there are several, from {threshold.min():.3f} to {threshold.max():.3f}"
@@ -189,7 +194,7 @@ def _reasons(
     figures: dict[str, float | None], *, positives: int, negatives: int, what: str
 ) -> dict[str, str]:
     missing = [label for label, count in ((1, positives), (0, negatives)) if count == 0]
-    absent = f"no {' and no '.join(_CLASS_WORD[label] for label in missing)} {what} in this part"
+    absent = f"no {' and no '.join(CLASS_WORD[label] for label in missing)} {what} in this part"
     called = {"ppv": "positive", "npv": "negative"}
     reasons: dict[str, str] = {}
     for name, value in figures.items():

@@ -32,6 +32,7 @@ CLASSES_NEEDED: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "brier": (),
     }
 )
+CLASS_WORD: Mapping[int, str] = MappingProxyType({0: "negative", 1: "positive"})
 SCALAR_METRICS: tuple[str, ...] = tuple(CLASSES_NEEDED)
 
 

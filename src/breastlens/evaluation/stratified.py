@@ -12,7 +12,7 @@ from breastlens.errors import DataError
 from breastlens.evaluation.inputs import check_labels, check_scores, find_units
 from breastlens.evaluation.intervals import (
     check_options,
-    lone_strata,
+    find_lone_classes,
     name_method,
     percentile_interval,
     resample,
@@ -26,6 +26,7 @@ def stratified_auc(
     strata: Sequence[str],
     patient_id: Sequence[str] | None = None,
     *,
+    linked: NDArray[np.integer] | None = None,
     seed: int = 0,
     draws: int = 2000,
     level: float = 0.95,
@@ -45,6 +46,7 @@ def stratified_auc(
         y_score: Scores in [0, 1], (n,).
         strata: Stratum of each image, (n,); "" where it is unknown, and then the image is left out.
         patient_id: Patient of each image, "" where unknown; None where no patient is known.
+        linked: (n,) which images without a patient belong together, as for `bootstrap_intervals`.
         seed: Seed of the draws.
         draws: Number of draws, at least 1.
         level: Coverage aimed at, between 0 and 1.
@@ -62,7 +64,7 @@ def stratified_auc(
     labels = check_labels(y_true)
     scores = check_scores(y_score, labels.size)
     names = _check_strata(strata, labels.size)
-    find_units(patient_id, labels.size)  # also complains of ids that are no text
+    find_units(patient_id, labels.size, linked)  # also complains of ids that are no text
     check_options(draws, level)
 
     counts = {
@@ -95,10 +97,9 @@ def stratified_auc(
 
     members = [np.flatnonzero(names[rows] == name) for name in used]
     own_labels, own_scores = labels[rows], scores[rows]
-    units = find_units(None if patient_id is None else known[rows].tolist(), rows.size)
-    method = (
-        f"{name_method(units, draws)}, pairs within {len(used)} {'stratum' if len(used) == 1 else 'strata'}"
-    )
+    units = find_units(known[rows].tolist(), rows.size, None if linked is None else np.asarray(linked)[rows])
+    within = f"{len(used)} {'stratum' if len(used) == 1 else 'strata'}"
+    method = f"{name_method(units, draws, own_labels)}, pairs within {within}"
     value = float(_pooled_auc(own_labels, own_scores, members, np.ones((1, rows.size)))[0])
     drawn = np.concatenate(
         [
@@ -106,8 +107,8 @@ def stratified_auc(
             for weights in resample(own_labels, units, seed, draws)
         ]
     )
-    lone = lone_strata(own_labels, units)
-    interval = percentile_interval(value, drawn, level, method, [lone[0], lone[1]])
+    lone = find_lone_classes(own_labels, units)
+    interval = percentile_interval(value, drawn, level, method, lone)
     if isinstance(interval, str):
         return found | {"value": value, "method": method, "reason": interval}
     return found | interval

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from breastlens.audit.acquisition import Association
 from breastlens.audit.finding import Finding, most_severe_first
-from breastlens.audit.inspection import inspect_cohort
+from breastlens.audit.inspection import Inspection, inspect_cohort
 from breastlens.audit.judgement import judge_controls
 from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
-from breastlens.audit.matched import strata
+from breastlens.audit.matched import check_specification, strata
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
@@ -111,9 +109,11 @@ def _audit(
 ) -> Audit:
     watch = Stopwatch()
     for column in recipe.within:
-        strata(cohort.included, column)  # refuses one that does not exist before anything takes time
+        check_specification(cohort.included, column)  # refuses what does not exist before anything takes time
     with watch.phase("look at the data"):
         seen = inspect_cohort(cohort, seed=recipe.seed, progress=progress)
+    for column in recipe.within:
+        strata(seen.used, column, seen.properties)
     findings = list(seen.findings)
     facts: dict[str, Any] = {"notes": []}
     y_score = None
@@ -133,10 +133,10 @@ def _audit(
             if recipe.remedies:
                 facts["remedies"] = try_remedies(cohort, seen, facts, parts, features, recipe, progress)
             findings += judge_controls(probed.controls, len(seen.used))
-            findings += find_doubtful_labels(seen.used, y_score)
+            findings += find_doubtful_labels(seen.used, y_score, seed=recipe.seed, linked=seen.groups)
     if predictor is not None:
         with watch.phase("given model"):
-            findings += _hold_against_model(cohort, seen.used, predictor, recipe.seed)
+            findings += _hold_against_model(cohort, seen, predictor, recipe.seed)
     findings = most_severe_first(findings)
     facts = {
         "format": FORMAT,
@@ -162,9 +162,10 @@ def _audit(
     return Audit(None, facts, tuple(findings))
 
 
-def _hold_against_model(cohort: Cohort, used: pd.DataFrame, predictor: Predictor, seed: int) -> list[Finding]:
-    prepared = load_images(replace(cohort, image=predictor.bundle.card.image), used)
-    return find_inverted_labels(used, predictor.score_pixels(prepared.pixels), seed=seed)
+def _hold_against_model(cohort: Cohort, seen: Inspection, predictor: Predictor, seed: int) -> list[Finding]:
+    prepared = load_images(replace(cohort, image=predictor.bundle.card.image), seen.used)
+    scores = predictor.score_pixels(prepared.pixels)
+    return find_inverted_labels(seen.used, scores, seed=seed, linked=seen.groups)
 
 
 def _describe_property(each: Association) -> dict[str, Any]:

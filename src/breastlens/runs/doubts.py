@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from breastlens.audit.body_share import body_shares, describe_body_share
 from breastlens.audit.finding import Finding
-from breastlens.audit.judgement import corrected_auc, describe_scores, judge_controls
+from breastlens.audit.judgement import corrected_auc, judge_controls
 from breastlens.audit.labels import find_doubtful_labels
-from breastlens.audit.matched import flagged_columns, score_within
+from breastlens.audit.matched import score_within
 from breastlens.audit.shortcuts import (
     Judged,
     Occlusion,
@@ -33,7 +33,7 @@ from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.runs.outcome import Occluded, Outcome
 from breastlens.runs.preparation import Prepared
-from breastlens.runs.probes import probe_nuisance, show_properties
+from breastlens.runs.probes import flag_specifications, probe_nuisance, show_properties
 
 MAPPED = 256
 """So many of the judged images are asked where the model looks; more would hardly narrow the interval."""
@@ -111,14 +111,19 @@ def doubt_model(
     metrics: dict[str, Any] = {
         "controls": controls,
         "matched": score_within(
-            used.iloc[rows], judged.y_score, flagged_columns(seen.associations), seed=seed
+            used.iloc[rows],
+            judged.y_score,
+            flag_specifications(seen),
+            seed=seed,
+            properties=seen.properties.iloc[rows],
+            linked=seen.groups[rows],
         ),
     }
     findings: list[Finding] = []
     if prepared.audited:
-        whole = describe_scores("Whole images", labels[rows], judged.y_score, judged.patient_id)
+        whole = judged.describe("Whole images", judged.y_score)
         metrics["corrected"] = corrected_auc(whole, controls["shuffled"])
-        metrics["nuisance"] = probe_nuisance(used, features, seen.groups, seen.associations, seed=seed)
+        metrics["nuisance"] = probe_nuisance(seen, features, seed=seed)
         metrics["activation"] = _measure_activation(outcome.network, backbone, prepared, rows, judged)
         findings = judge_controls(controls, rows.size)
         findings += _doubt_labels(used, features, seen.groups, outcome, seed)
@@ -132,7 +137,7 @@ def _score_same_model(
     if name not in outcome.occluded:
         return None
     scores = outcome.occluded[name][held]
-    found = describe_scores("", judged.labels[judged.rows], scores, judged.patient_id)
+    found = judged.describe("", scores)
     return {key: value for key, value in found.items() if key != "what"}
 
 
@@ -159,11 +164,12 @@ def _doubt_labels(
     """Labels that models disagree with which have not seen the image: those of the folds, else probes."""
     labels = used["label"].to_numpy()
     if outcome.scored.size == len(used):
-        return find_doubtful_labels(used, outcome.y_score)
+        return find_doubtful_labels(used, outcome.y_score, seed=seed, linked=groups)
     count = AuditRecipe().folds
     try:
         folds = split_folds(labels, groups, count, seed)
     except SplitError:  # too few patients to ask
         return []
     parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(count)]
-    return find_doubtful_labels(used, score_control(features, labels, groups, parts, seed=seed))
+    scores = score_control(features, labels, groups, parts, seed=seed)
+    return find_doubtful_labels(used, scores, seed=seed, linked=groups)

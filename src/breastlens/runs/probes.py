@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from breastlens.audit.acquisition import Association
 from breastlens.audit.inspection import Inspection
-from breastlens.audit.judgement import corrected_auc, describe_scores
-from breastlens.audit.matched import flagged_columns, nuisance_auc, score_within
+from breastlens.audit.judgement import corrected_auc
+from breastlens.audit.matched import find_column, flagged_specifications, nuisance_auc, score_within
 from breastlens.audit.properties import list_properties, property_matrix
 from breastlens.audit.shortcuts import (
     CHUNK,
@@ -154,7 +153,7 @@ def probe_cohort(
             advance(1 + len(controls))
         controls["labels"] = run_label_control(whole, judged)
         advance(1 + len(controls))
-    return Probed(y_score, whole, describe_scores("Whole images", labels, y_score, patients), controls)
+    return Probed(y_score, whole, judged.describe("Whole images", y_score), controls)
 
 
 def show_properties(used: pd.DataFrame, properties: pd.DataFrame) -> list[Shown]:
@@ -168,34 +167,31 @@ def show_properties(used: pd.DataFrame, properties: pd.DataFrame) -> list[Shown]
     return [Shown("file", FILE, known)] if known.shape[1] else []
 
 
-def probe_nuisance(
-    used: pd.DataFrame,
-    features: NDArray[np.floating],
-    groups: NDArray[np.int64],
-    associations: Sequence[Association],
-    *,
-    seed: int,
-) -> list[dict[str, Any]]:
+def flag_specifications(seen: Inspection) -> list[str]:
+    """What to score within: columns that tell the label, and dates whose years hardly overlap."""
+    return flagged_specifications(seen.associations, seen.used, seen.properties, seen.findings)
+
+
+def probe_nuisance(seen: Inspection, features: NDArray[np.floating], *, seed: int) -> list[dict[str, Any]]:
     """How well whole images give each flagged column away, within one label.
 
     Args:
-        used: The records in use.
+        seen: The images in use.
         features: Of whole images, (n, d).
-        groups: What stays together, (n,).
-        associations: Everything that was tested against the label.
         seed: Of folds and draws.
 
     Returns:
         For each column ``column``, ``what`` was asked, ``label``, ``auc`` with its interval, ``images``, ``reason``.
     """
-    labels = used["label"].to_numpy()
+    labels = seen.used["label"].to_numpy()
     told = []
-    for column in flagged_columns(associations):
-        found = nuisance_auc(features, used[column].tolist(), labels, groups, seed=seed)
+    for specification in flag_specifications(seen):
+        column = find_column(seen.used, specification, seen.properties)
+        found = nuisance_auc(features, column.tolist(), labels, seen.groups, seed=seed, name=str(column.name))
         ends = {name: found[name] for name in ("low", "high", "level", "method")}
         told.append(
             {
-                "column": column,
+                "column": str(column.name),
                 "what": found["asked"],
                 "label": int(found["label"]),
                 "auc": {"value": found["auc"]} | ends,
@@ -208,12 +204,17 @@ def probe_nuisance(
 
 def describe_probed(seen: Inspection, probed: Probed, recipe: AuditRecipe) -> dict[str, Any]:
     """Whole image, controls, and the score within strata of every column that was asked for or flagged."""
-    used = seen.used
-    wanted = [*recipe.within, *flagged_columns(seen.associations)]
     return {
         "whole": probed.whole,
         "controls": probed.controls,
         "corrected": corrected_auc(probed.whole, probed.controls["shuffled"]),
-        "matched": score_within(used, probed.y_score, wanted, seed=recipe.seed),
-        "nuisance": probe_nuisance(used, probed.features, seen.groups, seen.associations, seed=recipe.seed),
+        "matched": score_within(
+            seen.used,
+            probed.y_score,
+            dict.fromkeys([*recipe.within, *flag_specifications(seen)]),
+            seed=recipe.seed,
+            properties=seen.properties,
+            linked=seen.groups,
+        ),
+        "nuisance": probe_nuisance(seen, probed.features, seed=recipe.seed),
     }

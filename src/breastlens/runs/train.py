@@ -181,7 +181,7 @@ def _train_into(
         doubts = doubt_model(prepared, used, features, occluded, outcome, backbone, recipe, progress)
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
-        metrics = _evaluate(predictions, outcome, kind) | doubts.metrics
+        metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed) | doubts.metrics
         _write_tables(directory, cohort, used, seen.loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):
@@ -274,7 +274,9 @@ def _features(
     return whole, occluded
 
 
-def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[str, Any]:
+def _evaluate(
+    predictions: pd.DataFrame, outcome: Outcome, groups: NDArray[np.int64], kind: str, seed: int
+) -> dict[str, Any]:
     def block(rows: NDArray[np.bool_]) -> dict[str, Any]:
         part = predictions[rows]
         return evaluate_scores(
@@ -282,6 +284,8 @@ def _evaluate(predictions: pd.DataFrame, outcome: Outcome, kind: str) -> dict[st
             part["y_score"].to_numpy(),
             outcome.thresholds[rows],
             part["patient_id"].tolist(),
+            linked=groups[outcome.scored][rows],
+            seed=seed,
         )
 
     split = predictions["split"].to_numpy()
