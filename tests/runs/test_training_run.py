@@ -41,7 +41,7 @@ FILES = {
 }
 RUN_KEYS = {
     "format", "kind", "status", "command", "created", "recipe", "image", "labels", "backbone", "data", "findings",
-    "split", "operating_point", "kept", "notes", "versions", "machine", "phases",
+    "split", "audit", "operating_point", "kept", "notes", "versions", "machine", "phases",
 }  # fmt: skip
 BLOCK_KEYS = {
     "n", "patients", "positives", "negatives", "threshold", "accuracy", "balanced_accuracy", "auc",
@@ -123,7 +123,7 @@ def test_json_is_strict_and_has_the_keys_of_the_design(run: Run) -> None:
     assert set(facts) == RUN_KEYS
     assert facts["status"] == "complete"
     expected = {"out_of_fold"} if facts["recipe"]["folds"] else {"test", "validation"}
-    assert set(metrics) == {*expected, "controls", "matched"}
+    assert set(metrics) == {*expected, "controls", "matched", "corrected", "nuisance", "activation"}
     for name in expected:
         assert set(metrics[name]) == BLOCK_KEYS
     strictly(run.model / "bundle.json")
@@ -140,7 +140,11 @@ def test_records_name_every_file_and_why_some_are_left_out(run: Run, awkward_dir
     on_disk = {path.relative_to(awkward_dir).as_posix() for path in awkward_dir.rglob("*.png")}
     assert set(records.index) == on_disk
     left_out = records[records["excluded"] != ""]
-    assert len(left_out) == 4
+    assert len(left_out) == 5
+    copied = records["pixels_sha256"] == records.at["sick/copy.png", "pixels_sha256"]
+    (copy,) = left_out.index[copied[left_out.index]]
+    (original,) = records.index[copied & (records["excluded"] == "")]
+    assert left_out.loc[copy, "excluded"] == f"same pixels as {original}"
     assert left_out.loc["sick/broken.png", "excluded"].startswith("unreadable: ")
     assert "same pixels under healthy and sick" in left_out.loc["sick/contradiction.png", "excluded"]
     assert (left_out["excluded"] == "note: blurred").sum() == 1
@@ -154,7 +158,7 @@ def test_records_name_every_file_and_why_some_are_left_out(run: Run, awkward_dir
     assert (used["image_size"] == "64x64").all()
     assert used[["window_low", "window_high", "width"]].notna().all().all()
     assert run.facts["data"]["found"] == len(records)
-    assert run.facts["data"]["excluded"] == 4
+    assert run.facts["data"]["excluded"] == 5
     assert run.facts["data"]["used"] == len(used)
 
 
@@ -178,16 +182,18 @@ def test_no_patient_and_no_copy_stands_in_two_parts(run: Run, awkward_dir: Path)
         patients.setdefault(row.patient_id, set()).add(row.split)
         pixels = cv2.imread(str(awkward_dir / row.path), cv2.IMREAD_UNCHANGED)
         pictures.setdefault(pixels.tobytes(), set()).add(row.split)
-    assert len(pictures) == len(used) - 1, "the copy under another patient is in use"
+    assert len(pictures) == len(used), "the copy under another patient is in use"
     assert max(map(len, patients.values())) == 1
     assert max(map(len, pictures.values())) == 1
-    copied = used[used["path"].eq("sick/copy.png") | used["duplicate_group"].ne("")]
-    assert copied["patient_id"].nunique() == 2
-    assert copied["split"].nunique() == 1
+    copied = run.records[run.records["duplicate_group"].ne("") & run.records["label"].eq(1)]
+    whose = set(copied["patient_id"]) & set(patients)
+    assert len({part for patient in whose for part in patients[patient]}) == 1, (
+        "who shares a picture is parted"
+    )
     proof = run.facts["split"]["proof"]
     assert proof["patients_checked"] == len(patients)
     assert proof["patients_shared"] == proof["duplicates_shared"] == 0
-    assert proof["duplicate_groups_checked"] == 1
+    assert proof["duplicate_groups_checked"] == 0  # the copy was left out
 
 
 def test_described_parts_are_those_of_the_records(run: Run) -> None:
@@ -402,21 +408,22 @@ def test_run_json_tells_how_to_repeat_it(holdout_run: Run, awkward: Cohort) -> N
     assert facts["command"] == ["breastlens", "train"]
     assert facts["recipe"]["backbone"] == "mobilenet:0.25"
     assert facts["recipe"]["seed"] == 0
-    assert facts["data"]["fingerprint"] == awkward.fingerprint
+    assert facts["data"]["fingerprint"] == awkward.without_copies().fingerprint
     assert facts["data"]["patient_source"] == "manifest"
     assert facts["backbone"]["parameters"] == 218_544
     assert {"python", "numpy", "openvino", "keras"} <= set(facts["versions"])
-    assert {phase["name"] for phase in facts["phases"]} >= {"read images", "train", "evaluate"}
+    assert {phase["name"] for phase in facts["phases"]} >= {"look at the data", "train", "evaluate"}
     assert all(math.isfinite(phase["wall_s"]) and phase["wall_s"] >= 0 for phase in facts["phases"])
     codes = {finding["code"] for finding in facts["findings"]}
     assert {"unreadable-files", "duplicates-across-patients", "duplicates-across-labels"} <= codes
 
 
 def test_another_seed_is_another_split(holdout_run: Run, awkward: Cohort) -> None:
-    from breastlens.cohort.splits import split_groups, split_holdout
+    from breastlens.audit.inspection import inspect_cohort
+    from breastlens.cohort.splits import split_holdout
 
-    used = awkward.included
-    groups = split_groups(used)
+    seen = inspect_cohort(awkward.without_copies())
+    used, groups = seen.used, seen.groups
     again, other = (split_holdout(used["label"], groups, seed=seed) for seed in (0, 1))
     parts = holdout_run.records.query("excluded == ''")["split"].to_numpy()
     np.testing.assert_array_equal(parts, again)
