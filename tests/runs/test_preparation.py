@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
+from breastlens.errors import SplitError
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.progress import Progress
 from breastlens.runs.preparation import prepare
@@ -104,8 +106,36 @@ def test_near_duplicates_that_a_manifest_parts_are_counted_and_not_refused(
     bright = table["path"] == "healthy/P9002.1.png"
     original = table["path"] == sorted(table.loc[table["category"] == "healthy", "path"])[1]
     table.loc[bright, "split"], table.loc[original, "split"] = "test", "train"
+    same = table["pixels_sha256"].duplicated(keep=False)
+    table.loc[same, "split"] = "train"
     split = Cohort(cohort.root, table, cohort.labels, cohort.image, None, cohort.patient_source)
     run = train(split, out=tmp_path / "run", **quick)
     assert run.facts["split"]["proof"]["near_duplicates_shared"] == 1
     codes = {finding["code"] for finding in run.facts["findings"]}
     assert "near-duplicates-across-splits" in codes
+
+
+def test_a_column_that_is_blank_in_the_test_part_does_not_lose_the_training(
+    cohort: Cohort, quick: dict[str, Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("keras")
+    table = cohort.without_copies().table
+    parts = pd.Series(["train", "validation", "test"] * 9)[: len(table)].to_numpy()
+    year = table["label"].map({0: "2012-05-01", 1: "2018-05-01"}).where(parts != "test", "")
+    dated = dataclasses.replace(cohort, table=table.assign(split=parts, acquired=year))
+    run = train(dated, out=tmp_path / "run", **quick)
+    (matched,) = [each for each in run.metrics["matched"] if each["column"] == "acquired:year"]
+    assert matched["auc"]["value"] is None
+    assert matched["reason"]
+
+
+@pytest.mark.parametrize("audit", [True, False])
+def test_a_manifest_whose_parts_share_a_copy_is_refused_either_way(
+    cohort: Cohort, quick: dict[str, Any], tmp_path: Path, audit: bool
+) -> None:
+    parts = pd.Series(["train", "validation", "test"] * 9)[: len(cohort.table)].to_numpy()
+    table = cohort.table.assign(split=parts)
+    table.loc[table["path"] == "sick/P9001.1.png", "split"] = "test"
+    table.loc[table["path"] == sorted(table.loc[table["label"] == 1, "path"])[0], "split"] = "train"
+    with pytest.raises(SplitError, match="same pixels in"):
+        train(dataclasses.replace(cohort, table=table), out=tmp_path / "run", audit=audit, **quick)

@@ -152,15 +152,17 @@ def score_within(
     seed: int,
     properties: pd.DataFrame | None = None,
     linked: NDArray[np.integer] | None = None,
+    rows: NDArray[np.integer] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores again within the strata of columns, so that what a column tells cannot help.
 
     Args:
-        used: The images that were scored.
-        y_score: Their scores, (n,).
+        used: The images in use, all of which decide what a column holds and where its quartiles lie.
+        y_score: The scores, (n,), or (m,) of the ``rows``.
         specifications: Columns, as `strata` takes them.
         seed: Of the bootstrap.
         properties: As `strata` takes them.
+        rows: (m,) the rows that were scored; None for all.
         linked: (n,) which images without a patient belong together, as for `stratified_auc`.
 
     Returns:
@@ -171,13 +173,14 @@ def score_within(
         DataError: There is no such column.
     """
     told = []
+    scored = np.arange(len(used)) if rows is None else rows
     for column in dict.fromkeys(specifications):
         found = stratified_auc(
-            used["label"].to_numpy(),
+            used["label"].to_numpy()[scored],
             y_score,
-            strata(used, column, properties).tolist(),
-            used["patient_id"].tolist(),
-            linked=linked,
+            strata(used, column, properties)[scored].tolist(),
+            used["patient_id"].iloc[scored].tolist(),
+            linked=None if linked is None else linked[scored],
             seed=seed,
         )
         told.append(

@@ -208,7 +208,7 @@ def show_intensity(pixels: Images) -> Shown:
 
 
 def run_controls(shown: Iterable[Shown], judged: Judged) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Train each control as the real model was trained, and hold it against that.
+    """Train each control on the real model's parts, always as a probe, and hold it against that model.
 
     Args:
         shown: What each control is given; taken one at a time, so that it may be made on the way.

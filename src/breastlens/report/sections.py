@@ -42,7 +42,7 @@ def disjointness(files: RunFiles) -> str:
     elif proof.duplicate_groups_checked:
         said.append(f"{groups} of identical images checked: none stands in two parts")
     else:
-        said.append("no two images have identical pixels")
+        said.append("no two of the images used have identical pixels")
     said += _near_duplicates(files, proof)
     framed = count_text(proof.files_checked, "file")
     if proof.files_shared:

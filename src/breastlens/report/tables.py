@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from breastlens.audit.judgement import LABELS
+from breastlens.cohort.records import COPY_OF
 from breastlens.report.certainty import (
     has_interval,
     low_end_of_control,
@@ -194,8 +195,9 @@ def category_rows(files: RunFiles) -> list[CategoryRow]:
 def exclusion_rows(files: RunFiles) -> list[ExclusionRow]:
     """Reasons for leaving images out, the most frequent first, with a few of the images."""
     excluded = files.records[files.records["excluded"] != ""]
+    kinds = excluded["excluded"].mask(excluded["excluded"].str.startswith(COPY_OF), f"{COPY_OF}another image")
     rows = []
-    for reason, group in excluded.groupby("excluded"):
+    for reason, group in excluded.groupby(kinds):
         more = f" and {len(group) - _EXAMPLES:,} more" if len(group) > _EXAMPLES else ""
         rows.append(ExclusionRow(str(reason), len(group), ", ".join(group["path"].head(_EXAMPLES)) + more))
     return sorted(rows, key=lambda row: (-row.images, row.reason))

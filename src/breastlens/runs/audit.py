@@ -73,7 +73,8 @@ def audit(
     """
     recipe = checked(AuditRecipe, settings)
     if recipe.border_px is not None:
-        refuse_wide_border(recipe.border_px, cohort.image)
+        hidden = {"hide_border": True} if recipe.remedies else {}  # a remedy that narrows what is left
+        refuse_wide_border(recipe.border_px, cohort.image.model_copy(update=hidden))
     progress = progress or Progress()
     predictor = load(model) if isinstance(model, str | Path) else model
     if out is None:

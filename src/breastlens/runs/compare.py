@@ -16,7 +16,7 @@ from breastlens.report.comparison import ComparisonEntry, write_comparison
 from breastlens.runs.directory import first_free, new_directory
 from breastlens.runs.preparation import prepare
 from breastlens.runs.settings import checked
-from breastlens.runs.train import train
+from breastlens.runs.train import refuse_unsplittable, train
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def train_all(
     out = first_free(Path("runs"), "all") if out is None else Path(out)
     with new_directory(out) as unfinished:
         entries = []
+        refuse_unsplittable(cohort, recipe)
         prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)
         for name in backbones:
             progress.say(f"--- {name}")

@@ -101,7 +101,7 @@ def doubt_model(
     if prepared.audited:
         shown += show_properties(used.drop(columns="split"), seen.properties)
     controls: dict[str, dict[str, Any]] = {}
-    with progress.task("negative controls", len(shown) + prepared.audited) as advance:
+    with progress.task("negative controls", len(shown) + int(prepared.audited)) as advance:
         for name, control in run_controls(shown, judged):
             controls[name] = control | {"same_model": _score_same_model(name, judged, outcome, held)}
             advance(len(controls))
@@ -111,12 +111,13 @@ def doubt_model(
     metrics: dict[str, Any] = {
         "controls": controls,
         "matched": score_within(
-            used.iloc[rows],
+            seen.used,
             judged.y_score,
             flag_specifications(seen),
             seed=seed,
-            properties=seen.properties.iloc[rows],
-            linked=seen.groups[rows],
+            properties=seen.properties,
+            linked=seen.groups,
+            rows=rows,
         ),
     }
     findings: list[Finding] = []

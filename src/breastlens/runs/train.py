@@ -134,9 +134,7 @@ def _train_into(
     if isinstance(cohort, Prepared):
         prepared = cohort
     else:
-        # What cannot be split is refused before thousands of images are looked at.
-        kept = cohort.without_copies() if recipe.audit else cohort
-        _split(kept.included, kept.groups(), recipe)
+        refuse_unsplittable(cohort, recipe)
         with watch.phase("look at the data"):
             prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)
     cohort, seen = prepared.cohort, prepared.seen
@@ -219,6 +217,18 @@ def _train_into(
     )
     write_json(directory / "run.json", facts)
     write_report(directory)
+
+
+def refuse_unsplittable(cohort: Cohort, recipe: TrainingRecipe) -> None:
+    """Refuse what cannot be split before thousands of images are looked at.
+
+    Copies count here, so that a manifest whose parts share one is refused and not set right by leaving out whichever
+    of the two comes later.
+
+    Raises:
+        SplitError: There are too few patients, or the manifest's parts share a patient, a copy or a file.
+    """
+    _split(cohort.included, cohort.groups(), recipe)
 
 
 def _split(
