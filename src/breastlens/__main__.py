@@ -16,9 +16,14 @@ def main() -> None:
     interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from breastlens import cli
 
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, _end)
-    cli.main()
+    try:
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, _end)
+        cli.main()
+    except KeyboardInterrupt:  # before the command took over, or after it was done
+        sys.exit(cli.INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -83,6 +83,17 @@ def test_a_signal_in_the_middle_of_training(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_before_a_command_begins_leaves_no_traceback() -> None:
+    interrupted = (
+        "from breastlens import cli\n"
+        "def interrupt(**_):\n"
+        "    raise KeyboardInterrupt\n"
+        "cli.app = interrupt\n"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupted + COMMAND], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_an_interrupt_while_the_packages_load_leaves_no_traceback() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "breastlens", "describe", "nowhere"], stderr=subprocess.PIPE, text=True
