@@ -322,7 +322,10 @@ def test_occlusions_are_named_as_their_findings_and_made_in_chunks() -> None:
     for each in shown:
         chunks = list(hidden(pixels, each, seed=3))
         assert [len(chunk) for chunk in chunks] == [256, 44]
-        np.testing.assert_array_equal(chunks[0], each.hide(pixels[:256], 3))
+        chosen = np.array([270, 3])
+        np.testing.assert_array_equal(
+            np.concatenate(list(hidden(pixels[chosen], each, seed=3))), np.concatenate(chunks)[chosen]
+        )
     border = np.concatenate(list(hidden(pixels, shown[0], seed=3)))
     np.testing.assert_array_equal(border, keep_border(pixels, 2))
 

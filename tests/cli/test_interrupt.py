@@ -85,10 +85,7 @@ def test_a_signal_in_the_middle_of_training(
 
 def test_an_interrupt_before_a_command_begins_leaves_no_traceback() -> None:
     interrupted = (
-        "from breastlens import cli\n"
-        "def interrupt(**_):\n"
-        "    raise KeyboardInterrupt\n"
-        "cli.app = interrupt\n"
+        "from breastlens import cli\ndef interrupt(**_):\n    raise KeyboardInterrupt\ncli.app = interrupt\n"
     )
     done = subprocess.run([sys.executable, "-c", interrupted + COMMAND], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "")

@@ -136,13 +136,13 @@ def test_strong_noise_is_cut_off_and_not_wrapped() -> None:
     assert left[1, 4, 4, 0] == 0
 
 
-def test_the_order_of_blocks_is_each_image_s_own_and_the_seed_s() -> None:
-    one = random_squares(1, 32)
-    left = noise_residual(np.concatenate([one, one]), 0)
-    assert (left[0] != left[1]).any()
-    np.testing.assert_array_equal(np.sort(left[0].ravel()), np.sort(left[1].ravel()))
-    np.testing.assert_array_equal(left, noise_residual(np.concatenate([one, one]), 0))
-    assert (left != noise_residual(np.concatenate([one, one]), 1)).any()
+def test_the_order_of_blocks_is_the_image_s_and_the_seed_s_and_not_its_row_s() -> None:
+    pixels = random_squares(2, 32)
+    left = noise_residual(pixels, 0)
+    np.testing.assert_array_equal(left[::-1], noise_residual(pixels[::-1], 0))
+    other = noise_residual(pixels, 1)
+    assert (left != other).any()
+    np.testing.assert_array_equal(np.sort(left[0].ravel()), np.sort(other[0].ravel()))
 
 
 def test_what_fills_no_block_is_grey_and_brightness_does_not_matter() -> None:
@@ -151,7 +151,8 @@ def test_what_fills_no_block_is_grey_and_brightness_does_not_matter() -> None:
     assert (left[:, 16:] == 128).all()
     assert (left[:, :, 16:] == 128).all()
     assert (left[:, :16, :16] != 128).any()
-    np.testing.assert_array_equal(left, noise_residual(noisy + np.uint8(50), 0))
+    brighter = noise_residual(noisy + np.uint8(50), 0)
+    np.testing.assert_array_equal(np.sort(left.ravel()), np.sort(brighter.ravel()))
 
 
 @given(count=st.integers(1, 3), side=st.integers(1, 12), seed=st.integers(0, 2**32 - 1))
@@ -166,11 +167,13 @@ def test_shuffling_keeps_every_pixel_and_its_colour(count: int, side: int, seed:
 
 
 def test_each_image_is_shuffled_in_an_order_of_its_own() -> None:
-    one = random_squares(1, 16)
-    first, second = shuffle_pixels(np.concatenate([one, one]), 0)
+    places = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    mirrored = places[:, ::-1]
+    first, second = shuffle_pixels(np.concatenate([places, mirrored]), 0)
     assert (first != second).any()
-    assert (first != one[0]).any()
-    assert (shuffle_pixels(one, 1) != shuffle_pixels(one, 0)).any()
+    assert (first != 255 - second).any()
+    assert (first != places[0]).any()
+    assert (shuffle_pixels(places, 1) != first).any()
 
 
 def test_statistics_are_those_of_the_grey_values() -> None:

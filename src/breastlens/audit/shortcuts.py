@@ -132,15 +132,15 @@ def occlusions(image: ImageRecipe, border_px: int | None = None) -> tuple[Occlus
 
 
 def hidden(pixels: Images, occlusion: Occlusion, seed: int) -> Iterator[Images]:
-    """The occluded images, some at a time, in order.
+    """The occluded images, some at a time, in order; each is changed alike whichever others it comes with.
 
     Args:
         pixels: uint8 (n, s, s, 3).
         occlusion: What to take away.
         seed: For what is random.
     """
-    for number, start in enumerate(range(0, len(pixels), CHUNK)):
-        yield occlusion.hide(pixels[start : start + CHUNK], seed + number)
+    for start in range(0, len(pixels), CHUNK):
+        yield occlusion.hide(pixels[start : start + CHUNK], seed)
 
 
 def score_control(

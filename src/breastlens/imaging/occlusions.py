@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -96,12 +98,11 @@ def noise_residual(pixels: Images, seed: int) -> Images:
 
     Args:
         pixels: uint8 (n, s, s, 3).
-        seed: Decides the orders, another one for each image.
+        seed: Decides the order of each image, together with its pixels: whichever others it comes with.
 
     Returns:
         uint8 (n, s, s, 3); 128 where there is no noise, and in what does not fill a block.
     """
-    generator = np.random.default_rng(seed)
     count = pixels.shape[1] // NOISE_BLOCK_PX
     used_px = count * NOISE_BLOCK_PX
     residual = np.full_like(pixels, 128)
@@ -109,7 +110,7 @@ def noise_residual(pixels: Images, seed: int) -> Images:
         noise = 128 + NOISE_GAIN * cv2.filter2D(image.astype(np.float32), -1, _NOISE_MASK)
         blocks = np.clip(np.rint(noise[:used_px, :used_px]), 0, 255).astype(np.uint8)
         blocks = blocks.reshape(count, NOISE_BLOCK_PX, count, NOISE_BLOCK_PX, 3).swapaxes(1, 2)
-        shuffled = blocks.reshape(-1, NOISE_BLOCK_PX, NOISE_BLOCK_PX, 3)[generator.permutation(count * count)]
+        shuffled = blocks.reshape(-1, NOISE_BLOCK_PX, NOISE_BLOCK_PX, 3)[_order(image, count * count, seed)]
         joined = shuffled.reshape(count, count, NOISE_BLOCK_PX, NOISE_BLOCK_PX, 3).swapaxes(1, 2)
         residual[index, :used_px, :used_px] = joined.reshape(used_px, used_px, 3)
     return residual
@@ -120,16 +121,20 @@ def shuffle_pixels(pixels: Images, seed: int) -> Images:
 
     Args:
         pixels: uint8 (n, s, s, 3).
-        seed: Decides the orders.
+        seed: Decides the order of each image, together with its pixels.
 
     Returns:
         uint8 (n, s, s, 3).
     """
     count, side = pixels.shape[:2]
     flat = pixels.reshape(count, side * side, 3)
-    generator = np.random.default_rng(seed)
-    shuffled = [image[generator.permutation(side * side)] for image in flat]
+    shuffled = [image[_order(image, side * side, seed)] for image in flat]
     return np.asarray(shuffled, dtype=np.uint8).reshape(pixels.shape)
+
+
+def _order(image: Images, count: int, seed: int) -> NDArray[np.int64]:
+    """A random order that no row number decides: those go by category, and would be the same in every cohort."""
+    return np.random.default_rng([seed, zlib.crc32(image.tobytes())]).permutation(count)
 
 
 def intensity_statistics(pixels: Images) -> NDArray[np.float64]:
