@@ -77,6 +77,7 @@ class Task:
         look: The part of the audit that says them.
         severities: Those that count, where a code is said more and less gravely.
         images: Of each patient.
+        times: As many images as for other traps, where these are too few to be sure.
         name: In the table, where one trap is looked for in two ways.
     """
 
@@ -85,6 +86,7 @@ class Task:
     look: Look
     severities: tuple[str, ...] = ("info", "warning", "error")
     images: int = 1
+    times: int = 1
     name: str = ""
 
 
@@ -186,7 +188,7 @@ TASKS = (
     Task("near-duplicates", ("near-duplicates-across-patients",), look_for_pairs),
     Task("patient-in-both-categories", ("patients-in-both-labels",), look_at_table),
     Task("similar-patient-ids", ("similar-patient-ids",), look_at_table, images=2),
-    Task("flipped-labels", ("doubtful-labels",), probe(("whole",)), severities=("warning",)),
+    Task("flipped-labels", ("doubtful-labels",), probe(("whole",)), ("warning",), times=2),
     Task("inverted-labels", ("labels-look-inverted",), hold_against_model),
 )
 
@@ -241,13 +243,15 @@ def run(
     """Judges every task on every seed."""
     tallies = [Tally(task) for task in tasks]
     for seed in seeds:
-        for images in sorted({task.images for task in tasks}):
+        for images, times in sorted({(task.images, task.times) for task in tasks}):
             clean = folder / "clean"
             # as many images whatever there are of a patient
-            settings = PhantomSettings(patients=patients // images, images_per_patient=images, seed=seed)
+            settings = PhantomSettings(
+                patients=times * patients // images, images_per_patient=images, seed=seed
+            )
             write_cohort(clean, settings)
             for tally in tallies:
-                if tally.task.images == images:
+                if (tally.task.images, tally.task.times) == (images, times):
                     manifest = plant(clean, tally.task.trap, seed, folder / "planted")
                     cohort = bl.Cohort.read(folder / "planted", manifest=manifest)
                     judge(tally, cohort, tools, look_at_everything if whole else tally.task.look)
@@ -284,16 +288,17 @@ def evidence(finding: Finding) -> str:
     return f"{finding.count}: {told.value:.3f}{ends}"
 
 
-def found_table(tallies: Sequence[Tally]) -> Iterator[str]:
+def found_table(tallies: Sequence[Tally], patients: int) -> Iterator[str]:
     """The traps."""
-    yield "| trap | expected finding | found in | s a cohort |"
-    yield "|---|---|---|---|"
+    yield "| trap | images | expected finding | found in | s a cohort |"
+    yield "|---|---|---|---|---|"
     for tally in tallies:
         task = tally.task
         codes = " or ".join(f"`{code}`" for code in task.codes)
         graver = f" ({', '.join(task.severities)})" if len(task.severities) < 3 else ""
         seconds = float(np.median(tally.elapsed_s))
-        yield f"| `{title(task)}` | {codes}{graver} | {sum(tally.found)} of {len(tally.found)} | {seconds:.1f} |"
+        found = f"{sum(tally.found)} of {len(tally.found)}"
+        yield f"| `{title(task)}` | {task.times * patients} | {codes}{graver} | {found} | {seconds:.1f} |"
 
 
 def clean_table(tallies: Sequence[Tally]) -> Iterator[str]:
@@ -371,9 +376,10 @@ def main() -> None:
     )
     traps = [tally for tally in tallies if tally.task.trap != CLEAN]
     clean = [tally for tally in tallies if tally.task.trap == CLEAN]
-    for table, chosen in ((found_table, traps), (clean_table, clean)):
-        if chosen:
-            print("\n".join(table(chosen)), end="\n\n")
+    if traps:
+        print("\n".join(found_table(traps, arguments.patients)), end="\n\n")
+    if clean:
+        print("\n".join(clean_table(clean)), end="\n\n")
 
 
 if __name__ == "__main__":
