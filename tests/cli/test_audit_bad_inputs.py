@@ -244,7 +244,8 @@ class TestPatients:
         assert {"few-patients", "patients-in-both-labels"} <= found.codes
         assert found.facts["notes"] == [
             "No probe could be trained: 2 folds need 2 patients of each label; there are 1 positive and 1 negative "
-            "(an image or file of unknown patient counts as one); at least 2 are needed."
+            "(whoever shares a picture counts as one, and an image or file of unknown patient does); at least 2 are "
+            "needed."
         ]
 
     def test_parts_that_share_a_picture_and_what_strict_says(self, answer, run, tmp_path: Path) -> None:

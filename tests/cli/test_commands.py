@@ -18,8 +18,9 @@ import pytest
 
 from breastlens import __version__
 from breastlens.cohort.records import Cohort
+from breastlens.errors import DataError
 from breastlens.report.wording import RESEARCH_USE
-from breastlens.runs.directory import Run
+from breastlens.runs.directory import Run, new_directory
 
 COMMAND = (sys.executable, "-c", "from breastlens.cli import main; main()")
 
@@ -108,6 +109,22 @@ def test_train_answers_with_the_run_and_repeats_it_byte_for_byte(
         assert (out / name).read_bytes() == (holdout_run.directory / name).read_bytes(), name
     facts = Run.read(out).facts
     assert facts["command"][:3] == ["breastlens", "train", str(awkward_dir)]
+
+
+def test_where_the_model_lies_after_a_failure_is_told(
+    command: Callable[..., Any], awkward_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(cohort: Cohort, *, out: Path, **_: object) -> None:
+        with new_directory(out, worth_keeping="model/bundle.json") as unfinished:
+            (unfinished / "model").mkdir()
+            (unfinished / "model" / "bundle.json").touch()
+            raise DataError("nothing can be told of it")
+
+    monkeypatch.setattr("breastlens.runs.train.train", fail)
+    done = command("train", awkward_dir, "--weights", "none", "--out", tmp_path / "run")
+    (left,) = tmp_path.iterdir()
+    assert done.code == 2
+    assert f"Error: nothing can be told of it; What was finished lies in {left}\n" in done.err
 
 
 def test_the_mapping_of_labels_is_told_before_training(

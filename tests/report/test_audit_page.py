@@ -326,13 +326,15 @@ def test_the_page_shows_a_table_of_remedies_only_where_they_were_tried(make: Mak
 
 
 def test_the_terminal_shows_the_same_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    print_audit("Verdict.", [], None, make_remedies())
+    print_audit({"verdict": "Verdict.", "notes": [], "remedies": make_remedies()}, [], None)
     said = capsys.readouterr().out
     assert remedies_sentence([Remedy.model_validate(each) for each in make_remedies()]) in said
     (cropped,) = [line.split() for line in said.splitlines() if "--crop" in line]
     assert cropped == ["--crop", "body", "0.88", "0.60", "0.70", "0.18", "to", "noise", "–", "within", "site"]
-    print_audit("Verdict.", [], None)
-    assert "preparation" not in capsys.readouterr().out
+    print_audit({"verdict": "Verdict.", "notes": ["No probe."]}, [], None)
+    said = capsys.readouterr().out
+    assert "Verdict.\nNo probe.\n" in said
+    assert "preparation" not in said
 
 
 def test_a_chart_stays_a_png_and_a_sheet_of_photographs_is_made_small(tmp_path: Path) -> None:

@@ -96,6 +96,19 @@ def test_the_current_directory_is_refused_even_if_empty(
         raise AssertionError("work has begun")
 
 
+@pytest.mark.parametrize("below", ["RUN", "runs/RUN", "sick/../RUN"])
+def test_the_folder_of_images_is_refused(tmp_path: Path, below: str) -> None:
+    data = tmp_path / "images"
+    (data / "sick").mkdir(parents=True)
+    with (
+        pytest.raises(RunDirectoryError, match="would be read as a category the next time"),
+        new_directory(data / below, data=data),
+    ):
+        raise AssertionError("work has begun")
+    with new_directory(tmp_path / "images-2", data=data):
+        pass
+
+
 def test_a_name_taken_meanwhile_costs_no_work(tmp_path: Path) -> None:
     out = tmp_path / "RUN"
 

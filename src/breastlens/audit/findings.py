@@ -17,7 +17,7 @@ from breastlens.cohort.reading import NEVER_READ, find_unreadable
 from breastlens.cohort.records import Cohort
 
 RAREST_SHARE = 0.2
-_REPEATS = "Remove the copies, since each counts as an image of its own."
+_REPEATS = "Remove the copies: a training leaves out all but the first, elsewhere each counts as an image of its own."
 _DUPLICATES: dict[str, tuple[Severity, str, str]] = {
     "duplicates-across-labels": (
         "warning",

@@ -64,7 +64,7 @@ def main() -> None:
             ERRORS.print("Interrupted: what was not finished is not kept.")
         raise
     except BreastLensError as error:
-        _end_with(" ".join(str(error).split()))
+        _end_with(" ".join("; ".join([str(error), *getattr(error, "__notes__", ())]).split()))
     except OSError as error:  # of standard output; whatever else is written has its own message
         if error.errno not in _NO_ROOM:
             raise

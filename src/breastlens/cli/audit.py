@@ -101,7 +101,7 @@ def audit(
     if border is not None:
         refuse_wide_border(border, image)
     if out is not None:
-        refuse_taken(out)
+        refuse_taken(out, data)
     with progress.task("read files") as advance:
         cohort = Cohort.read(
             data,
@@ -119,7 +119,7 @@ def audit(
     if as_json:
         print(json.dumps(done.facts))
     else:
-        print_audit(done.facts["verdict"], done.findings, done.directory, done.facts.get("remedies", ()))
+        print_audit(done.facts, done.findings, done.directory)
     if strict and any(finding.severity == "error" for finding in done.findings):
         raise typer.Exit(FOUND)
 

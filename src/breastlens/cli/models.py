@@ -116,7 +116,7 @@ def train(
     if backbone != "all":
         resolve_weights(recipe.weights, get_backbone(backbone))
     if out is not None:
-        refuse_taken(out)
+        refuse_taken(out, data)
     cohort = read_cohort(
         data,
         progress,
@@ -168,7 +168,7 @@ def evaluate(
 
     progress = choose_progress(quiet=quiet)
     if out is not None:
-        refuse_taken(out)
+        refuse_taken(out, data)
     predictor = load(model)
     card = predictor.bundle.card
     cohort = read_cohort(

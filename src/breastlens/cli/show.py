@@ -157,24 +157,20 @@ def print_verdict(run_dir: Path) -> None:
     print(RESEARCH_USE)
 
 
-def print_audit(
-    verdict: str,
-    findings: Sequence[Finding],
-    directory: Path | None,
-    remedies: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """Print the verdict of an audit, its findings and its remedies as tables, and where the page is.
+def print_audit(facts: Mapping[str, Any], findings: Sequence[Finding], directory: Path | None) -> None:
+    """Print the verdict of an audit, what could not be done, findings and remedies as tables, and where the page is.
 
     Args:
-        verdict: One sentence.
+        facts: The content of findings.json.
         findings: In their order.
         directory: That holds the page; None where nothing was written.
-        remedies: As findings.json holds them; empty where none was tried.
     """
     from breastlens.report.audit_files import Remedy
     from breastlens.report.wording import RESEARCH_USE
 
-    print(verdict)
+    print(facts["verdict"])
+    for note in facts["notes"]:
+        print(note)
     if findings:
         rows = [
             {"severity": each.severity, "code": each.code, "images": each.count, "finding": each.what}
@@ -183,8 +179,8 @@ def print_audit(
         print_table(pd.DataFrame(rows))
     else:
         print("Nothing was found about the data that needs saying.")
-    if remedies:
-        _print_remedies([Remedy.model_validate(each) for each in remedies])
+    if "remedies" in facts:
+        _print_remedies([Remedy.model_validate(each) for each in facts["remedies"]])
     if directory is not None:
         print(f"Report: {directory / 'audit.html'}")
     print(RESEARCH_USE)

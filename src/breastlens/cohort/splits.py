@@ -1,8 +1,4 @@
-"""Dividing records into parts so that no patient, no file and no exact duplicate stands in two of them.
-
-Only the division knows of files: the intervals (``evaluation``) draw patients, and frames of one file whose
-patient is unknown are drawn there as if they were of several.
-"""
+"""Dividing records into parts so that no patient, no file and no exact duplicate stands in two of them."""
 
 from __future__ import annotations
 
@@ -295,7 +291,10 @@ def _count_groups(labels: ArrayLike, groups: ArrayLike) -> tuple[int, int]:
 
 def _tell(labels: ArrayLike, groups: ArrayLike) -> str:
     negative, positive = _count_groups(labels, groups)
-    return f"there are {positive} positive and {negative} negative (an image or file of unknown patient counts as one)"
+    return (
+        f"there are {positive} positive and {negative} negative (whoever shares a picture counts as one, and an image "
+        "or file of unknown patient does)"
+    )
 
 
 def _find_crossing(table: pd.DataFrame, column: str) -> list[pd.DataFrame]:

@@ -13,7 +13,7 @@ from breastlens.audit.finding import Finding, most_severe_first
 from breastlens.audit.inspection import Inspection, inspect_cohort
 from breastlens.audit.judgement import judge_controls
 from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
-from breastlens.audit.matched import check_specification, strata
+from breastlens.audit.strata import check_specification, strata
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
@@ -79,7 +79,7 @@ def audit(
     predictor = load(model) if isinstance(model, str | Path) else model
     if out is None:
         return _audit(cohort, recipe, predictor, None, progress, command)
-    with new_directory(Path(out)) as unfinished:
+    with new_directory(Path(out), data=cohort.root) as unfinished:
         done = _audit(cohort, recipe, predictor, unfinished, progress, command)
         write_json(unfinished / FINDINGS_NAME, done.facts)
         write_audit_page(unfinished)
@@ -120,7 +120,9 @@ def _audit(
     y_score = None
     with watch.phase("probes"):
         try:
-            parts = divide(seen, recipe)  # refuses too few patients before a network is built
+            parts = divide(
+                seen, recipe.folds, recipe.seed
+            )  # refuses too few patients before a network is built
             features = choose_features(recipe, cohort.image.image_size)
             if "note" in features.facts:
                 progress.say(features.facts["note"])

@@ -16,7 +16,8 @@ from breastlens.report.comparison import ComparisonEntry, write_comparison
 from breastlens.runs.directory import first_free, new_directory
 from breastlens.runs.preparation import prepare
 from breastlens.runs.settings import checked
-from breastlens.runs.train import refuse_unsplittable, train
+from breastlens.runs.splitting import refuse_unsplittable
+from breastlens.runs.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def train_all(
     recipe = checked(TrainingRecipe, settings)
     progress = progress or Progress()
     out = first_free(Path("runs"), "all") if out is None else Path(out)
-    with new_directory(out) as unfinished:
+    with new_directory(out, data=cohort.root, worth_keeping="**/model/bundle.json") as unfinished:
         entries = []
         refuse_unsplittable(cohort, recipe)
         prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)

@@ -30,7 +30,7 @@ _REASONS = {
 
 
 @contextmanager
-def new_directory(out: Path) -> Iterator[Path]:
+def new_directory(out: Path, *, data: Path | None = None, worth_keeping: str = "") -> Iterator[Path]:
     """Yield a temporary directory beside ``out`` that takes its name once the block has ended well.
 
     A directory that a killed process leaves behind is called ``.NAME.unfinished-*`` and is never read. When
@@ -38,17 +38,23 @@ def new_directory(out: Path) -> Iterator[Path]:
 
     Args:
         out: The directory to make. It must not exist yet, or be empty.
+        data: The folder of images that are read for it, if any.
+        worth_keeping: Glob pattern. If an error comes once there is such a file, the directory stays, and a note on the
+            error says where; what the user ends is removed nevertheless.
 
     Raises:
-        RunDirectoryError: ``out`` exists, its place cannot be written, or the disk is full.
+        RunDirectoryError: ``out`` exists or lies in ``data``, its place cannot be written, or the disk is full.
     """
-    refuse_taken(out)
+    refuse_taken(out, data)
     unfinished = _make_unfinished(out)
     try:
         with explained_write_errors(out):
             yield unfinished
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    except BaseException as error:
+        if isinstance(error, Exception) and worth_keeping and any(unfinished.glob(worth_keeping)):
+            error.add_note(f"What was finished lies in {unfinished}")
+        else:
+            shutil.rmtree(unfinished, ignore_errors=True)
         raise
     try:
         if out.exists():
@@ -60,12 +66,22 @@ def new_directory(out: Path) -> Iterator[Path]:
         ) from error
 
 
-def refuse_taken(out: Path) -> None:
+def refuse_taken(out: Path, data: Path | None = None) -> None:
     """Refuse a directory that holds something already, before any work is put into it.
 
+    Args:
+        out: The directory to make.
+        data: The folder of images that are read for it, if any.
+
     Raises:
-        RunDirectoryError: ``out`` is a file, a link, a directory that is not empty, or the one you are in.
+        RunDirectoryError: ``out`` is a file, a link, a directory that is not empty, or the one you are in; or it lies
+            in ``data``, where its pictures would be read as a category the next time.
     """
+    if data is not None and out.resolve().is_relative_to(data.resolve()):
+        raise RunDirectoryError(
+            f"{out} lies in the folder of images, {data}, and would be read as a category the next time: "
+            "choose another --out"
+        )
     with explained_write_errors(out):
         taken = os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
     if out.absolute() == Path.cwd():

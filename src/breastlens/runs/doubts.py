@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from breastlens.audit.body_share import body_shares, describe_body_share
 from breastlens.audit.finding import Finding
+from breastlens.audit.inspection import Inspection
 from breastlens.audit.judgement import corrected_auc, judge_controls
 from breastlens.audit.labels import find_doubtful_labels
 from breastlens.audit.matched import score_within
@@ -24,7 +25,6 @@ from breastlens.audit.shortcuts import (
     score_control,
     show_intensity,
 )
-from breastlens.cohort.splits import split_folds
 from breastlens.config import AuditRecipe, ImageRecipe, TrainingRecipe
 from breastlens.errors import SplitError
 from breastlens.models.activation_map import build_activation_map
@@ -33,7 +33,7 @@ from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.runs.outcome import Occluded, Outcome
 from breastlens.runs.preparation import Prepared
-from breastlens.runs.probes import flag_specifications, probe_nuisance, show_properties
+from breastlens.runs.probes import divide, flag_specifications, probe_nuisance, show_properties
 
 MAPPED = 256
 """So many of the judged images are asked where the model looks; more would hardly narrow the interval."""
@@ -127,7 +127,7 @@ def doubt_model(
         metrics["nuisance"] = probe_nuisance(seen, features, seed=seed)
         metrics["activation"] = _measure_activation(outcome.network, backbone, prepared, rows, judged)
         findings = judge_controls(controls, rows.size)
-        findings += _doubt_labels(used, features, seen.groups, outcome, seed)
+        findings += _doubt_labels(seen, features, outcome, seed)
     return Doubts(metrics, findings)
 
 
@@ -156,21 +156,14 @@ def _measure_activation(
 
 
 def _doubt_labels(
-    used: pd.DataFrame,
-    features: NDArray[np.float32],
-    groups: NDArray[np.int64],
-    outcome: Outcome,
-    seed: int,
+    seen: Inspection, features: NDArray[np.float32], outcome: Outcome, seed: int
 ) -> list[Finding]:
     """Labels that models disagree with which have not seen the image: those of the folds, else probes."""
-    labels = used["label"].to_numpy()
-    if outcome.scored.size == len(used):
-        return find_doubtful_labels(used, outcome.y_score, seed=seed, linked=groups)
-    count = AuditRecipe().folds
-    try:
-        folds = split_folds(labels, groups, count, seed)
-    except SplitError:  # too few patients to ask
-        return []
-    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(count)]
-    scores = score_control(features, labels, groups, parts, seed=seed)
-    return find_doubtful_labels(used, scores, seed=seed, linked=groups)
+    y_score = outcome.y_score
+    if outcome.scored.size < len(seen.used):
+        try:
+            parts = divide(seen, AuditRecipe().folds, seed)
+        except SplitError:  # too few patients to ask
+            return []
+        y_score = score_control(features, seen.used["label"].to_numpy(), seen.groups, parts, seed=seed)
+    return find_doubtful_labels(seen.used, y_score, seed=seed, linked=seen.groups)

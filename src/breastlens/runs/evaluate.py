@@ -66,7 +66,7 @@ def evaluate(
     findings = [*_find_training_images(cohort.included, card), *findings]
     for finding in findings:
         progress.say(f"{finding.severity}: {finding.what}")
-    with new_directory(out) as directory:
+    with new_directory(out, data=cohort.root) as directory:
         used = cohort.included.assign(split=PART)
         with watch.phase("read images"), progress.task("read images", len(used)) as advance:
             loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
@@ -75,7 +75,11 @@ def evaluate(
         with watch.phase("evaluate"):
             predictions = predictions_table(used, y_score, card.threshold)
             block = evaluate_scores(
-                used["label"].to_numpy(), y_score, card.threshold, used["patient_id"].tolist()
+                used["label"].to_numpy(),
+                y_score,
+                card.threshold,
+                used["patient_id"].tolist(),
+                linked=cohort.groups(),
             )
             metrics = {PART: block}
             write_table(directory / "records.csv", records_table(cohort, used, loaded))

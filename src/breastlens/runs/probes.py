@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from breastlens.audit.inspection import Inspection
 from breastlens.audit.judgement import corrected_auc
-from breastlens.audit.matched import find_column, flagged_specifications, nuisance_auc, score_within
+from breastlens.audit.matched import flagged_specifications, score_within
+from breastlens.audit.nuisance import nuisance_auc
 from breastlens.audit.properties import list_properties, property_matrix
 from breastlens.audit.shortcuts import (
     CHUNK,
@@ -27,6 +28,7 @@ from breastlens.audit.shortcuts import (
     score_control,
     show_intensity,
 )
+from breastlens.audit.strata import find_column
 from breastlens.cohort.splits import split_folds
 from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import MissingDependencyError, WeightsError
@@ -101,14 +103,14 @@ class Probed:
     controls: dict[str, dict[str, Any]]
 
 
-def divide(seen: Inspection, recipe: AuditRecipe) -> Parts:
+def divide(seen: Inspection, folds: int, seed: int) -> Parts:
     """The folds by patient as pairs of training rows and held-out rows.
 
     Raises:
         SplitError: A label has too few patients for the folds.
     """
-    folds = split_folds(seen.used["label"].to_numpy(), seen.groups, recipe.folds, recipe.seed)
-    return [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(recipe.folds)]
+    held = split_folds(seen.used["label"].to_numpy(), seen.groups, folds, seed)
+    return [(np.flatnonzero(held != fold), np.flatnonzero(held == fold)) for fold in range(folds)]
 
 
 def probe_cohort(

@@ -16,7 +16,6 @@ from breastlens.audit.finding import most_severe_first
 from breastlens.audit.shortcuts import hidden
 from breastlens.cohort.batches import LoadedImages
 from breastlens.cohort.records import Cohort
-from breastlens.cohort.splits import split_folds, split_from_manifest, split_holdout
 from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
@@ -41,6 +40,7 @@ from breastlens.runs.outcome import Occluded, Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.preparation import Prepared, prepare, prove_pairs
 from breastlens.runs.settings import checked
+from breastlens.runs.splitting import refuse_unsplittable, say_unused, split_records
 from breastlens.runs.tables import predictions_table, records_table
 from breastlens.training.fit import TrainingImages
 
@@ -82,13 +82,15 @@ def train(
     Raises:
         DataError: A setting is not valid, or the cohort cannot be split as asked (``SplitError``).
         WeightsError: The weights are unreachable or do not fit.
-        RunDirectoryError: The directory exists or cannot be written.
+        RunDirectoryError: The directory exists or cannot be written. An error after the model was saved leaves it, and
+            says where.
     """
     recipe = checked(TrainingRecipe, settings)
     backbone = get_backbone(recipe.backbone)
     stem = f"{backbone.name.replace(':', '-')}-{recipe.strategy}"
     out = first_free(Path("runs"), stem) if out is None else Path(out)
-    with new_directory(out) as unfinished:
+    data = cohort.cohort.root if isinstance(cohort, Prepared) else cohort.root
+    with new_directory(out, data=data, worth_keeping="model/bundle.json") as unfinished:
         _train_into(
             unfinished,
             cohort,
@@ -138,7 +140,7 @@ def _train_into(
         with watch.phase("look at the data"):
             prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)
     cohort, seen = prepared.cohort, prepared.seen
-    kind, split = _split(seen.used, seen.groups, recipe)
+    kind, split = split_records(seen.used, seen.groups, recipe)
     used = seen.used.assign(split=split)
     split_facts = describe_split(kind, used)
     split_facts["proof"] |= prove_pairs(seen, split)
@@ -213,33 +215,10 @@ def _train_into(
             "chosen_on": outcome.final.chosen_on,
         },
         kept=outcome.final.kept,
-        notes=[*_unused_settings(recipe, tensorboard), *_split_notes(kind, cohort, recipe), *outcome.notes],
+        notes=[*_unused_settings(recipe, tensorboard), *say_unused(kind, cohort, recipe), *outcome.notes],
     )
     write_json(directory / "run.json", facts)
     write_report(directory)
-
-
-def refuse_unsplittable(cohort: Cohort, recipe: TrainingRecipe) -> None:
-    """Refuse what cannot be split before thousands of images are looked at.
-
-    Copies count here, so that a manifest whose parts share one is refused and not set right by leaving out whichever
-    of the two comes later.
-
-    Raises:
-        SplitError: There are too few patients, or the manifest's parts share a patient, a copy or a file.
-    """
-    _split(cohort.included, cohort.groups(), recipe)
-
-
-def _split(
-    used: pd.DataFrame, groups: NDArray[np.int64], recipe: TrainingRecipe
-) -> tuple[str, NDArray[np.str_]]:
-    labels = used["label"].to_numpy()
-    if recipe.folds is not None:
-        return "folds", split_folds(labels, groups, recipe.folds, recipe.seed).astype(str)
-    if "split" in used:
-        return "manifest", split_from_manifest(used)
-    return "holdout", split_holdout(labels, groups, recipe.split, recipe.seed)
 
 
 def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[str]:
@@ -253,19 +232,6 @@ def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[s
         return []
     said = ", ".join(name.replace("_", " ") for name in named)
     return [f"A probe is not trained by epochs, so these settings were not used: {said}."]
-
-
-def _split_notes(kind: str, cohort: Cohort, recipe: TrainingRecipe) -> list[str]:
-    """What was asked for or given, and not used."""
-    shares_given = "split" in recipe.model_fields_set
-    notes = []
-    if kind == "folds" and "split" in cohort.table:
-        notes.append("The manifest's split column was not used, since folds were asked for.")
-    if kind == "folds" and shares_given:
-        notes.append("The shares of the split were not used, since folds were asked for.")
-    if kind == "manifest" and shares_given:
-        notes.append("The shares of the split were not used, since the manifest has a split column.")
-    return notes
 
 
 def _features(
