@@ -16,7 +16,7 @@ LEVEL = 0.95
 TRUSTED_AUC = 0.75
 """A model below this doubts many labels because it is weak, not because they are wrong."""
 
-MANY_DOUBTFUL = 0.1
+MANY_DOUBTFUL = 0.05
 """Share of doubtful labels from which it is asked whether they are more than hard cases."""
 
 NOISE_P_VALUE = 0.05
