@@ -188,7 +188,7 @@ TASKS = (
     Task("near-duplicates", ("near-duplicates-across-patients",), look_for_pairs),
     Task("patient-in-both-categories", ("patients-in-both-labels",), look_at_table),
     Task("similar-patient-ids", ("similar-patient-ids",), look_at_table, images=2),
-    Task("flipped-labels", ("doubtful-labels",), probe(("whole",)), ("warning",), times=2),
+    Task("flipped-labels", ("doubtful-labels",), probe(("whole",)), ("warning",), times=3),
     Task("inverted-labels", ("labels-look-inverted",), hold_against_model),
 )
 
