@@ -21,6 +21,7 @@ from breastlens.report.audit_figures import draw_controls, draw_sheet
 from breastlens.report.audit_files import PICTURES, AuditFacts, Remedy, read_audit_files
 from breastlens.report.audit_page import PROVED, write_audit_page
 from breastlens.report.audit_wording import (
+    audit_meaning,
     audit_verdict,
     judged_on,
     list_controls,
@@ -166,7 +167,8 @@ def make(tmp_path: Path) -> Make:
     def write(**changes: Any) -> Path:
         facts = {name: value for name, value in (make_facts() | changes).items() if value is not None}
         if "verdict" not in facts:
-            facts["verdict"] = audit_verdict(AuditFacts.model_validate(facts))
+            known = AuditFacts.model_validate(facts)
+            facts |= {"verdict": audit_verdict(known), "meaning": audit_meaning(known)}
         (tmp_path / "findings.json").write_text(json.dumps(facts))
         return tmp_path
 
@@ -326,14 +328,14 @@ def test_the_page_shows_a_table_of_remedies_only_where_they_were_tried(make: Mak
 
 
 def test_the_terminal_shows_the_same_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    print_audit({"verdict": "Verdict.", "notes": [], "remedies": make_remedies()}, [], None)
+    print_audit({"verdict": "Verdict.", "meaning": "", "notes": [], "remedies": make_remedies()}, [], None)
     said = capsys.readouterr().out
     assert remedies_sentence([Remedy.model_validate(each) for each in make_remedies()]) in said
     (cropped,) = [line.split() for line in said.splitlines() if "--crop" in line]
     assert cropped == ["--crop", "body", "0.88", "0.60", "0.70", "0.18", "to", "noise", "–", "within", "site"]
-    print_audit({"verdict": "Verdict.", "notes": ["No probe."]}, [], None)
+    print_audit({"verdict": "Verdict.", "meaning": "Meaning.", "notes": ["No probe."]}, [], None)
     said = capsys.readouterr().out
-    assert "Verdict.\nNo probe.\n" in said
+    assert "Verdict. Meaning.\nNo probe.\n" in said
     assert "preparation" not in said
 
 
@@ -521,6 +523,26 @@ def test_errors_are_counted_and_nothing_else(count: int, said: str) -> None:
     error, info = make_facts()["findings"]
     facts = AuditFacts.model_validate(make_facts() | {"findings": [error] * count + [info]})
     assert audit_verdict(facts).endswith(said)
+
+
+def test_what_the_verdict_means_follows_from_the_findings() -> None:
+    not_shown, info = make_facts()["findings"]
+    shortcuts = [
+        not_shown | {"code": f"shortcut-{name}", "severity": "warning"} for name in ("border", "file")
+    ]
+
+    def means(*findings: Any, **changes: Any) -> tuple[str, bool]:
+        facts = AuditFacts.model_validate(make_facts() | {"findings": [*findings, info]} | changes)
+        return audit_meaning(facts), "No serious finding" in audit_verdict(facts)
+
+    assert means(not_shown, *shortcuts) == ("These data cannot show that the model sees the breast.", False)
+    told = "Part of this AUC need not come from the breast. 1 of the 2 controls tells the two apart, too."
+    assert means(*shortcuts) == (told, False)
+    told = "No control explains the score. That is not yet a proof that the model sees the breast."
+    assert means(shortcuts[1]) == (told, True)  # no network is shown the file
+    assert means(not_shown, whole=control(0.6, 0.4, 0.7))[0].endswith("no better than guessing.")
+    assert means(whole=None) == ("", True)
+    assert means(whole=control(None, None, None))[0] == ""
 
 
 @pytest.mark.parametrize(

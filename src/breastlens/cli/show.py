@@ -168,7 +168,7 @@ def print_audit(facts: Mapping[str, Any], findings: Sequence[Finding], directory
     from breastlens.report.audit_files import Remedy
     from breastlens.report.wording import RESEARCH_USE
 
-    print(facts["verdict"])
+    print(f"{facts['verdict']} {facts['meaning']}".rstrip())
     for note in facts["notes"]:
         print(note)
     if findings:

@@ -59,6 +59,7 @@ class AuditFacts(Facts):
     format: Literal[1]
     kind: Literal["audit"]
     verdict: str = ""
+    meaning: str = ""
     command: tuple[str, ...] = ()
     created: str = ""
     recipe: dict[str, Any] = Field(default_factory=dict)

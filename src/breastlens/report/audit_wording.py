@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from breastlens.audit.judgement import UNSEEN
+from breastlens.audit.judgement import CHANCE, UNSEEN
 from breastlens.report.audit_files import AuditFacts, Remedy
 from breastlens.report.certainty import has_interval
 from breastlens.report.control_wording import (
@@ -15,6 +15,7 @@ from breastlens.report.control_wording import (
     nuisance_sentence,
     seen_by,
 )
+from breastlens.report.meaning import NOT_SHOWN, PARTLY, UNEXPLAINED, count_sentence
 from breastlens.report.phrasing import (
     count_text,
     range_text,
@@ -29,6 +30,7 @@ from breastlens.report.wording import find_lowest
 __all__ = [
     "SEEN",
     "RemedyRow",
+    "audit_meaning",
     "audit_verdict",
     "corrected_sentence",
     "judged_on",
@@ -62,7 +64,8 @@ class RemedyRow(NamedTuple):
 def audit_verdict(facts: AuditFacts) -> str:
     """The one sentence to take home: the score, and the score without the breast.
 
-    The control that is named is the one with the smallest margin.
+    The control that is named is the one with the smallest margin. That nothing is serious is said only where no control
+    is a shortcut either.
     """
     grave = sum(finding.severity == "error" for finding in facts.findings)
     counted = count_text(grave, "serious finding") if grave else "No serious finding"
@@ -73,7 +76,37 @@ def audit_verdict(facts: AuditFacts) -> str:
     if name is not None:
         control = facts.controls[name]
         said += f"; a model that {seen_by(name)} reaches {short_with_interval(control.auc, control)}"
-    return f"{said}. {counted}."
+    return f"{said}. {counted}." if grave or not _list_shortcuts(facts) else f"{said}."
+
+
+def audit_meaning(facts: AuditFacts) -> str:
+    """What the verdict means, as the findings have it; nothing where no probe was trained.
+
+    1. The AUC may be chance.
+    2. `breast-not-shown`: the margin to a control may be 0 or less.
+    3. Any other shortcut in the image: part of the AUC need not come from the breast.
+    4. Otherwise no control explains the score, which is not yet a proof.
+    """
+    rivals = [
+        name for name, control in facts.controls.items() if name not in UNSEEN and control.auc is not None
+    ]
+    if facts.whole is None or facts.whole.auc is None or not rivals:
+        return ""
+    if facts.whole.low is not None and facts.whole.low <= CHANCE:
+        return "The interval of the AUC reaches down to 0.5: on these data a model may be no better than guessing."
+    if any(finding.code == "breast-not-shown" for finding in facts.findings):
+        return NOT_SHOWN
+    shortcuts = _list_shortcuts(facts)
+    if shortcuts:
+        return f"{PARTLY} {count_sentence(len(shortcuts), len(rivals))}"
+    return " ".join(UNEXPLAINED)
+
+
+def _list_shortcuts(facts: AuditFacts) -> list[str]:
+    """The controls in the image that tell the classes apart, from the findings."""
+    prefix = "shortcut-"
+    named = (found.code.removeprefix(prefix) for found in facts.findings if found.code.startswith(prefix))
+    return [name for name in named if name not in UNSEEN]
 
 
 def judged_on(facts: AuditFacts) -> str:

@@ -9,6 +9,10 @@ from breastlens.report import certainty
 from breastlens.report.control_wording import find_worst, seen_by
 from breastlens.report.run_files import Control, RunFiles
 
+NOT_SHOWN = "These data cannot show that the model sees the breast."
+PARTLY = "Part of this AUC need not come from the breast."
+UNEXPLAINED = ("No control explains the score.", "That is not yet a proof that the model sees the breast.")
+
 
 def meaning(files: RunFiles) -> list[str]:
     """What the verdict means, in one or two sentences: those of the first rule that holds.
@@ -46,18 +50,18 @@ def _controls_meaning(files: RunFiles) -> list[str]:
     unseen = {name: control for name, control in rivals.items() if _reaches_nought(lows[name])}
     if unseen:
         return [
-            "These data cannot show that the model sees the breast.",
+            NOT_SHOWN,
             _rival_sentence(unseen, find_worst(files.controls)),
         ]
     above = [name for name, control in rivals.items() if surely_above(files, control, SHORTCUT_AUC)]
     if above:
-        return ["Part of this AUC need not come from the breast.", _count_sentence(len(above), len(rivals))]
+        return [PARTLY, count_sentence(len(above), len(rivals))]
     if any(low is None for low in lows.values()):
         return ["Whether the model does better than one without the breast is not known."]
-    return ["No control explains the score.", "That is not yet a proof that the model sees the breast."]
+    return list(UNEXPLAINED)
 
 
-def _count_sentence(count: int, controls: int) -> str:
+def count_sentence(count: int, controls: int) -> str:
     """How many of the controls tell the classes apart."""
     if controls == 1:
         return "The control tells the two apart, too."

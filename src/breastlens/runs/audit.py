@@ -22,7 +22,7 @@ from breastlens.inference.predictor import Predictor, load
 from breastlens.progress import Progress
 from breastlens.report.audit_files import FINDINGS_NAME, AuditFacts
 from breastlens.report.audit_page import write_audit_page
-from breastlens.report.audit_wording import audit_verdict
+from breastlens.report.audit_wording import audit_meaning, audit_verdict
 from breastlens.runs.audit_pictures import draw_audit
 from breastlens.runs.directory import FORMAT, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_data, describe_machine, describe_versions
@@ -158,7 +158,8 @@ def _audit(
         "machine": describe_machine(),
         "phases": watch.phases,
     }
-    facts["verdict"] = audit_verdict(AuditFacts.model_validate(facts))
+    known = AuditFacts.model_validate(facts)
+    facts |= {"verdict": audit_verdict(known), "meaning": audit_meaning(known)}
     if directory is not None:
         write_table(directory / "records.csv", records_table(cohort, seen.used.assign(split=""), seen.loaded))
         draw_audit(directory / "figures", facts, cohort, seen, y_score, recipe)
