@@ -40,7 +40,7 @@ from breastlens.imaging.marks import find_marks
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.planting import PlannedRecord, carry_out
 from breastlens.imaging.traps import plan_traps
-from breastlens.runs.audit import audit
+from breastlens.runs.audit import audit_cohort
 from breastlens.runs.probes import Features, choose_features
 
 ELSEWHERE_SEED = 1_000
@@ -163,7 +163,7 @@ def hold_against_model(cohort: bl.Cohort, tools: Tools) -> list[Finding]:
 def look_at_everything(cohort: bl.Cohort, tools: Tools) -> list[Finding]:
     """The whole audit."""
     recipe = tools.recipe
-    said = audit(
+    said = audit_cohort(
         cohort, model=tools.model, backbone=recipe.backbone, weights=recipe.weights, seed=recipe.seed
     )
     controls = said.facts.get("controls", {})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from breastlens.inference.predictor import Prediction, Predictor, load
-    from breastlens.runs.audit import Audit, audit
+    from breastlens.runs.audit import Audit, audit_cohort
     from breastlens.runs.compare import train_all
     from breastlens.runs.directory import Run
     from breastlens.runs.evaluate import evaluate
@@ -50,7 +50,7 @@ _HOME = {
     "SplitError": "errors",
     "TrainingRecipe": "config",
     "WeightsError": "errors",
-    "audit": "runs.audit",
+    "audit_cohort": "runs.audit",
     "evaluate": "runs.evaluate",
     "load": "inference.predictor",
     "train": "runs.train",
@@ -77,7 +77,7 @@ __all__ = [
     "TrainingRecipe",
     "WeightsError",
     "__version__",
-    "audit",
+    "audit_cohort",
     "evaluate",
     "load",
     "train",

@@ -72,8 +72,8 @@ def test_the_answer_stands_on_standard_output(command: Any, told_apart: Path, tm
     lines = done.out.splitlines()
     assert lines[0].startswith("AUC 0.")
     assert lines[0].endswith(
-        "; a model that gets statistics of the grey values alone reaches 1.00 (no interval). 2 serious findings. "
-        "The interval of the AUC reaches down to 0.5: on these data a model may be no better than guessing."
+        "; a model that gets statistics of the grey values alone reaches 1.00 (no interval). 2 serious findings and 3 "
+        "warnings. The interval of the AUC reaches down to 0.5: on these data a model may be no better than guessing."
     )
     assert lines[-2:] == [f"Report: {tmp_path / 'a' / 'audit.html'}", RESEARCH_USE]
     assert "breast-not-shown" in done.out
@@ -130,7 +130,7 @@ def test_one_image_a_category(command: Any, tmp_path: Path) -> None:
     done = command("audit", data, *SMALL, "--out", tmp_path / "a")
     assert done.code == 0, done.err
     assert done.out.startswith(
-        "2 serious findings; no model could be trained, so shortcuts were not looked for."
+        "No model could be trained, so shortcuts were not looked for. 2 serious findings and 1 warning."
     )
     assert "few-patients" in done.out
     assert "blank-images" in done.out
@@ -146,7 +146,7 @@ def test_fifty_identical_images(command: Any, tmp_path: Path, apart: bool) -> No
     )
     done = command("audit", data, *SMALL)
     assert done.code == 0, done.err
-    assert "no model could be trained" in done.out
+    assert "No model could be trained" in done.out
     assert f"duplicates-{'within-category' if apart else 'across-labels'}" in done.out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 
@@ -37,6 +38,12 @@ def test_every_public_name_can_be_had() -> None:
     for name in breastlens.__all__:
         assert getattr(breastlens, name) is not None
     assert set(breastlens._HOME) | {"__version__"} == set(breastlens.__all__)
+
+
+def test_no_public_name_is_that_of_a_package() -> None:
+    """Python sets a package's name on its parent once it is imported, whatever stood there."""
+    packages = {found.name for found in pkgutil.iter_modules(breastlens.__path__)}
+    assert not packages & set(breastlens.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

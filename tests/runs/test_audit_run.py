@@ -20,7 +20,7 @@ from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Forma
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.traps import AnyTrap
 from breastlens.runs import audit as audits
-from breastlens.runs.audit import Audit, audit
+from breastlens.runs.audit import Audit, audit_cohort
 from breastlens.runs.probes import choose_features
 
 FOLDS = 3
@@ -51,7 +51,7 @@ def audited(tmp_path: Path, no_weights: None) -> Callable[..., Audit]:
         folder = tmp_path / "images"
         write_cohort(folder, PhantomSettings(patients=60, images_per_patient=1, seed=5, traps=traps))
         cohort = Cohort.read(folder, manifest=folder / "manifest.csv", image=ImageRecipe(image_size=64))
-        return audit(cohort, folds=FOLDS)
+        return audit_cohort(cohort, folds=FOLDS)
 
     return run
 
@@ -104,7 +104,7 @@ def test_years_are_told_and_the_score_is_made_within_them(audited: Callable[...,
 
 
 def test_facts_and_files_say_the_same(small: Cohort, tmp_path: Path) -> None:
-    done = audit(small, out=tmp_path / "a", folds=2, command=("breastlens", "audit", "x"), seed=3)
+    done = audit_cohort(small, out=tmp_path / "a", folds=2, command=("breastlens", "audit", "x"), seed=3)
     facts = json.loads((tmp_path / "a" / "findings.json").read_text())
     assert facts == json.loads(json.dumps(done.facts, allow_nan=False))
     assert done.directory == tmp_path / "a"
@@ -123,7 +123,7 @@ def test_facts_and_files_say_the_same(small: Cohort, tmp_path: Path) -> None:
 
 
 def test_margins_are_the_difference_and_the_corrected_auc_follows(small: Cohort) -> None:
-    facts = audit(small, folds=2).facts
+    facts = audit_cohort(small, folds=2).facts
     for name, control in facts["controls"].items():
         if name == "labels":
             assert "margin" not in control
@@ -136,7 +136,7 @@ def test_margins_are_the_difference_and_the_corrected_auc_follows(small: Cohort)
 
 def test_the_same_seed_gives_the_same_audit_and_writes_nothing(small: Cohort, tmp_path: Path) -> None:
     before = sorted(small.root.rglob("*"))
-    first, second = (audit(small, folds=2, seed=1) for _ in range(2))
+    first, second = (audit_cohort(small, folds=2, seed=1) for _ in range(2))
     kept = ("findings", "whole", "controls", "corrected", "properties", "verdict")
     assert [first.facts[name] for name in kept] == [second.facts[name] for name in kept]
     assert first.directory is None
@@ -144,17 +144,17 @@ def test_the_same_seed_gives_the_same_audit_and_writes_nothing(small: Cohort, tm
 
 
 def test_too_few_patients_for_the_folds_leave_a_note_and_no_score(small: Cohort, tmp_path: Path) -> None:
-    done = audit(small, out=tmp_path / "a", folds=40)
+    done = audit_cohort(small, out=tmp_path / "a", folds=40)
     assert "whole" not in done.facts
     (note,) = done.facts["notes"]
     assert note.startswith("No probe could be trained: 40 folds need 40 patients of each label; ")
-    assert "no model could be trained, so shortcuts were not looked for" in done.facts["verdict"]
+    assert "No model could be trained, so shortcuts were not looked for" in done.facts["verdict"]
     page = (tmp_path / "a" / "audit.html").read_text()
     assert "No probe could be trained" in page
 
 
 def test_unreachable_weights_are_replaced_by_texture_and_told(small: Cohort) -> None:
-    facts = audit(small, folds=2).facts["features"]
+    facts = audit_cohort(small, folds=2).facts["features"]
     assert facts["name"] == "oriented gradients and local binary patterns"
     assert "the network is unreachable" in facts["note"]
 
@@ -184,7 +184,7 @@ def test_features_are_a_row_an_image(
 @pytest.mark.parametrize("width", [16, 100])
 def test_a_border_of_the_whole_image_is_refused(small: Cohort, width: int) -> None:
     with pytest.raises(DataError, match=r"all of an image of 32 px; expected at most 15"):
-        audit(small, border_px=width)
+        audit_cohort(small, border_px=width)
 
 
 def test_settings_and_columns_are_refused_before_images_are_read(
@@ -201,13 +201,13 @@ def test_settings_and_columns_are_refused_before_images_are_read(
     ]
     for settings, said in wrong:
         with pytest.raises(DataError, match=said):
-            audit(small, **settings)
+            audit_cohort(small, **settings)
 
 
 def test_a_directory_that_exists_is_left_alone(small: Cohort, tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("kept")
     with pytest.raises(RunDirectoryError):
-        audit(small, out=tmp_path, folds=2)
+        audit_cohort(small, out=tmp_path, folds=2)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
@@ -219,7 +219,7 @@ def test_an_audit_that_fails_leaves_no_directory(
 
     monkeypatch.setattr(audits, "write_audit_page", fail)
     with pytest.raises(DataError, match="broken on the way"):
-        audit(small, out=tmp_path / "a", folds=2)
+        audit_cohort(small, out=tmp_path / "a", folds=2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,7 +235,7 @@ def test_a_given_model_is_asked_with_images_as_it_knows_them(small: Cohort, turn
 
     card = SimpleNamespace(image=ImageRecipe(image_size=48))
     model: Any = SimpleNamespace(bundle=SimpleNamespace(card=card), score_pixels=score_pixels)
-    done = audit(small, folds=40, model=model)  # more folds than patients: nothing else is trained
+    done = audit_cohort(small, folds=40, model=model)  # more folds than patients: nothing else is trained
     assert seen == [(30, 48, 48, 3)]
     assert ("labels-look-inverted" in codes(done)) is turned
     assert "1 serious finding" in done.facts["verdict"] or not turned

@@ -26,7 +26,7 @@ _DUPLICATES: dict[str, tuple[Severity, str, str]] = {
     ),
     "duplicates-across-patients": (
         "warning",
-        "under different patients; kept together in every split",
+        "under different patients, who are kept together in every split",
         "One of the patient ids is wrong: look the images up and correct it.",
     ),
     "duplicates-across-categories": (
@@ -88,10 +88,12 @@ def _find_unused_files(cohort: Cohort) -> Iterator[Finding]:
         )
     misplaced = cohort.table[cohort.table["excluded"].isin(NEVER_READ)]
     if len(misplaced):
+        # What to do stands in the advice; here a count follows each reason.
+        kinds = misplaced["excluded"].replace(NAME_NOT_UTF8, "name not valid UTF-8:")
         yield Finding(
             code="misplaced-files",
             severity="warning",
-            what=f"{say_count(len(misplaced), 'file')} left out: {count_values(misplaced['excluded'])}.",
+            what=f"{say_count(len(misplaced), 'file')} left out: {count_values(kinds)}.",
             count=len(misplaced),
             records=name_records(misplaced["path"]),
             advice="Move them into their category's folder or rename them.",

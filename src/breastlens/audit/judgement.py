@@ -171,12 +171,10 @@ def _shortcut(name: str, control: Mapping[str, Any], count: int) -> Finding:
 
 def _not_shown(name: str, told: Mapping[str, Mapping[str, Any]], count: int, *, grave: bool) -> Finding:
     margin = told[name]["margin"]
-    begin = (
-        "The data cannot show that a model sees the breast"
-        if grave
-        else "The images are too few to show that a model sees the breast"
-    )
-    more = f", the smallest of {len(told)} margins that reach 0" if len(told) > 1 else ""
+    begin = "The data cannot show that a model sees the breast"
+    if not grave:
+        begin = f"{begin}, though no model without it does better than chance"
+    more = f", the smallest of {len(told)} margins that are not above 0" if len(told) > 1 else ""
     return Finding(
         code="breast-not-shown",
         severity="error" if grave else "warning",

@@ -81,8 +81,7 @@ def audit(
     from breastlens.cohort.records import Cohort
     from breastlens.models.backbones import get_backbone
     from breastlens.models.weights import resolve_weights
-    from breastlens.runs.audit import audit as run_audit
-    from breastlens.runs.audit import refuse_wide_border
+    from breastlens.runs.audit import audit_cohort, refuse_wide_border
     from breastlens.runs.directory import refuse_taken
 
     progress = choose_progress(quiet=quiet)
@@ -115,7 +114,7 @@ def audit(
             on_progress=lambda done, total: advance(done, total=total),
         )
     progress.say(cohort.labels.describe())
-    done = run_audit(cohort, out=out, model=model, progress=progress, command=command_line(), **settings)
+    done = audit_cohort(cohort, out=out, model=model, progress=progress, command=command_line(), **settings)
     if as_json:
         print(json.dumps(done.facts))
     else:

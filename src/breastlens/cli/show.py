@@ -166,11 +166,14 @@ def print_audit(facts: Mapping[str, Any], findings: Sequence[Finding], directory
         directory: That holds the page; None where nothing was written.
     """
     from breastlens.report.audit_files import Remedy
-    from breastlens.report.wording import RESEARCH_USE
+    from breastlens.report.run_files import Matched
+    from breastlens.report.wording import RESEARCH_USE, matched_sentence
 
     print(f"{facts['verdict']} {facts['meaning']}".rstrip())
     for note in facts["notes"]:
         print(note)
+    for matched in facts.get("matched", ()):
+        print(matched_sentence(Matched.model_validate(matched)))
     if findings:
         rows = [
             {"severity": each.severity, "code": each.code, "images": each.count, "finding": each.what}

@@ -64,19 +64,21 @@ class RemedyRow(NamedTuple):
 def audit_verdict(facts: AuditFacts) -> str:
     """The one sentence to take home: the score, and the score without the breast.
 
-    The control that is named is the one with the smallest margin. That nothing is serious is said only where no control
-    is a shortcut either.
+    The control that is named is the one with the smallest margin. That nothing is serious is said only where nothing is
+    warned of either.
     """
-    grave = sum(finding.severity == "error" for finding in facts.findings)
-    counted = count_text(grave, "serious finding") if grave else "No serious finding"
+    grave, minor = (sum(found.severity == kind for found in facts.findings) for kind in ("error", "warning"))
+    counts = [count_text(grave, "serious finding")] if grave else []
+    counts += [count_text(minor, "warning")] if minor else []
+    counted = " and ".join(counts) or "No serious finding"
     if facts.whole is None or facts.whole.auc is None:
-        return f"{counted}; no model could be trained, so shortcuts were not looked for."
+        return f"No model could be trained, so shortcuts were not looked for. {counted}."
     said = f"AUC {short_with_interval(facts.whole.auc, facts.whole)}"
     name = worst_control(facts)
     if name is not None:
         control = facts.controls[name]
         said += f"; a model that {seen_by(name)} reaches {short_with_interval(control.auc, control)}"
-    return f"{said}. {counted}." if grave or not _list_shortcuts(facts) else f"{said}."
+    return f"{said}. {counted}."
 
 
 def audit_meaning(facts: AuditFacts) -> str:

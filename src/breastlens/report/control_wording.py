@@ -14,7 +14,7 @@ SEEN = {
     "noise": "sees only the noise",
     "shuffled": "sees the pixels in random order",
     "intensity": "gets statistics of the grey values alone",
-    "file": "gets what is known of the files and no pixel",
+    "file": "gets what is known of the files, which no network sees",
     LABELS: "gets labels dealt anew among patients",
 }
 """What each control was given, as it stands after "a model that"."""

@@ -47,7 +47,7 @@ class Audit:
     findings: tuple[Finding, ...]
 
 
-def audit(
+def audit_cohort(
     cohort: Cohort,
     *,
     out: str | Path | None = None,

@@ -65,7 +65,7 @@ def evaluate(
     findings = find_problems(cohort)
     findings = [*_find_training_images(cohort.included, card), *findings]
     for finding in findings:
-        progress.say(f"{finding.severity}: {finding.what}")
+        progress.say(f"{finding.severity} {finding.code}: {finding.what}")
     with new_directory(out, data=cohort.root) as directory:
         used = cohort.included.assign(split=PART)
         with watch.phase("read images"), progress.task("read images", len(used)) as advance:

@@ -58,7 +58,7 @@ def prepare(
         inspect_cohort(kept, seed=seed, progress=progress) if audit else _look_at_table(kept, seed, progress)
     )
     for finding in seen.findings:
-        progress.say(f"{finding.severity}: {finding.what}")
+        progress.say(f"{finding.severity} {finding.code}: {finding.what}")
     changes = tuple(_say_changes(cohort, kept, seen)) if audit else ()
     for change in changes:
         progress.say(change)
