@@ -360,6 +360,32 @@ class TestDates:
             assert find_acquisition_problems(few, make_properties().iloc[: len(rows)], seed=0) == []
         assert measure_overlap(used.iloc[:40], "x", np.full(40, 2015), seed=0) is None
 
+    def test_what_cannot_be_read_in_a_column_of_dates_is_told_with_an_example(self):
+        wrong = {3: "2020-13-45", 4: "5 März 2015", 5: "5 März 2015", 6: "44000", 7: "", 8: "n/a"}
+        dates = [wrong.get(row, f"2015-03-{1 + row % 28:02}") for row in range(COUNT)]
+        finding = only(make_used(visit=dates))
+        assert (finding.code, finding.severity, finding.count) == ("unreadable-dates", "info", 4)
+        assert finding.what == (
+            "No date can be read from 4 of 98 values in the column 'visit', such as '5 März 2015'."
+        )
+        assert finding.records == ("sick/003.png", "sick/004.png", "sick/005.png", "sick/006.png")
+        assert "YYYY-MM-DD" in finding.advice
+
+    def test_each_column_with_unreadable_dates_is_told_whether_it_is_tested_or_not(self):
+        dates = ["soon", *[f"2015-03-{1 + row % 28:02}" for row in range(COUNT - 1)]]
+        used = make_used(visit=dates, birth_date=dates, biopsy=dates)
+        found = find_acquisition_problems(used, make_properties(), seed=0)
+        assert [finding.code for finding in found] == ["unreadable-dates"] * 3
+
+    def test_texts_beside_dates_are_no_unreadable_dates_in_a_column_of_something_else(self):
+        texts = [f"2015-03-{1 + row % 28:02}" if row % 4 == 0 else f"scan {row % 7}" for row in range(COUNT)]
+        assert find_acquisition_problems(make_used(note=texts), make_properties(), seed=0) == []
+
+    def test_a_date_that_hardly_overlaps_does_not_tell_the_label_as_well(self):
+        used = make_used(acquired=self.acquired([2018], [2012]))
+        assert association(used, "acquired").tells
+        assert only(used).code == "dates-hardly-overlap"
+
     def test_years_in_words(self):
         assert name_years((2020, 2012, 2013, 2018, 2014)) == "2012 to 2014, 2018, 2020"
         assert name_years(()) == ""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from breastlens.audit.acquisition import measure_associations
 from breastlens.audit.columns import read_column, show_text
@@ -55,6 +59,38 @@ class TestDates:
         column = read_column(dates, "acquired")
         assert column.kind == "date"
         assert (column.years > 0).tolist() == [True] * 20 + [False] * 10
+
+    @pytest.mark.parametrize(
+        ("texts", "days"),
+        [
+            (["3/1/2015", "3/5/2015", "3/20/2015"], ["2015-03-01", "2015-03-05", "2015-03-20"]),
+            (["3/5/15", "3/20/15"], ["2015-03-05", "2015-03-20"]),
+            (["3/5/2015", "20/3/2015"], ["2015-05-03", "2015-03-20"]),
+            (["03.05.2015", "1.12.2015"], ["2015-05-03", "2015-12-01"]),
+            (
+                ["3/5/2015", "20/3/2015", "3/20/2015", "3/21/2015"],
+                ["2015-03-05", "", "2015-03-20", "2015-03-21"],
+            ),
+            (["3/5/2015", "20/3/2015", "3/20/2015"], ["2015-05-03", "2015-03-20", ""]),
+            (["3/5/2015", "2/30/2015", "2015-13-01"], ["2015-03-05", "", ""]),
+            (["3/5/2015", "20/20/2015", "0/13/2015", "4/5/2015"], ["2015-05-03", "", "", "2015-05-04"]),
+        ],
+    )
+    def test_day_and_month_stand_in_one_order_throughout_a_column(
+        self, texts: list[str], days: list[str]
+    ) -> None:
+        column = read_column([*texts, "2015-01-31", "2015-02-01", "2015-02-02"])
+        assert column.kind == "date"
+        read = [
+            pd.Timestamp.fromordinal(int(day)).date().isoformat() if day > 0 else "" for day in column.numbers
+        ]
+        assert read[: len(texts)] == days
+
+    @given(st.lists(st.dates(date(1950, 1, 1), date(2068, 12, 31)), min_size=1))
+    def test_dates_written_month_first_are_read_back_if_a_day_tells_it(self, written: list[date]) -> None:
+        written = [*written, date(2015, 3, 28)]
+        column = read_column([f"{day.month}/{day.day}/{day.year}" for day in written])
+        assert column.numbers.tolist() == [day.toordinal() for day in written]
 
 
 @pytest.mark.parametrize("text", ["1e308", "-1.7e308", "9e120", "inf", "-inf", "1e400"])

@@ -129,6 +129,13 @@ def test_what_the_table_knows_of_the_files_is_tested_too():
     assert (finding.code, finding.severity) == ("format-tells-label", "warning")
 
 
+def test_dates_that_cannot_be_read_are_told_without_a_look_at_the_files():
+    days = {row: f"{1 + row % 12}/{1 + row % 28}/2015" for row in range(100)}
+    finding = only(make_cohort(acquired=days | {7: "2020-13-45"}))
+    assert (finding.code, finding.severity, finding.count) == ("unreadable-dates", "info", 1)
+    assert finding.what.endswith("1 of 100 values in the column 'acquired', such as '2020-13-45'.")
+
+
 def test_findings_become_plain_data():
     finding = only(make_cohort(patient_id={3: ""}))
     fields = {"code", "severity", "what", "count", "records", "advice", "evidence"}

@@ -20,7 +20,7 @@ from breastlens.audit.association import (
     permutation_p_values,
 )
 from breastlens.audit.columns import show_text
-from breastlens.audit.dates import find_hardly_overlapping_dates, name_years
+from breastlens.audit.dates import find_hardly_overlapping_dates, find_unreadable_dates, name_years
 from breastlens.audit.finding import Evidence, Finding
 from breastlens.audit.properties import PRESENCE, Property, list_properties, list_sources
 from breastlens.cohort.description import count_values
@@ -130,17 +130,20 @@ def find_acquisition_problems(
 
     Returns:
         A finding for each date whose years hardly overlap, then one for each code and each manifest column that tells
-        the label, the strongest first. A date that hardly overlaps is not told twice.
+        the label, the strongest first, then one for each manifest column with unreadable dates. A date that hardly
+        overlaps does not tell the label as well.
     """
     if used.empty:
         return []
     if associations is None:
         associations = measure_associations(used, properties, seed=seed, groups=groups)
+    dated = [source for source in list_sources(used, properties) if source.column.kind == "date"]
     dates = {
         source.name: source.column
-        for source in list_sources(used, properties)
-        if source.column.kind == "date" and not source.untested and "birth" not in source.name.lower()
+        for source in dated
+        if not source.untested and "birth" not in source.name.lower()
     }
+    written = {source.name: source.column for source in dated if source.manifest_column}
     apart = find_hardly_overlapping_dates(used, dates, seed=seed, groups=groups)
     telling: dict[tuple[str, str], list[Association]] = {}
     for each in sorted(associations, key=lambda each: -each.strength):
@@ -148,7 +151,8 @@ def find_acquisition_problems(
             column = each.name.removesuffix(PRESENCE) if each.code == "column-tells-label" else ""
             telling.setdefault((each.code, column), []).append(each)
     tested = sum(each.effect is not None for each in associations)
-    return [*apart.values(), *(_tell(group, tested) for group in telling.values())]
+    told = (_tell(group, tested) for group in telling.values())
+    return [*apart.values(), *told, *find_unreadable_dates(used, written)]
 
 
 def measure_associations(

@@ -52,6 +52,7 @@ _WORD_AND_YEAR = re.compile(r"([A-Za-z]{3,9})[-. ]{1,2}(\d{4})$")
 _MONTHS = tuple(
     "january february march april may june july august september october november december".split()  # noqa: SIM905
 )
+_MONTH_NUMBERS, _ONLY_DAYS = range(1, 13), range(13, 32)
 _SPREADSHEET_DAY = re.compile(r"(\d{5})(?:[.,]\d+)?$")
 _SPREADSHEET_DAYS = range(20_000, 65_000)  # 1954 to 2077
 _BEFORE_THE_FIRST_DAY = date(1899, 12, 30)
@@ -98,8 +99,8 @@ def read_column(values: Iterable[object], name: str = "") -> Column:
     day a date has 8 digits; 6 digits are year and month if the column's name has the word month or date. Years of two
     digits come last, as in 03.05.21, 3/5/21 and 3-MAY-21: 21-05-03 may be read in two ways, and 3.5.21 may be a
     version. A year alone counts as a date if the column's name has the word year or most other values are dates. With
-    the year last, day and month are taken in that order unless only the other makes a date; the year is the same in
-    either.
+    the year last, day and month are taken in one order throughout the column: in that which more of the dates with a
+    number above 12 allow, day first where these are as many or none. What is no date in it is not read.
 
     Args:
         values: One a record; None, NaN and words such as "n/a" or "unknown" are blank.
@@ -171,7 +172,8 @@ def show_text(text: str) -> str:
 
 
 def _read_dates(texts: list[str], name: str) -> list[date | None]:
-    days = [_read_date(text) if text else None for text in texts]
+    month_first = _is_month_first(texts)
+    days = [_read_date(text, month_first=month_first) if text else None for text in texts]
     if _NAME_OF_A_DATE.search(name):
         days = [day or _read_spreadsheet_day(text) for day, text in zip(days, texts, strict=True)]
     if _NAME_OF_A_MONTH.search(name):
@@ -185,13 +187,27 @@ def _read_dates(texts: list[str], name: str) -> list[date | None]:
     return days
 
 
-def _read_date(text: str) -> date | None:
+def _is_month_first(texts: list[str]) -> bool:
+    """Whether more of the dates with the year last can only be read month first than only day first."""
+    found = [_find_year_last(text) for text in texts]
+    places = [(int(each[1]), int(each[3])) for each in found if each]
+    month_first = sum(first in _MONTH_NUMBERS and second in _ONLY_DAYS for first, second in places)
+    day_first = sum(first in _ONLY_DAYS and second in _MONTH_NUMBERS for first, second in places)
+    return month_first > day_first
+
+
+def _find_year_last(text: str) -> re.Match[str] | None:
+    return _YEAR_LAST.match(text) or _SHORT_YEAR_LAST.match(text)
+
+
+def _read_date(text: str, *, month_first: bool) -> date | None:
     if found := _YEAR_FIRST.match(text):
         return _make_date(found[1], found[3], found[4])
     if found := _COMPACT.match(text):
         return _make_date(found[1], found[2], found[3])
-    if found := _YEAR_LAST.match(text) or _SHORT_YEAR_LAST.match(text):
-        return _make_date(found[4], found[3], found[1]) or _make_date(found[4], found[1], found[3])
+    if found := _find_year_last(text):
+        month, day = (found[1], found[3]) if month_first else (found[3], found[1])
+        return _make_date(found[4], month, day)
     if found := _YEAR_AND_MONTH.match(text):
         return _make_date(found[1], found[2], "1")
     if found := _DAY_AND_WORD.match(text):

@@ -1,4 +1,4 @@
-"""Whether the images of both labels come from the same years."""
+"""Whether the dates of images can be read, and whether the images of both labels come from the same years."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.audit.association import compare_overlap, find_blocks, holm, permutation_p_values
-from breastlens.audit.columns import Column
+from breastlens.audit.columns import Column, show_text
 from breastlens.audit.finding import Evidence, Finding, name_records, say_count
 
 LEAST_SHARED = 0.5
@@ -130,6 +130,39 @@ def find_hardly_overlapping_dates(
     }
 
 
+def find_unreadable_dates(used: pd.DataFrame, dates: Mapping[str, Column]) -> list[Finding]:
+    """Looks for values that are no date in columns that are otherwise of dates.
+
+    Args:
+        used: The images in use.
+        dates: What each date is, and its column.
+
+    Returns:
+        A finding for each such column; what stands in it most often is its example.
+    """
+    found = []
+    for name, column in dates.items():
+        filled = column.texts != ""
+        unreadable = filled & np.isnan(column.numbers)
+        count = int(unreadable.sum())
+        if not count:
+            continue
+        values, counts = np.unique(column.texts[unreadable], return_counts=True)
+        found.append(
+            Finding(
+                code="unreadable-dates",
+                severity="info",
+                what=f"No date can be read from {count} of {say_count(int(filled.sum()), 'value')} in "
+                f"{name}, such as {show_text(str(values[counts.argmax()]))!r}.",
+                count=count,
+                records=name_records(used.loc[unreadable, "path"].astype(str)),
+                advice="Write every date of the column as YYYY-MM-DD, such as 2015-03-28; an image without a readable "
+                "date is left out of whatever goes by it.",
+            )
+        )
+    return found
+
+
 def name_years(years: Mapping[int, int] | tuple[int, ...]) -> str:
     """Writes years in short, such as "2012 to 2015, 2018"."""
     runs: list[list[int]] = []
@@ -149,10 +182,12 @@ def _tell(
     told = [f"only {side} images in {name_years(own)}" for side, own in zip(sides, alone, strict=True) if own]
     side = sides[0] if overlap.shared_positive <= overlap.shared_negative else sides[1]
     outside = np.isin(years, [*alone[0], *alone[1]])
+    shared = min(overlap.shared_positive, overlap.shared_negative)
+    few = f"only {shared:.0%}" if shared else "none"
     return Finding(
         code="dates-hardly-overlap",
         severity="warning",
-        what=f"By {overlap.name}, only {overlap.shared:.0%} of the {side} images are from years with both labels "
+        what=f"By {overlap.name}, {few} of the {side} images are from years with both labels "
         f"({'; '.join(told)}), and {say_count(int(outside.sum()), 'image')} cannot be compared within a year.",
         count=int(outside.sum()),
         records=name_records(used.loc[outside, "path"].astype(str)),

@@ -51,6 +51,8 @@ CODES = {
     "doubtful-labels": "labels that disagree with what a model says that has not seen the image",
     "labels-look-inverted": "a given model scores the whole set the wrong way round",
     "evaluated-on-training-images": "an evaluation on images that the model was trained on",
+    # the manifest
+    "unreadable-dates": "values that are no date in a column of the manifest that is otherwise of dates",
     # acquisition
     "format-tells-label": "the file format is associated with the label",
     "size-tells-label": "the stored width and height are associated with the label",

@@ -13,6 +13,7 @@ from breastlens.audit.files import find_wrong_extensions, is_wrong_extension
 from breastlens.audit.finding import Finding, Severity, most_severe_first, name_records, say_count
 from breastlens.audit.patients import find_patient_problems
 from breastlens.cohort.description import count_values
+from breastlens.cohort.folder import NAME_NOT_UTF8
 from breastlens.cohort.reading import NEVER_READ, find_unreadable
 from breastlens.cohort.records import Cohort
 
