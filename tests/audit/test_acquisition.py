@@ -315,7 +315,7 @@ class TestDates:
     def test_dates_in_the_files(self):
         finding = only(make_used(), make_properties(taken=self.acquired([2018], [2012])))
         assert finding.code == "dates-hardly-overlap"
-        assert finding.what.startswith("By the date of the file, only 0% of the positive images")
+        assert finding.what.startswith("By the date of the file, none of the positive images")
 
     def test_years_that_one_image_each_has_are_chance(self):
         """With a year an image no year can hold both labels, whatever the labels are."""

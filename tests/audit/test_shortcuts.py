@@ -198,7 +198,9 @@ def test_where_no_control_is_above_chance_it_is_a_warning() -> None:
     weak = control(0.5, 0.4, 0.6, (0.05, -0.1, 0.2))
     told = judged(border=weak, noise=control(0.45, 0.3, 0.6, (0.1, -0.05, 0.2)))["breast-not-shown"]
     assert told.severity == "warning"
-    assert told.what.startswith("The data cannot show that a model sees the breast, though no model without it")
+    assert told.what.startswith(
+        "The data cannot show that a model sees the breast, though no model without it"
+    )
     assert "“border” is 0.050 (-0.100 to 0.200), the smallest of 2" in told.what
     strong = control(0.56, 0.51, 0.6, (0.2, 0.0, 0.3))
     graver = judged(border=weak, noise=strong)["breast-not-shown"]
@@ -214,7 +216,9 @@ def test_of_several_margins_the_smallest_is_told_once() -> None:
     )
     told = found["breast-not-shown"]
     assert list(found) == ["breast-not-shown"]
-    assert "“shuffled” is -0.020 (-0.200 to 0.100), the smallest of 2 margins that are not above 0" in told.what
+    assert (
+        "“shuffled” is -0.020 (-0.200 to 0.100), the smallest of 2 margins that are not above 0" in told.what
+    )
     assert told.evidence is not None
     assert told.evidence.value == -0.02
 

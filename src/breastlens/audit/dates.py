@@ -182,8 +182,7 @@ def _tell(
     told = [f"only {side} images in {name_years(own)}" for side, own in zip(sides, alone, strict=True) if own]
     side = sides[0] if overlap.shared_positive <= overlap.shared_negative else sides[1]
     outside = np.isin(years, [*alone[0], *alone[1]])
-    shared = min(overlap.shared_positive, overlap.shared_negative)
-    few = f"only {shared:.0%}" if shared else "none"
+    few = f"only {overlap.shared:.0%}" if overlap.shared else "none"
     return Finding(
         code="dates-hardly-overlap",
         severity="warning",
