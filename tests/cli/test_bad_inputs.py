@@ -1,4 +1,4 @@
-"""Twelve things users get wrong, and the one line that each prints with exit code 2."""
+"""Things users get wrong, and the one line that each prints with exit code 2."""
 
 from __future__ import annotations
 
@@ -29,6 +29,32 @@ def test_one_category(run, data: Path) -> None:
     assert run("train", data) == "only one category, sick; expected at least two, such as healthy and sick"
 
 
+def test_an_empty_category_folder(run, data: Path) -> None:
+    for path in (data / "sick").iterdir():
+        path.unlink()
+    assert run("audit", data, "--weights", "none") == (
+        "only one category, healthy; expected at least two, such as healthy and sick; "
+        "the folder sick has no images in it"
+    )
+
+
+def test_categories_that_differ_in_capitals(run, data: Path) -> None:
+    shutil.copytree(data / "sick", data / "spelt")
+    (data / "spelt").rename(data / "Sick ")
+    assert run("train", data, "--weights", "none") == (
+        "the categories 'sick' and 'Sick ' differ only in capitals or blanks, and 'Sick ' would be negative; "
+        "give both one name, or name each with --positive or --negative"
+    )
+
+
+def test_all_images_in_both_categories(run, data: Path) -> None:
+    shutil.rmtree(data / "sick")
+    shutil.copytree(data / "healthy", data / "sick")
+    assert run("train", data, "--weights", "none") == (
+        "no image is left to use: 8 of 8 are left out, because: same pixels under healthy and sick (8)"
+    )
+
+
 def test_unknown_positive(run, data: Path) -> None:
     assert run("train", data, "--positive", "sikc") == (
         "no category 'sikc' for --positive; the categories are healthy, sick; did you mean --positive sick?"
@@ -40,6 +66,14 @@ def test_manifest_without_the_column(run, data: Path) -> None:
     manifest.write_text("path,kategory\nhealthy/0.png,healthy\n")
     assert run("train", data, "--manifest", manifest) == (
         f"{manifest} has no column 'category'; it has path, kategory; did you mean 'kategory'?"
+    )
+
+
+def test_manifest_with_a_column_in_capitals(run, data: Path) -> None:
+    manifest = data / "manifest.csv"
+    manifest.write_text("Path\tcategory\nhealthy/0.png\thealthy\n")
+    assert run("train", data, "--weights", "none", "--manifest", manifest) == (
+        f"{manifest} has no column 'path'; it has Path, category; rename 'Path' to 'path'"
     )
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from breastlens import __version__
+from breastlens.audit.findings import find_problems
 from breastlens.cohort.records import Cohort
 from breastlens.errors import DataError
 from breastlens.report.wording import RESEARCH_USE
@@ -66,9 +67,19 @@ def test_describe_prints_a_table_for_people(command: Callable[..., Any], clinic:
     )
     assert healthy[1:4] == ["2", "0", "0"]
     assert sick[1:4] == ["2", "1", "0"]
+    assert ["1", "unreadable:", "it", "is", "empty"] in [line.split() for line in done.out.splitlines()]
     assert "PNG 1, TIFF 1" in done.out
     assert "leakage between images of one patient cannot be excluded" in done.out
     assert "cannot be excluded" not in command("describe", clinic, *pattern()).out
+
+
+def test_a_name_that_is_not_utf8_is_told_in_a_whole_sentence(clinic: Path) -> None:
+    try:
+        shutil.copy(clinic / "sick" / "T0138.png", bytes(clinic / "sick") + b"/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    told = {finding.code: finding.what for finding in find_problems(Cohort.read(clinic))}
+    assert told["misplaced-files"] == "1 file left out: name not valid UTF-8: 1."
 
 
 def test_quiet_says_nothing_but_the_answer(clinic: Path) -> None:
@@ -191,6 +202,37 @@ def test_predict_refuses_a_place_to_write_before_it_works(
         assert told == f"--out {out}: expected the name of a file in a folder that exists"
 
 
+def test_predict_leaves_a_file_alone_that_is_there(
+    run: Callable[..., str],
+    holdout_run: Run,
+    awkward_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("breastlens.inference.predictor.load", lambda _: pytest.fail("nothing may be scored"))
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,category\n")
+    assert run("predict", holdout_run.directory, awkward_dir / "sick", "--out", manifest) == (
+        f"{manifest} exists already: choose another --out, or move it away first"
+    )
+    assert manifest.read_text() == "path,category\n"
+
+
+def test_predict_refuses_a_path_that_does_not_exist(
+    run: Callable[..., str], holdout_run: Run, awkward_dir: Path, tmp_path: Path
+) -> None:
+    told = run(
+        "predict",
+        holdout_run.directory,
+        awkward_dir / "sick",
+        tmp_path / "no.png",
+        "--out",
+        tmp_path / "new.csv",
+    )
+    assert told == f"1 of 2 paths do not exist: {tmp_path / 'no.png'}"
+    assert not (tmp_path / "new.csv").exists()
+
+
 def test_predict_prints_a_table_and_goes_on_after_a_bad_file(
     command: Callable[..., Any], holdout_run: Run, awkward_dir: Path
 ) -> None:
@@ -282,6 +324,9 @@ def test_version_and_help(command: Callable[..., Any]) -> None:
     assert command("--version").out == f"breastlens {__version__}\n"
     assert "For research use only" in " ".join(command().out.split())
     assert command("train", "--help").out.startswith("Usage: breastlens train ")
+    assert "[default: sick]" in " ".join(command("train", "--help").out.split())
+    assert "[default: sick]" not in " ".join(command("evaluate", "--help").out.split())
+    assert "[default: the model's]" in " ".join(command("evaluate", "--help").out.split())
     for name in ("train", "evaluate", "predict", "describe", "demo", "phantom", "backbones"):
         assert name in command("--help").out
         assert command(name, "--help").code == 0

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from breastlens.cohort import Cohort
-from breastlens.cohort.description import describe_json_lines, summarise
+from breastlens.cohort.description import count_reasons, describe_json_lines, summarise
 from breastlens.cohort.reading import scan
 from breastlens.config import ImageRecipe
 from breastlens.errors import DataError
@@ -156,6 +156,75 @@ class TestCategories:
         with pytest.raises(DataError, match="only one category, healthy; expected at least two"):
             Cohort.read(data)
 
+    def test_an_empty_folder_is_named_where_its_category_is_missing(self, data, write_image):
+        shutil.rmtree(data / "sick")
+        (data / "sick").mkdir()
+        (data / ".hidden").mkdir()
+        with pytest.raises(
+            DataError, match=r"^only one category, healthy; .*; the folder sick has no images in it$"
+        ):
+            Cohort.read(data)
+        (data / "sick/report.pdf").touch()
+        (data / "benign").mkdir()
+        with pytest.raises(DataError, match=r"; the folders benign, sick have no images in them$"):
+            Cohort.read(data)
+        write_image("normal/a.png", 9)
+        with pytest.raises(
+            DataError,
+            match=r"no category 'sick' for --positive; the folder sick has no images in it; the categories are",
+        ):
+            Cohort.read(data)
+
+    @pytest.mark.parametrize(
+        ("folder", "positive"),
+        [("Sick", "sick"), ("SICK", "sick"), (" sick", "sick"), ("sick ", "sick"), ("Healthy", "healthy")],
+    )
+    def test_a_spelling_of_the_positive_category_is_not_taken_for_a_negative_one(
+        self, data, write_image, folder, positive
+    ):
+        write_image(f"{folder}/a.png", 9)
+        if folder not in {path.name for path in data.iterdir()}:
+            pytest.skip("this file system does not tell such names apart")
+        with pytest.raises(
+            DataError,
+            match=f"the categories '{positive}' and '{folder}' differ only in capitals or blanks, and '{folder}' "
+            "would be negative; give both one name, or name each with --positive or --negative",
+        ):
+            Cohort.read(data, positive=positive)
+        table = Cohort.read(data, positive=[positive, folder]).table.set_index("path")
+        assert table.loc[f"{folder}/a.png", "label"] == 1
+        against = Cohort.read(data, positive=positive, negative=[folder])
+        assert against.included["label"].tolist().count(0) == 1
+
+    def test_two_spellings_on_the_negative_side_are_accepted(self, data, write_image):
+        write_image("Healthy/a.png", 9)
+        if "Healthy" not in {path.name for path in data.iterdir()}:
+            pytest.skip("this file system does not tell such names apart")
+        assert Cohort.read(data).labels.negative == ("Healthy", "healthy")
+
+    def test_spellings_are_compared_in_a_manifest_too(self, data):
+        text = "path,category\nhealthy/T1/a.png,healthy\nsick/T4.png,sick\nsick/2018/T3/a.png,Sick\n"
+        manifest = write_manifest(data, text)
+        with pytest.raises(DataError, match="the categories 'sick' and 'Sick' differ only in capitals"):
+            Cohort.read(data, manifest=manifest)
+        assert Cohort.read(data, manifest=manifest, positive=["sick", "Sick"]).included["label"].tolist() == [
+            0,
+            1,
+            1,
+        ]
+
+    def test_nothing_left_to_use_is_refused_with_the_reasons_counted(self, tmp_path, write_image):
+        for number in range(3):
+            write_image(f"healthy/{number}.png", 0)
+            write_image(f"sick/{number}.png", 0)
+        (tmp_path / "data/sick/broken.png").write_bytes(b"")
+        with pytest.raises(
+            DataError,
+            match=r"^no image is left to use: 7 of 7 are left out, because: "
+            r"same pixels under healthy and sick \(6\), unreadable \(1\)$",
+        ):
+            Cohort.read(tmp_path / "data")
+
     def test_both_sides_is_refused(self, data):
         with pytest.raises(DataError, match="sick cannot be both"):
             Cohort.read(data, negative=["sick"])
@@ -190,7 +259,7 @@ class TestManifest:
     )
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-    @pytest.mark.parametrize("separator", [",", ";"])
+    @pytest.mark.parametrize("separator", [",", ";", "\t"])
     @pytest.mark.parametrize("newline", ["\n", "\r\n"])
     def test_reads_the_usual_dialects(self, data, encoding, separator, newline):
         text = self.TEXT.replace(",", separator).replace("\n", newline)
@@ -239,7 +308,7 @@ class TestManifest:
             ("file,category\nsick/T4.png,s\n", "has no column 'path'; it has file, category"),
             (
                 "path,Category\nsick/T4.png,s\n",
-                "it has path, Category; did you mean 'Category'",
+                "no column 'category'; it has path, Category; rename 'Category' to 'category'$",
             ),
             ("path,category,category\na,b,c\n", "two columns named 'category'"),
             (
@@ -283,6 +352,9 @@ class TestManifest:
         manifest = write_manifest(data, self.TEXT)
         with pytest.raises(DataError, match=r"has no column 'notes'; .* did you mean 'note'"):
             Cohort.read(data, manifest=manifest, positive=["s"], exclude_when=["notes"])
+        upper = write_manifest(data, self.TEXT.replace("note", "Note"), name="upper.csv")
+        with pytest.raises(DataError, match="did you mean 'Note'"):
+            Cohort.read(data, manifest=upper, positive=["s"], exclude_when=["note"])
         with pytest.raises(DataError, match="--exclude-when note names a column of a manifest"):
             Cohort.read(data, exclude_when=["note"])
 
@@ -457,6 +529,22 @@ class TestDescription:
         table = summarise(scan(data)).set_index("category")
         assert table["images"].to_dict() == {"healthy": 3, "sick": 2, "": 1}
         assert table.loc["", "excluded"] == 1
+
+    def test_reasons_are_counted_the_most_frequent_first(self, data, write_image):
+        assert count_reasons(scan(data)).empty
+        write_image("stray.png", 9)
+        for name in ("bad", "worse"):
+            (data / f"sick/{name}.png").write_bytes(b"")
+        assert count_reasons(scan(data)).to_numpy().tolist() == [
+            [2, "unreadable: it is empty"],
+            [1, "not inside a category folder"],
+        ]
+        assert count_reasons(scan(data), shown=1).to_numpy().tolist()[1:] == [[1, "1 other reason"]]
+
+    def test_a_reason_with_a_line_break_stays_on_one_line(self, data):
+        text = 'path,category,note\nhealthy/T1/a.png,healthy,"a\nb"\nsick/T4.png,sick,\n'
+        found = scan(data, manifest=write_manifest(data, text), exclude_when=["note"])
+        assert count_reasons(found)["left_out_because"].tolist() == [r"'note: a\nb'"]
 
     def test_a_name_with_a_comma_or_line_break_is_quoted(self, data, write_image):
         write_image("odd, or\nnot/x.png", 8)

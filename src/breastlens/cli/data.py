@@ -36,7 +36,7 @@ def describe(
     quiet: Quiet = False,
 ) -> None:
     """Read every image once and tell what is there."""
-    from breastlens.cohort.description import describe_json_lines, summarise
+    from breastlens.cohort.description import count_reasons, describe_json_lines, summarise
     from breastlens.cohort.reading import scan
 
     progress = choose_progress(quiet=quiet)
@@ -55,6 +55,9 @@ def describe(
             print(line)
         return
     print_table(summarise(found))
+    reasons = count_reasons(found)
+    if len(reasons):
+        print_table(reasons)
     if found.patient_source is None:
         print("No patient ids: leakage between images of one patient cannot be excluded.")
 

@@ -15,7 +15,9 @@ from breastlens.cli.options import (
     EveryFrame,
     ExcludeWhen,
     ManifestPath,
+    ModelNegative,
     ModelPath,
+    ModelPositive,
     Negative,
     PatientPattern,
     Positive,
@@ -153,8 +155,8 @@ def evaluate(
     data: DataPath,
     manifest: ManifestPath = None,
     patient_pattern: PatientPattern = None,
-    positive: Positive = None,
-    negative: Negative = None,
+    positive: ModelPositive = None,
+    negative: ModelNegative = None,
     exclude_when: ExcludeWhen = None,
     every_frame: EveryFrame = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory to make.")] = None,
@@ -196,7 +198,7 @@ def predict(
         list[Path], typer.Argument(metavar="PATH...", help="Image files and folders.", show_default=False)
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Write there instead of to the terminal.")
+        Path | None, typer.Option(metavar="CSV", help="New file to write to instead of to the terminal.")
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -207,6 +209,9 @@ def predict(
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise RunDirectoryError(f"--out {out}: expected the name of a file in a folder that exists")
+    # A device such as /dev/stdout may be written to; a file may be somebody's manifest.
+    if out is not None and out.is_file():
+        raise RunDirectoryError(f"{out} exists already: choose another --out, or move it away first")
     predictor = load(model)
     progress = choose_progress(quiet=quiet)
     predictions = list(predictor.predict_files(find_images(paths), progress))

@@ -41,6 +41,21 @@ Negative = Annotated[
     list[str] | None,
     typer.Option("--negative", metavar="NAME", help="Category against it; repeatable. [default: all others]"),
 ]
+# What a saved model calls its sides stands for both where neither is given.
+ModelPositive = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--positive", metavar="NAME", help="Category that is looked for; repeatable. [default: the model's]"
+    ),
+]
+ModelNegative = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--negative",
+        metavar="NAME",
+        help="Category against it; repeatable. [default: the model's, or with --positive all others]",
+    ),
+]
 ExcludeWhen = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN", help="Leave out records whose manifest column is not empty; repeatable."),

@@ -68,6 +68,29 @@ def summarise(records: Scan | Cohort) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def count_reasons(records: Scan | Cohort, shown: int = 10) -> pd.DataFrame:
+    """Counts why images are left out.
+
+    Args:
+        records: What was read, labelled or not.
+        shown: Reasons named; the rest are summed up.
+
+    Returns:
+        A row a reason, the most frequent first: ``images`` and ``left_out_because`` (quoted where it has a line break
+        or another invisible character); empty where nothing is left out.
+    """
+    left_out = records.table.loc[records.table["excluded"] != "", "excluded"]
+    counts = sorted(left_out.value_counts().items(), key=lambda item: (-item[1], str(item[0])))
+    rows = [(count, _on_one_line(str(reason))) for reason, count in counts[:shown]]
+    if rest := counts[shown:]:
+        rows.append((sum(count for _, count in rest), f"{len(rest)} other reason{'s' * (len(rest) > 1)}"))
+    return pd.DataFrame(rows, columns=["images", "left_out_because"])
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)
+
+
 def name_sizes(table: pd.DataFrame) -> pd.Series[str]:
     """Writes the stored size of readable images, like "640x480" for width 640 and height 480."""
     return table["width"].astype(str) + "x" + table["height"].astype(str)

@@ -28,10 +28,12 @@ class Listing:
         table: A row a file: ``path`` (POSIX, relative to the root), ``category``, ``excluded`` ("" or the
             reason), and what else a manifest says.
         ignored: Files that are no images, as paths relative to the root.
+        empty: Folders that would be categories but have no images in them.
     """
 
     table: pd.DataFrame
     ignored: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
 
 
 def require_folder(root: Path) -> None:
@@ -87,7 +89,9 @@ def list_folder(root: Path) -> Listing:
             f"no images in subfolders of {root}{beside}: expected a subfolder a category, such as healthy/ "
             f"and sick/, with {', '.join(sorted(IMAGE_SUFFIXES))} files, or a --manifest"
         )
-    return Listing(pd.DataFrame(rows, columns=["path", "category", "excluded"]), tuple(ignored))
+    empty = {printable(name) for name in _folders(root)} - {row["category"] for row in rows}
+    table = pd.DataFrame(rows, columns=["path", "category", "excluded"])
+    return Listing(table, tuple(ignored), tuple(sorted(empty)))
 
 
 def visible_files(folder: Path) -> list[str]:
@@ -99,6 +103,19 @@ def visible_files(folder: Path) -> list[str]:
         DataError: A folder cannot be listed.
     """
     return sorted(_walk(folder, "", frozenset()))
+
+
+def _folders(root: Path) -> list[str]:
+    """Names of the folders directly in a folder that could be listed; what is hidden is passed over."""
+    with os.scandir(root) as entries:
+        return [entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: a file that cannot be read
+        return False
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:
@@ -116,11 +133,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        try:
-            is_folder = entry.is_dir()
-        except OSError:  # a link to itself: a file that cannot be read
-            is_folder = False
-        if is_folder:
+        if _is_folder(entry):
             found += _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {here})
         else:
             found.append(prefix + entry.name)

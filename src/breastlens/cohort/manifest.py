@@ -32,17 +32,18 @@ MEASURED_COLUMNS = (
 )
 """What BreastLens finds out itself. A manifest's own column of such a name is kept as ``manifest_NAME``."""
 
+_REQUIRED = ("path", "category")
 _OUTSIDE = r"/|[A-Za-z]:/|\.\.?(?:/|$)"
 
 
 def read_manifest(manifest: Path, root: Path, exclude_when: tuple[str, ...] = ()) -> Listing:
     """Reads a manifest and checks it before any image is opened.
 
-    The file is UTF-8 (a byte order mark is allowed), separated by commas or semicolons, with the columns
-    ``path`` and ``category``, optionally ``patient_id`` and ``split``, and any others, which are kept. Paths
-    are relative to the data root. Absolute paths and paths that leave the root are refused, because the
-    tables of a run must mean the same on another machine and must not reveal this one's folders; links inside
-    the root may point anywhere.
+    The file is UTF-8 (a byte order mark is allowed), separated by commas, semicolons or tabs, whichever is the
+    most frequent in its first line, with the columns ``path`` and ``category``, optionally ``patient_id`` and
+    ``split``, and any others, which are kept. Paths are relative to the data root. Absolute paths and paths
+    that leave the root are refused, because the tables of a run must mean the same on another machine and must
+    not reveal this one's folders; links inside the root may point anywhere.
 
     Args:
         manifest: The CSV.
@@ -58,10 +59,10 @@ def read_manifest(manifest: Path, root: Path, exclude_when: tuple[str, ...] = ()
     """
     require_folder(root)
     table = _read_rows(manifest)
-    _require_columns(table, ("path", "category"), manifest)
+    _require_columns(table, _REQUIRED, manifest)
     _require_columns(table, exclude_when, manifest)
     _refuse_taken_names(table, manifest)
-    for column in ("path", "category"):
+    for column in _REQUIRED:
         _refuse_rows(table.index[table[column] == ""], f"have an empty {column}", manifest)
     table["path"] = [_normalise(path, root) for path in table["path"]]
     outside = table.index[table["path"].str.match(_OUTSIDE)]
@@ -89,7 +90,7 @@ def _read_rows(manifest: Path) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"{manifest} cannot be read: {error.strerror}") from error
     first_line = text.partition("\n")[0]
-    separator = ";" if first_line.count(";") > first_line.count(",") else ","
+    separator = max(",;\t", key=first_line.count)
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -121,6 +122,8 @@ def _require_columns(table: pd.DataFrame, names: tuple[str, ...], manifest: Path
         if name not in table.columns:
             meant = find_similar(name, table.columns)
             hint = f"; did you mean {meant!r}?" if meant else ""
+            if meant and name in _REQUIRED and meant.lower() == name:
+                hint = f"; rename {meant!r} to {name!r}"
             raise DataError(f"{manifest} has no column {name!r}; it has {', '.join(table.columns)}{hint}")
 
 

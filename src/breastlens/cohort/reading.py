@@ -44,6 +44,7 @@ class Scan:
         patient_source: Where patient ids come from; None if there are none. With "manifest" they come from
             DICOM headers where the manifest's are blank.
         ignored: Files that are no images, as paths relative to the root.
+        empty: Folders that would be categories but have no images in them.
     """
 
     root: Path
@@ -52,6 +53,7 @@ class Scan:
     manifest: Path | None
     patient_source: PatientSource | None
     ignored: tuple[str, ...]
+    empty: tuple[str, ...] = ()
 
 
 def scan(
@@ -109,9 +111,8 @@ def scan(
     _require_readable(table, root)
     table["image_size"] = image.size_label
     table["duplicate_group"] = name_groups(table["pixels_sha256"])
-    return Scan(
-        root, _tidy(table), image, None if manifest is None else Path(manifest), source, listing.ignored
-    )
+    named_by = None if manifest is None else Path(manifest)
+    return Scan(root, _tidy(table), image, named_by, source, listing.ignored, listing.empty)
 
 
 def as_names(names: str | Sequence[str]) -> tuple[str, ...]:

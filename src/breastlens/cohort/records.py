@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from breastlens.cohort.duplicates import contradictions
 from breastlens.cohort.parallel import OnProgress
 from breastlens.cohort.reading import COLUMN_ORDER, DEFAULT_RECIPE, PatientSource, Scan, as_names, scan
-from breastlens.cohort.spelling import find_similar
+from breastlens.cohort.spelling import find_similar, same_but_for_case
 from breastlens.cohort.splits import split_groups
 from breastlens.config import ImageRecipe, LabelMap, ReadingLimits, quote_name
 from breastlens.errors import DataError
@@ -126,11 +126,14 @@ class Cohort:
                 absent here.
 
         Raises:
-            DataError: A category does not exist, stands on both sides, or there is only one; or none of the given
-                ``labels`` is here.
+            DataError: A category does not exist, stands on both sides, or there is only one; two that differ only in
+                capitals or blanks would stand on opposite sides; none of the given ``labels`` is here; or no image is
+                left in use.
         """
         if labels is None:
-            labels = choose_labels(found.table["category"], as_names(positive), as_names(negative))
+            labels = choose_labels(
+                found.table["category"], as_names(positive), as_names(negative), empty=found.empty
+            )
         elif not {*labels.positive, *labels.negative} & set(found.table["category"]):
             raise DataError(
                 f"no image stands under {labels.positive_name} or {labels.negative_name}, which the model tells apart; "
@@ -142,6 +145,7 @@ class Cohort:
         table["label"] = table["category"].map(sides).astype("Int64")
         _exclude(table, dict.fromkeys(table.index[table["label"].isna()], CATEGORY_NOT_USED))
         _exclude(table, contradictions(table))
+        _require_used(table)
         ordered = [name for name in COLUMN_ORDER if name in table.columns]
         table = table[[*ordered, *(name for name in table.columns if name not in ordered)]]
         logger.info(
@@ -218,21 +222,27 @@ def known_categories(column: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(column) - {""}))
 
 
-def choose_labels(categories: Iterable[str], positive: Sequence[str], negative: Sequence[str]) -> LabelMap:
+def choose_labels(
+    categories: Iterable[str], positive: Sequence[str], negative: Sequence[str], *, empty: Sequence[str] = ()
+) -> LabelMap:
     """Settles which categories are positive and which negative.
 
     Args:
         categories: The category of every record.
         positive: Names that are looked for.
         negative: Names against them; empty for all others.
+        empty: Folders without images, named where a category is missing.
 
     Raises:
-        DataError: A name is not among the categories or on both sides, or no category is left for one side.
+        DataError: A name is not among the categories or on both sides, no category is left for one side, or one that
+            nobody named would stand against one whose name is the same but for capitals and blanks.
     """
     known = known_categories(categories)
     listed = ", ".join(map(quote_name, known))
     if len(known) < 2:
-        raise DataError(f"only one category, {listed}; expected at least two, such as healthy and sick")
+        raise DataError(
+            f"only one category, {listed}; expected at least two, such as healthy and sick{_tell_empty(empty)}"
+        )
     if not positive:
         raise DataError(f"no positive category was named; the categories are {listed}")
     for option, names in (("--positive", positive), ("--negative", negative)):
@@ -240,13 +250,47 @@ def choose_labels(categories: Iterable[str], positive: Sequence[str], negative: 
             if name not in known:
                 meant = find_similar(name, known)
                 hint = f"did you mean {option} {meant}?" if meant else f"name one of them with {option}"
-                raise DataError(f"no category {name!r} for {option}; the categories are {listed}; {hint}")
+                told = _tell_empty([each for each in empty if each == name])
+                raise DataError(
+                    f"no category {name!r} for {option}{told}; the categories are {listed}; {hint}"
+                )
     if both := sorted(set(positive) & set(negative)):
         raise DataError(f"{', '.join(both)} cannot be both --positive and --negative")
     against = tuple(negative) or tuple(name for name in known if name not in positive)
     if not against:
         raise DataError(f"every category ({listed}) is positive; expected at least one that is not")
+    if not negative:
+        _refuse_twins(positive, against)
     return LabelMap(positive=tuple(dict.fromkeys(positive)), negative=tuple(dict.fromkeys(against)))
+
+
+def _refuse_twins(positive: Sequence[str], against: Sequence[str]) -> None:
+    """Refuses to take a misspelt positive category for a negative one."""
+    for name in against:
+        if twin := same_but_for_case(name, positive):
+            raise DataError(
+                f"the categories {twin!r} and {name!r} differ only in capitals or blanks, and {name!r} would be "
+                "negative; give both one name, or name each with --positive or --negative"
+            )
+
+
+def _tell_empty(folders: Sequence[str]) -> str:
+    if not folders:
+        return ""
+    if len(folders) == 1:
+        return f"; the folder {quote_name(folders[0])} has no images in it"
+    return f"; the folders {', '.join(map(quote_name, folders))} have no images in them"
+
+
+def _require_used(table: pd.DataFrame) -> None:
+    """Refuses a table in which every record is left out, and counts the kinds of reasons."""
+    if (table["excluded"] == "").any():
+        return
+    # The details of a reason stand behind a colon or semicolon: file names, or what somebody noted.
+    kinds = table["excluded"].str.split(r": |; ", n=1, regex=True).str[0].value_counts()
+    ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], str(kind[0])))
+    told = ", ".join(f"{kind} ({count})" for kind, count in ordered)
+    raise DataError(f"no image is left to use: {len(table)} of {len(table)} are left out, because: {told}")
 
 
 def _exclude(table: pd.DataFrame, reasons: dict[int, str]) -> None:

@@ -77,17 +77,17 @@ def refuse_taken(out: Path, data: Path | None = None) -> None:
         RunDirectoryError: ``out`` is a file, a link, a directory that is not empty, or the one you are in; or it lies
             in ``data``, where its pictures would be read as a category the next time.
     """
-    if data is not None and out.resolve().is_relative_to(data.resolve()):
-        raise RunDirectoryError(
-            f"{out} lies in the folder of images, {data}, and would be read as a category the next time: "
-            "choose another --out"
-        )
     with explained_write_errors(out):
         taken = os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
     if out.absolute() == Path.cwd():
         raise RunDirectoryError(f"'{out}' is the folder you are in: name a new one with --out")
     if taken:
         raise RunDirectoryError(f"{out} exists already: choose another --out, or move it away first")
+    if data is not None and out.resolve().is_relative_to(data.resolve()):
+        raise RunDirectoryError(
+            f"{out} lies in the folder of images, {data}, and would be read as a category the next time: "
+            "choose another --out"
+        )
 
 
 def _make_unfinished(out: Path) -> Path:
