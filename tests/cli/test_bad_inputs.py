@@ -69,11 +69,15 @@ def test_manifest_without_the_column(run, data: Path) -> None:
     )
 
 
-def test_manifest_with_a_column_in_capitals(run, data: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "name"), [("Path", "path"), ("Patient_ID", "patient_id"), ("SPLIT", "split")]
+)
+def test_manifest_with_a_column_in_capitals(run, data: Path, written: str, name: str) -> None:
     manifest = data / "manifest.csv"
-    manifest.write_text("Path\tcategory\nhealthy/0.png\thealthy\n")
+    columns = "path\tcategory\tpatient_id\tsplit".replace(name, written)
+    manifest.write_text(f"{columns}\nhealthy/0.png\thealthy\tP\ttrain\n")
     assert run("train", data, "--weights", "none", "--manifest", manifest) == (
-        f"{manifest} has no column 'path'; it has Path, category; rename 'Path' to 'path'"
+        f"{manifest} has a column {written!r}; rename it to {name!r}"
     )
 
 

@@ -308,7 +308,7 @@ class TestManifest:
             ("file,category\nsick/T4.png,s\n", "has no column 'path'; it has file, category"),
             (
                 "path,Category\nsick/T4.png,s\n",
-                "no column 'category'; it has path, Category; rename 'Category' to 'category'$",
+                "has a column 'Category'; rename it to 'category'$",
             ),
             ("path,category,category\na,b,c\n", "two columns named 'category'"),
             (

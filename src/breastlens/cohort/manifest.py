@@ -33,6 +33,7 @@ MEASURED_COLUMNS = (
 """What BreastLens finds out itself. A manifest's own column of such a name is kept as ``manifest_NAME``."""
 
 _REQUIRED = ("path", "category")
+_OPTIONAL = ("patient_id", "split")
 _OUTSIDE = r"/|[A-Za-z]:/|\.\.?(?:/|$)"
 
 
@@ -59,6 +60,7 @@ def read_manifest(manifest: Path, root: Path, exclude_when: tuple[str, ...] = ()
     """
     require_folder(root)
     table = _read_rows(manifest)
+    _refuse_capitals(table, manifest)
     _require_columns(table, _REQUIRED, manifest)
     _require_columns(table, exclude_when, manifest)
     _refuse_taken_names(table, manifest)
@@ -122,9 +124,15 @@ def _require_columns(table: pd.DataFrame, names: tuple[str, ...], manifest: Path
         if name not in table.columns:
             meant = find_similar(name, table.columns)
             hint = f"; did you mean {meant!r}?" if meant else ""
-            if meant and name in _REQUIRED and meant.lower() == name:
-                hint = f"; rename {meant!r} to {name!r}"
             raise DataError(f"{manifest} has no column {name!r}; it has {', '.join(table.columns)}{hint}")
+
+
+def _refuse_capitals(table: pd.DataFrame, manifest: Path) -> None:
+    """Refuses ``Patient_ID`` where there is no ``patient_id``: kept as any other column, it would name no patient."""
+    for name in (*_REQUIRED, *_OPTIONAL):
+        twin = next((each for each in table.columns if each.lower() == name), name)
+        if name not in table.columns and twin != name:
+            raise DataError(f"{manifest} has a column {twin!r}; rename it to {name!r}")
 
 
 def _refuse_taken_names(table: pd.DataFrame, manifest: Path) -> None:
