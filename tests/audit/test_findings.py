@@ -73,7 +73,7 @@ def test_files_that_are_not_used():
 @pytest.mark.parametrize(
     ("code", "severity", "changes"),
     [
-        ("duplicates-across-labels", "warning", {"duplicate_group": {0: "x", 50: "x"}}),
+        ("duplicates-across-labels", "error", {"duplicate_group": {0: "x", 50: "x"}}),
         ("duplicates-across-patients", "warning", {"duplicate_group": {0: "x", 1: "x"}}),
         (
             "duplicates-within-category",
@@ -92,6 +92,17 @@ def test_each_kind_of_duplicate(code, severity, changes):
     assert (finding.code, finding.severity, finding.count) == (code, severity, 2)
     assert len(finding.records) == 2
     assert finding.what.startswith("2 images (1 set with the same pixels)")
+
+
+def test_copies_in_several_parts_of_the_manifests_split():
+    groups = {0: "x", 1: "x", 2: "y", 3: "y", 4: "z", 5: "z"}
+    split = {0: "train", 1: "Test", 2: "val", 3: "validation", 4: "train", 5: ""}
+    same = dict.fromkeys(groups, "T0")
+    said = find_problems(make_cohort(duplicate_group=groups, patient_id=same, split=split))
+    (finding,) = (finding for finding in said if finding.code == "duplicates-across-splits")
+    assert (finding.severity, finding.count) == ("error", 2)
+    assert len(finding.records) == 2
+    assert "2 images (1 set with the same pixels) into several parts" in finding.what
 
 
 def test_a_copy_without_a_patient_is_not_a_contradiction():

@@ -41,6 +41,7 @@ CODES = {
     "duplicates-across-labels": "the same pixels under positive and negative; left out",
     "duplicates-across-patients": "the same pixels under several patients",
     "duplicates-across-categories": "the same pixels in several categories of one label",
+    "duplicates-across-splits": "the same pixels in several parts of the manifest's own split",
     "duplicates-within-category": "any other exact repetition",
     "near-duplicates-across-labels": "the same picture, changed, under positive and negative",
     "near-duplicates-across-patients": "the same picture, changed, under several patients",

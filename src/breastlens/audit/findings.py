@@ -16,12 +16,13 @@ from breastlens.cohort.description import count_values
 from breastlens.cohort.folder import NAME_NOT_UTF8
 from breastlens.cohort.reading import NEVER_READ, find_unreadable
 from breastlens.cohort.records import Cohort
+from breastlens.cohort.splits import name_parts
 
 RAREST_SHARE = 0.2
 _REPEATS = "Remove the copies: a training leaves out all but the first, elsewhere each counts as an image of its own."
 _DUPLICATES: dict[str, tuple[Severity, str, str]] = {
     "duplicates-across-labels": (
-        "warning",
+        "error",
         "under a positive and a negative category; left out",
         "One of the labels is wrong: look the images up and correct it.",
     ),
@@ -68,6 +69,7 @@ def find_problems(
         *find_patient_problems(used),
         *_find_unused_files(cohort),
         *_find_duplicates(cohort.table),
+        *_find_copies_across_splits(used),
         *_find_imbalance(used),
         *find_acquisition_problems(used, known, seed=seed, associations=associations, groups=groups),
     ]
@@ -128,6 +130,28 @@ def _find_duplicates(table: pd.DataFrame) -> Iterator[Finding]:
                 records=name_records(images["path"]),
                 advice=advice,
             )
+
+
+def _find_copies_across_splits(used: pd.DataFrame) -> Iterator[Finding]:
+    """The manifest's own split, whether or not a training would use it."""
+    if "split" not in used:
+        return
+    parts = name_parts(used["split"])
+    placed = used[(parts != "") & (used["duplicate_group"] != "")].assign(split=parts)
+    several = placed.groupby("duplicate_group")["split"].nunique()
+    crossing = several.index[several > 1]
+    if len(crossing):
+        images = placed[placed["duplicate_group"].isin(crossing)]
+        yield Finding(
+            code="duplicates-across-splits",
+            severity="error",
+            what=f"The manifest's split puts {len(images)} images ({say_count(len(crossing), 'set')} with the same "
+            "pixels) into several parts.",
+            count=len(images),
+            records=name_records(images["path"]),
+            advice="Put all copies of an image into one part, or remove them, since a model is tested there on what it "
+            "was trained on.",
+        )
 
 
 def tell_kind(members: pd.DataFrame) -> str:
