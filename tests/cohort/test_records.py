@@ -218,12 +218,13 @@ class TestCategories:
             write_image(f"healthy/{number}.png", 0)
             write_image(f"sick/{number}.png", 0)
         (tmp_path / "data/sick/broken.png").write_bytes(b"")
+        cohort = Cohort.read(tmp_path / "data")  # an audit has something to say of it
         with pytest.raises(
             DataError,
             match=r"^no image is left to use: 7 of 7 are left out, because: "
             r"same pixels under healthy and sick \(6\), unreadable \(1\)$",
         ):
-            Cohort.read(tmp_path / "data")
+            cohort.require_used()
 
     def test_both_sides_is_refused(self, data):
         with pytest.raises(DataError, match="sick cannot be both"):

@@ -127,8 +127,7 @@ class Cohort:
 
         Raises:
             DataError: A category does not exist, stands on both sides, or there is only one; two that differ only in
-                capitals or blanks would stand on opposite sides; none of the given ``labels`` is here; or no image is
-                left in use.
+                capitals or blanks would stand on opposite sides; or none of the given ``labels`` is here.
         """
         if labels is None:
             labels = choose_labels(
@@ -145,7 +144,6 @@ class Cohort:
         table["label"] = table["category"].map(sides).astype("Int64")
         _exclude(table, dict.fromkeys(table.index[table["label"].isna()], CATEGORY_NOT_USED))
         _exclude(table, contradictions(table))
-        _require_used(table)
         ordered = [name for name in COLUMN_ORDER if name in table.columns]
         table = table[[*ordered, *(name for name in table.columns if name not in ordered)]]
         logger.info(
@@ -174,6 +172,23 @@ class Cohort:
         again = used["pixels_sha256"].duplicated()
         _exclude(table, {row: f"{COPY_OF}{first[row]}" for row in used.index[again]})
         return replace(self, table=table)
+
+    def require_used(self) -> None:
+        """Refuses a cohort of which every image is left out.
+
+        Raises:
+            DataError: With the reasons and how many images have each.
+        """
+        reasons = self.table["excluded"]
+        if (reasons == "").any():
+            return
+        # What stands behind a colon or semicolon are file names, or what somebody noted.
+        kinds = reasons.str.split(r": |; ", n=1, regex=True).str[0].value_counts()
+        ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], str(kind[0])))
+        told = ", ".join(f"{kind} ({count})" for kind, count in ordered)
+        raise DataError(
+            f"no image is left to use: {len(reasons)} of {len(reasons)} are left out, because: {told}"
+        )
 
     def groups(self, linked: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
         """Numbers the sets of images in use that must stay together in every split.
@@ -280,17 +295,6 @@ def _tell_empty(folders: Sequence[str]) -> str:
     if len(folders) == 1:
         return f"; the folder {quote_name(folders[0])} has no images in it"
     return f"; the folders {', '.join(map(quote_name, folders))} have no images in them"
-
-
-def _require_used(table: pd.DataFrame) -> None:
-    """Refuses a table in which every record is left out, and counts the kinds of reasons."""
-    if (table["excluded"] == "").any():
-        return
-    # The details of a reason stand behind a colon or semicolon: file names, or what somebody noted.
-    kinds = table["excluded"].str.split(r": |; ", n=1, regex=True).str[0].value_counts()
-    ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], str(kind[0])))
-    told = ", ".join(f"{kind} ({count})" for kind, count in ordered)
-    raise DataError(f"no image is left to use: {len(table)} of {len(table)} are left out, because: {told}")
 
 
 def _exclude(table: pd.DataFrame, reasons: dict[int, str]) -> None:

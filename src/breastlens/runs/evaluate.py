@@ -58,6 +58,7 @@ def evaluate(
     progress = progress or Progress()
     predictor = load(model) if isinstance(model, str | Path) else model
     card = predictor.bundle.card
+    cohort.require_used()
     _refuse_turned_labels(card.labels, cohort.labels)
     watch = Stopwatch()
     cohort = replace(cohort, image=card.image, table=cohort.table.assign(image_size=card.image.size_label))

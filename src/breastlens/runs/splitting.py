@@ -42,8 +42,10 @@ def refuse_unsplittable(cohort: Cohort, recipe: TrainingRecipe) -> None:
     of the two comes later.
 
     Raises:
+        DataError: No image is left in use.
         SplitError: There are too few patients, or the manifest's parts share a patient, a copy or a file.
     """
+    cohort.require_used()
     split_records(cohort.included, cohort.groups(), recipe)
 
 
