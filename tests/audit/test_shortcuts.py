@@ -199,7 +199,7 @@ def test_where_no_control_is_above_chance_it_is_a_warning() -> None:
     told = judged(border=weak, noise=control(0.45, 0.3, 0.6, (0.1, -0.05, 0.2)))["breast-not-shown"]
     assert told.severity == "warning"
     assert told.what.startswith(
-        "The data cannot show that a model sees the breast, though no model without it"
+        "The data cannot show that a model sees the breast, though this control is not shown"
     )
     assert "“border” is 0.050 (-0.100 to 0.200), the smallest of 2" in told.what
     strong = control(0.56, 0.51, 0.6, (0.2, 0.0, 0.3))

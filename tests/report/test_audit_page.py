@@ -541,6 +541,8 @@ def test_what_the_verdict_means_follows_from_the_findings() -> None:
     told = "No control explains the score. That is not yet a proof that the model sees the breast."
     assert means(shortcuts[1]) == (told, False)  # no network is shown the file
     assert means(not_shown, whole=control(0.6, 0.4, 0.7))[0].endswith("no better than guessing.")
+    assert means(not_shown, whole=control(0.3, 0.2, 0.4))[0].startswith("The AUC is not above 0.5")
+    assert means(whole=control(1.0, None, None))[0].endswith("is not known.")
     assert means(whole=None) == ("", True)
     assert means(whole=control(None, None, None))[0] == ""
 

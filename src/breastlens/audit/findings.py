@@ -19,7 +19,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import name_parts
 
 RAREST_SHARE = 0.2
-_REPEATS = "Remove the copies: a training leaves out all but the first, elsewhere each counts as an image of its own."
+_REPEATS = "Remove the copies: a training that audits leaves out all but the first, elsewhere each counts as an image."
 _DUPLICATES: dict[str, tuple[Severity, str, str]] = {
     "duplicates-across-labels": (
         "error",

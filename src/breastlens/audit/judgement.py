@@ -173,7 +173,7 @@ def _not_shown(name: str, told: Mapping[str, Mapping[str, Any]], count: int, *, 
     margin = told[name]["margin"]
     begin = "The data cannot show that a model sees the breast"
     if not grave:
-        begin = f"{begin}, though no model without it does better than chance"
+        begin = f"{begin}, though this control is not shown to do better than chance"
     more = f", the smallest of {len(told)} margins that are not above 0" if len(told) > 1 else ""
     return Finding(
         code="breast-not-shown",

@@ -100,7 +100,7 @@ def audit(
     if border is not None:
         refuse_wide_border(border, image)
     if out is not None:
-        refuse_taken(out, data)
+        refuse_taken(out, None if manifest else data)
     with progress.task("read files") as advance:
         cohort = Cohort.read(
             data,

@@ -118,7 +118,7 @@ def train(
     if backbone != "all":
         resolve_weights(recipe.weights, get_backbone(backbone))
     if out is not None:
-        refuse_taken(out, data)
+        refuse_taken(out, None if manifest else data)
     cohort = read_cohort(
         data,
         progress,
@@ -170,7 +170,7 @@ def evaluate(
 
     progress = choose_progress(quiet=quiet)
     if out is not None:
-        refuse_taken(out, data)
+        refuse_taken(out, None if manifest else data)
     predictor = load(model)
     card = predictor.bundle.card
     cohort = read_cohort(
@@ -210,7 +210,7 @@ def predict(
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise RunDirectoryError(f"--out {out}: expected the name of a file in a folder that exists")
     # A device such as /dev/stdout may be written to; a file may be somebody's manifest.
-    if out is not None and out.is_file():
+    if out is not None and out.is_file() and not out.is_relative_to("/dev"):
         raise RunDirectoryError(f"{out} exists already: choose another --out, or move it away first")
     predictor = load(model)
     progress = choose_progress(quiet=quiet)

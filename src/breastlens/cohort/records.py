@@ -173,6 +173,11 @@ class Cohort:
         _exclude(table, {row: f"{COPY_OF}{first[row]}" for row in used.index[again]})
         return replace(self, table=table)
 
+    @property
+    def scanned(self) -> Path | None:
+        """The folder whose subfolders are the categories; None where a manifest names the images."""
+        return self.root if self.manifest is None else None
+
     def require_used(self) -> None:
         """Refuses a cohort of which every image is left out.
 

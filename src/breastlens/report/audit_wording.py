@@ -15,7 +15,7 @@ from breastlens.report.control_wording import (
     nuisance_sentence,
     seen_by,
 )
-from breastlens.report.meaning import NOT_SHOWN, PARTLY, UNEXPLAINED, count_sentence
+from breastlens.report.meaning import NOT_KNOWN, NOT_SHOWN, PARTLY, UNEXPLAINED, count_sentence
 from breastlens.report.phrasing import (
     count_text,
     range_text,
@@ -87,13 +87,16 @@ def audit_meaning(facts: AuditFacts) -> str:
     1. The AUC may be chance.
     2. `breast-not-shown`: the margin to a control may be 0 or less.
     3. Any other shortcut in the image: part of the AUC need not come from the breast.
-    4. Otherwise no control explains the score, which is not yet a proof.
+    4. The AUC or a margin has no interval or value: nothing more is known.
+    5. Otherwise no control explains the score, which is not yet a proof.
     """
     rivals = [
         name for name, control in facts.controls.items() if name not in UNSEEN and control.auc is not None
     ]
     if facts.whole is None or facts.whole.auc is None or not rivals:
         return ""
+    if facts.whole.auc <= CHANCE:
+        return "The AUC is not above 0.5: on these data a model may be no better than guessing."
     if facts.whole.low is not None and facts.whole.low <= CHANCE:
         return "The interval of the AUC reaches down to 0.5: on these data a model may be no better than guessing."
     if any(finding.code == "breast-not-shown" for finding in facts.findings):
@@ -101,6 +104,9 @@ def audit_meaning(facts: AuditFacts) -> str:
     shortcuts = _list_shortcuts(facts)
     if shortcuts:
         return f"{PARTLY} {count_sentence(len(shortcuts), len(rivals))}"
+    margins = [facts.controls[name].margin for name in rivals]
+    if facts.whole.low is None or any(margin is None or margin.value is None for margin in margins):
+        return NOT_KNOWN
     return " ".join(UNEXPLAINED)
 
 

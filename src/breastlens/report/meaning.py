@@ -10,6 +10,7 @@ from breastlens.report.control_wording import find_worst, seen_by
 from breastlens.report.run_files import Control, RunFiles
 
 NOT_SHOWN = "These data cannot show that the model sees the breast."
+NOT_KNOWN = "Whether the model does better than one without the breast is not known."
 PARTLY = "Part of this AUC need not come from the breast."
 UNEXPLAINED = ("No control explains the score.", "That is not yet a proof that the model sees the breast.")
 
@@ -57,7 +58,7 @@ def _controls_meaning(files: RunFiles) -> list[str]:
     if above:
         return [PARTLY, count_sentence(len(above), len(rivals))]
     if any(low is None for low in lows.values()):
-        return ["Whether the model does better than one without the breast is not known."]
+        return [NOT_KNOWN]
     return list(UNEXPLAINED)
 
 

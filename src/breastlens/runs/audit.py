@@ -79,7 +79,7 @@ def audit_cohort(
     predictor = load(model) if isinstance(model, str | Path) else model
     if out is None:
         return _audit(cohort, recipe, predictor, None, progress, command)
-    with new_directory(Path(out), data=cohort.root) as unfinished:
+    with new_directory(Path(out), data=cohort.scanned) as unfinished:
         done = _audit(cohort, recipe, predictor, unfinished, progress, command)
         write_json(unfinished / FINDINGS_NAME, done.facts)
         write_audit_page(unfinished)

@@ -52,7 +52,7 @@ def train_all(
     recipe = checked(TrainingRecipe, settings)
     progress = progress or Progress()
     out = first_free(Path("runs"), "all") if out is None else Path(out)
-    with new_directory(out, data=cohort.root, worth_keeping="**/model/bundle.json") as unfinished:
+    with new_directory(out, data=cohort.scanned, worth_keeping="**/model/bundle.json") as unfinished:
         entries = []
         refuse_unsplittable(cohort, recipe)
         prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)

@@ -38,7 +38,7 @@ def new_directory(out: Path, *, data: Path | None = None, worth_keeping: str = "
 
     Args:
         out: The directory to make. It must not exist yet, or be empty.
-        data: The folder of images that are read for it, if any.
+        data: The folder whose subfolders are read as categories for it, if any.
         worth_keeping: Glob pattern. If an error comes once there is such a file, the directory stays, and a note on the
             error says where; what the user ends is removed nevertheless.
 
@@ -52,7 +52,8 @@ def new_directory(out: Path, *, data: Path | None = None, worth_keeping: str = "
             yield unfinished
     except BaseException as error:
         if isinstance(error, Exception) and worth_keeping and any(unfinished.glob(worth_keeping)):
-            error.add_note(f"What was finished lies in {unfinished}")
+            if not hasattr(error, "__notes__"):  # of a directory inside this one
+                error.add_note(f"What was finished lies in {unfinished}")
         else:
             shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -71,7 +72,7 @@ def refuse_taken(out: Path, data: Path | None = None) -> None:
 
     Args:
         out: The directory to make.
-        data: The folder of images that are read for it, if any.
+        data: The folder whose subfolders are read as categories for it, if any.
 
     Raises:
         RunDirectoryError: ``out`` is a file, a link, a directory that is not empty, or the one you are in; or it lies

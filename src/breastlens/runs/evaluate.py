@@ -67,7 +67,7 @@ def evaluate(
     findings = [*_find_training_images(cohort.included, card), *findings]
     for finding in findings:
         progress.say(f"{finding.severity} {finding.code}: {finding.what}")
-    with new_directory(out, data=cohort.root) as directory:
+    with new_directory(out, data=cohort.scanned) as directory:
         used = cohort.included.assign(split=PART)
         with watch.phase("read images"), progress.task("read images", len(used)) as advance:
             loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))

@@ -89,7 +89,7 @@ def train(
     backbone = get_backbone(recipe.backbone)
     stem = f"{backbone.name.replace(':', '-')}-{recipe.strategy}"
     out = first_free(Path("runs"), stem) if out is None else Path(out)
-    data = cohort.cohort.root if isinstance(cohort, Prepared) else cohort.root
+    data = cohort.cohort.scanned if isinstance(cohort, Prepared) else cohort.scanned
     with new_directory(out, data=data, worth_keeping="model/bundle.json") as unfinished:
         _train_into(
             unfinished,
