@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Strategy = Literal["probe", "finetune", "scratch"]
 FillMode = Literal["constant", "nearest", "reflect", "wrap"]
 
+DEFAULT_CACHE_GB = 4.0
+"""Room on disk for the features of some 75,000 images as MobileNet (alpha 0.75) makes them: whole, and occluded in the
+four ways of an audit."""
+
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown field is an error rather than ignored."""

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from breastlens.errors import WeightsError
+from breastlens.models import feature_network
 from breastlens.runs import probes
 
 TABLE_ONLY = ("--image-size", "32", "--folds", "1000", "--json", "--quiet")
@@ -36,7 +37,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise WeightsError("the network is unreachable")
 
-    monkeypatch.setattr(probes, "resolve_weights", refuse)
+    monkeypatch.setattr(feature_network, "resolve_weights", refuse)
 
 
 @pytest.fixture

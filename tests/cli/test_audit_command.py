@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from breastlens.errors import WeightsError
+from breastlens.models import feature_network
 from breastlens.report.wording import RESEARCH_USE
 from breastlens.runs import audit as audits
-from breastlens.runs import probes
 
 SMALL = ("--image-size", "32", "--folds", "2")
 
@@ -22,14 +22,14 @@ SMALL = ("--image-size", "32", "--folds", "2")
 @pytest.fixture(autouse=True)
 def no_weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """ImageNet weights are out of reach, so that the probes use texture; files are looked up as ever."""
-    look_up = probes.resolve_weights
+    look_up = feature_network.resolve_weights
 
     def refuse(weights: str, *others: Any) -> Any:
         if weights == "imagenet":
             raise WeightsError("the network is unreachable")
         return look_up(weights, *others)
 
-    monkeypatch.setattr(probes, "resolve_weights", refuse)
+    monkeypatch.setattr(feature_network, "resolve_weights", refuse)
 
 
 def write_images(folder: Path, count: int, pixels: Callable[[str, int], np.ndarray]) -> Path:

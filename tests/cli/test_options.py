@@ -29,6 +29,8 @@ WRONG_FOR_BOTH = [
         "--folds: Input should be greater than or equal to 2, received 1; --seed: ",
     ),
     (["--backbone", "resnet5"], "no backbone"),
+    (["--cache-limit", "-1"], "--cache-limit takes gigabytes, 0 or more, received -1"),
+    (["--cache-limit", "nan"], "--cache-limit takes gigabytes, 0 or more, received nan"),
     (
         ["--weights", "nowhere.h5"],
         "no weights at nowhere.h5: expected 'imagenet', 'none', a weights file, or a folder",

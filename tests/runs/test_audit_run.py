@@ -19,6 +19,7 @@ from breastlens.errors import DataError, RunDirectoryError, WeightsError
 from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Format, Marker
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.traps import AnyTrap
+from breastlens.models.feature_cache import FeatureCache
 from breastlens.runs import audit as audits
 from breastlens.runs.audit import Audit, audit_cohort
 from breastlens.runs.probes import choose_features
@@ -33,7 +34,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise WeightsError("the network is unreachable")
 
-    monkeypatch.setattr("breastlens.runs.probes.resolve_weights", refuse)
+    monkeypatch.setattr("breastlens.models.feature_network.resolve_weights", refuse)
 
 
 @pytest.fixture
@@ -161,9 +162,9 @@ def test_unreachable_weights_are_replaced_by_texture_and_told(small: Cohort) -> 
 
 def test_weights_that_were_named_are_never_replaced(no_weights: None) -> None:
     with pytest.raises(WeightsError, match="unreachable"):
-        choose_features(AuditRecipe(weights="mine.h5"), 32)
+        choose_features(AuditRecipe(weights="mine.h5"), 32, FeatureCache())
     with pytest.raises(DataError, match="no backbone is called 'nonet'"):
-        choose_features(AuditRecipe(backbone="nonet"), 32)
+        choose_features(AuditRecipe(backbone="nonet"), 32, FeatureCache())
 
 
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
@@ -175,7 +176,7 @@ def test_features_are_a_row_an_image(
     else:
         request.getfixturevalue("no_weights")
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    features = choose_features(AuditRecipe(backbone="mobilenet:0.25", weights=weights), 32)
+    features = choose_features(AuditRecipe(backbone="mobilenet:0.25", weights=weights), 32, FeatureCache())
     whole = features.run([pixels])
     assert whole.shape[0] == 5
     np.testing.assert_allclose(features.run([pixels[:2], pixels[2:]]), whole, rtol=1e-5, atol=1e-6)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import audit, data, models
+from breastlens.cli import audit, cache, data, models
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
 
@@ -38,6 +38,7 @@ for command in (
     data.backbones,
 ):
     app.command()(command)
+app.add_typer(cache.cache)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,7 @@ import typer
 
 from breastlens.cli.options import (
     AsJson,
+    CacheLimit,
     DataPath,
     EveryFrame,
     ExcludeWhen,
@@ -19,11 +20,12 @@ from breastlens.cli.options import (
     Positive,
     Quiet,
     command_line,
+    open_cache,
     option_name,
     prepares_images,
 )
 from breastlens.cli.show import choose_progress, print_audit
-from breastlens.config import AuditRecipe, ImageRecipe
+from breastlens.config import DEFAULT_CACHE_GB, AuditRecipe, ImageRecipe
 from breastlens.runs.settings import checked
 
 FOUND = 1
@@ -71,6 +73,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Make there findings.json, audit.html and figures.")
     ] = None,
+    cache_limit: CacheLimit = DEFAULT_CACHE_GB,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if there is an error among the findings.")
     ] = False,
@@ -96,6 +99,7 @@ def audit(
     }
     # Refused here already, because reading thousands of images takes a while.
     recipe = checked(AuditRecipe, settings, _name_option)
+    cache = open_cache(cache_limit)
     resolve_weights(recipe.weights, get_backbone(recipe.backbone))
     if border is not None:
         refuse_wide_border(border, image)
@@ -114,7 +118,15 @@ def audit(
             on_progress=lambda done, total: advance(done, total=total),
         )
     progress.say(cohort.labels.describe())
-    done = audit_cohort(cohort, out=out, model=model, progress=progress, command=command_line(), **settings)
+    done = audit_cohort(
+        cohort,
+        out=out,
+        model=model,
+        cache=cache,
+        progress=progress,
+        command=command_line(),
+        **settings,
+    )
     if as_json:
         print(json.dumps(done.facts))
     else:

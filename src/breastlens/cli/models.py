@@ -11,6 +11,7 @@ import typer
 
 from breastlens.cli.options import (
     AsJson,
+    CacheLimit,
     DataPath,
     EveryFrame,
     ExcludeWhen,
@@ -23,13 +24,14 @@ from breastlens.cli.options import (
     Positive,
     Quiet,
     command_line,
+    open_cache,
     option_name,
     prepares_images,
     read_augmentation,
     read_split,
 )
 from breastlens.cli.show import choose_progress, print_verdict
-from breastlens.config import ImageRecipe, TrainingRecipe
+from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
 from breastlens.errors import RunDirectoryError
 from breastlens.progress import Progress
 from breastlens.runs.settings import checked
@@ -83,6 +85,7 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
+    cache_limit: CacheLimit = DEFAULT_CACHE_GB,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -115,6 +118,7 @@ def train(
     # Refused here already, because reading thousands of images takes a while.
     require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
+    cache = open_cache(cache_limit)
     if backbone != "all":
         resolve_weights(recipe.weights, get_backbone(backbone))
     if out is not None:
@@ -132,6 +136,7 @@ def train(
     )
     options: dict[str, Any] = {
         "out": out,
+        "cache": cache,
         "progress": progress,
         "command": command_line(),
         "tensorboard": tensorboard,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from breastlens.config import Augmentation, ImageRecipe
 from breastlens.errors import DataError
 from breastlens.runs.settings import checked
+
+if TYPE_CHECKING:
+    from breastlens.models.feature_cache import FeatureCache
 
 # Options that say what the data is, shared by every command that reads DATA.
 DataPath = Annotated[
@@ -63,6 +67,14 @@ ExcludeWhen = Annotated[
 EveryFrame = Annotated[bool, typer.Option("--every-frame", help="One record a frame of multi-frame files.")]
 ImageSize = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square that the network sees.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the answer.")]
+CacheLimit = Annotated[
+    float,
+    typer.Option(
+        "--cache-limit",
+        metavar="GB",
+        help="Room for features that are kept on disk for the next time; 0 keeps none.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 ModelPath = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run directory or a bundle directory.", show_default=False)
@@ -164,6 +176,19 @@ def read_augmentation(pairs: list[str] | None) -> Augmentation | None:
             raise DataError(f"--augment takes NAME=VALUE or none, received {pair!r}; names: {known}")
         values[name] = tuple(value.split(",")) if "," in value else value
     return checked(Augmentation, values, lambda field: f"--augment {field}")
+
+
+def open_cache(limit_gb: float) -> FeatureCache:
+    """The cache of features in the user's cache folder, with the room that was given.
+
+    Raises:
+        DataError: The room is no number of gigabytes.
+    """
+    from breastlens.models.feature_cache import FeatureCache
+
+    if not 0 <= limit_gb < math.inf:
+        raise DataError(f"--cache-limit takes gigabytes, 0 or more, received {limit_gb:g}")
+    return FeatureCache(limit_bytes=int(limit_gb * 1e9))
 
 
 def command_line() -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import DataError, SplitError
 from breastlens.inference.predictor import Predictor, load
+from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
 from breastlens.report.audit_files import FINDINGS_NAME, AuditFacts
 from breastlens.report.audit_page import write_audit_page
@@ -52,6 +53,7 @@ def audit_cohort(
     *,
     out: str | Path | None = None,
     model: Predictor | str | Path | None = None,
+    cache: FeatureCache | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
     **settings: Any,
@@ -62,6 +64,7 @@ def audit_cohort(
         cohort: The labelled images.
         out: A directory to make, with findings.json, audit.html and figures; None: nothing is written.
         model: A trained model whose scores are held against the labels, to tell labels that are turned round.
+        cache: Where features are kept for later; None: in the user's cache folder.
         progress: Where to tell how far it is.
         command: The command line, for findings.json.
         **settings: Fields of ``AuditRecipe``, such as ``backbone="vgg16"`` or ``within=("acquired:year",)``.
@@ -77,10 +80,11 @@ def audit_cohort(
         refuse_wide_border(recipe.border_px, cohort.image.model_copy(update=hidden))
     progress = progress or Progress()
     predictor = load(model) if isinstance(model, str | Path) else model
+    cache = cache or FeatureCache()
     if out is None:
-        return _audit(cohort, recipe, predictor, None, progress, command)
+        return _audit(cohort, recipe, predictor, None, cache, progress, command)
     with new_directory(Path(out), data=cohort.scanned) as unfinished:
-        done = _audit(cohort, recipe, predictor, unfinished, progress, command)
+        done = _audit(cohort, recipe, predictor, unfinished, cache, progress, command)
         write_json(unfinished / FINDINGS_NAME, done.facts)
         write_audit_page(unfinished)
     return replace(done, directory=Path(out))
@@ -105,6 +109,7 @@ def _audit(
     recipe: AuditRecipe,
     predictor: Predictor | None,
     directory: Path | None,
+    cache: FeatureCache,
     progress: Progress,
     command: Sequence[str],
 ) -> Audit:
@@ -123,7 +128,7 @@ def _audit(
             parts = divide(
                 seen, recipe.folds, recipe.seed
             )  # refuses too few patients before a network is built
-            features = choose_features(recipe, cohort.image.image_size)
+            features = choose_features(recipe, cohort.image.image_size, cache)
             if "note" in features.facts:
                 progress.say(features.facts["note"])
             probed = probe_cohort(seen, seen.loaded.pixels, parts, features, cohort.image, recipe, progress)

@@ -11,6 +11,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
 from breastlens.errors import BreastLensError
 from breastlens.models.backbones import ALL_COMPARED
+from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
 from breastlens.report.comparison import ComparisonEntry, write_comparison
 from breastlens.runs.directory import first_free, new_directory
@@ -26,6 +27,7 @@ def train_all(
     cohort: Cohort,
     *,
     out: str | Path | None = None,
+    cache: FeatureCache | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
     tensorboard: str | Path | None = None,
@@ -37,6 +39,7 @@ def train_all(
     Args:
         cohort: The labelled images.
         out: A directory to make, with a run directory a backbone and comparison.html and .csv; None: ``runs/all-N``.
+        cache: Where features are kept for later; None: in the user's cache folder.
         progress: Where to tell how far it is.
         command: The command line, for run.json and the reports.
         tensorboard: Folder for TensorBoard's logs, if wanted.
@@ -64,6 +67,7 @@ def train_all(
                 train(
                     prepared,
                     out=run_dir,
+                    cache=cache,
                     progress=progress,
                     command=command,
                     tensorboard=logs,

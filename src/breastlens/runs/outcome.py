@@ -15,7 +15,7 @@ from breastlens.cohort.splits import PARTS
 from breastlens.config import TrainingRecipe
 from breastlens.models.backbones import Backbone
 from breastlens.progress import Progress
-from breastlens.training.fit import Fit, TrainingImages, fit_model, score_with
+from breastlens.training.fit import Fit, TrainingImages, fit_model
 
 Rows = NDArray[np.intp]
 
@@ -129,7 +129,7 @@ def fit_split(
         final=final,
         network=network,
         scored=scored,
-        y_score=score_with(network, images.pixels[scored]),
+        y_score=final.scores(images, scored),
         occluded=_score_occluded(final, images, scored, occluded),
         thresholds=np.full(scored.size, final.operating_point.threshold),
         held_out_from=[(train, scored)],

@@ -16,7 +16,6 @@ from breastlens.audit.matched import flagged_specifications, score_within
 from breastlens.audit.nuisance import nuisance_auc
 from breastlens.audit.properties import list_properties, property_matrix
 from breastlens.audit.shortcuts import (
-    CHUNK,
     FILE,
     Judged,
     Parts,
@@ -34,9 +33,8 @@ from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import MissingDependencyError, WeightsError
 from breastlens.imaging.texture import texture_features
 from breastlens.models.backbones import get_backbone
-from breastlens.models.classifier import build_features
-from breastlens.models.engine import Engine
-from breastlens.models.weights import resolve_weights
+from breastlens.models.feature_cache import FeatureCache
+from breastlens.models.feature_network import FeatureNetwork
 from breastlens.progress import Progress
 
 Images = NDArray[np.uint8]
@@ -48,19 +46,20 @@ class Features:
 
     Attributes:
         facts: What to say of it: name, weights, and a note where it is not what was asked for.
-        run: From chunks of uint8 (k, s, s, 3) to float32 (n, d).
+        run: From uint8 (n, s, s, 3), or chunks of it, to float32 (n, d).
     """
 
     facts: dict[str, Any]
-    run: Callable[[Iterable[Images]], NDArray[np.float32]]
+    run: Callable[[Images | Iterable[Images]], NDArray[np.float32]]
 
 
-def choose_features(recipe: AuditRecipe, image_size: int) -> Features:
+def choose_features(recipe: AuditRecipe, image_size: int, cache: FeatureCache) -> Features:
     """The pooled activations of the backbone; where its ImageNet weights cannot be had, features that need none.
 
     Args:
         recipe: Backbone and weights.
         image_size: Side of the squares in pixels.
+        cache: Where features are kept for later.
 
     Raises:
         WeightsError: A weights file that was named does not fit or does not exist.
@@ -68,8 +67,10 @@ def choose_features(recipe: AuditRecipe, image_size: int) -> Features:
     """
     backbone = get_backbone(recipe.backbone)
     try:
-        weights = resolve_weights(recipe.weights, backbone)
-        network = build_features(backbone, image_size=image_size, weights=recipe.weights, seed=recipe.seed)
+        network = FeatureNetwork(
+            backbone, image_size=image_size, weights=recipe.weights, seed=recipe.seed, cache=cache
+        )
+        network.require()
     except (WeightsError, MissingDependencyError) as error:
         if recipe.weights != "imagenet":
             raise
@@ -79,11 +80,16 @@ def choose_features(recipe: AuditRecipe, image_size: int) -> Features:
         )
         return Features(
             {"name": "oriented gradients and local binary patterns", "note": note},
-            lambda chunks: np.concatenate([texture_features(chunk) for chunk in chunks]),
+            _texture,
         )
-    engine = Engine.from_keras(network)
+    weights = network.weights
     facts = {"name": backbone.title, "weights": weights.description, "weights_sha256": weights.sha256}
-    return Features(facts, lambda chunks: engine.run(chunks)["features"])
+    return Features(facts, network.run)
+
+
+def _texture(images: Images | Iterable[Images]) -> NDArray[np.float32]:
+    chunks = (images,) if isinstance(images, np.ndarray) else images
+    return np.concatenate([texture_features(chunk) for chunk in chunks])
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +151,7 @@ def probe_cohort(
         yield from known
 
     with progress.task("probes", len(shown) + len(known) + 3) as advance:
-        whole = features.run(pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK))
+        whole = features.run(pixels)
         y_score = score_control(whole, labels, groups, parts, seed=recipe.seed)
         advance(1)
         judged = Judged(labels, groups, parts, np.arange(labels.size), y_score, patients, recipe.seed)

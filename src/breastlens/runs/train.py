@@ -21,9 +21,8 @@ from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.bundle import BundleCard, save_bundle, shorten_hashes
-from breastlens.models.classifier import build_features
-from breastlens.models.engine import Engine
-from breastlens.models.weights import resolve_weights
+from breastlens.models.feature_cache import FeatureCache
+from breastlens.models.feature_network import FeatureNetwork
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
 from breastlens.runs.directory import (
@@ -60,6 +59,7 @@ def train(
     cohort: Cohort | Prepared,
     *,
     out: str | Path | None = None,
+    cache: FeatureCache | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
     tensorboard: str | Path | None = None,
@@ -70,6 +70,7 @@ def train(
     Args:
         cohort: The labelled images; or what ``prepare`` made of them, where several trainings share it.
         out: The run directory to make; None: ``runs/BACKBONE-STRATEGY-N`` with the first free number.
+        cache: Where features are kept for later; None: in the user's cache folder.
         progress: Where to tell how far it is.
         command: The command line, for run.json and the report.
         tensorboard: Folder for TensorBoard's logs, if wanted.
@@ -96,6 +97,7 @@ def train(
             cohort,
             recipe,
             backbone,
+            cache=cache or FeatureCache(),
             progress=progress or Progress(),
             command=command,
             tensorboard=None if tensorboard is None else _new_log_folder(Path(tensorboard), recipe),
@@ -122,13 +124,17 @@ def _train_into(
     recipe: TrainingRecipe,
     backbone: Backbone,
     *,
+    cache: FeatureCache,
     progress: Progress,
     command: Sequence[str],
     tensorboard: Path | None,
 ) -> None:
     watch = Stopwatch()
+    given = cohort.cohort if isinstance(cohort, Prepared) else cohort
     starting = "none" if recipe.strategy == "scratch" else recipe.weights
-    weights = resolve_weights(starting, backbone)
+    network = FeatureNetwork(
+        backbone, image_size=given.image.image_size, weights=starting, seed=recipe.seed, cache=cache
+    )
     if recipe.trainable_stages is not None and recipe.trainable_stages > len(backbone.stages):
         raise DataError(
             f"--trainable-stages: {backbone.name} has {len(backbone.stages)} stages, received {recipe.trainable_stages}"
@@ -145,16 +151,10 @@ def _train_into(
     split_facts = describe_split(kind, used)
     split_facts["proof"] |= prove_pairs(seen, split)
 
-    def build() -> Any:
-        return build_features(
-            backbone, image_size=cohort.image.image_size, weights=starting, seed=recipe.seed
-        )
-
     with watch.phase("build network"):
-        features_model = build()
-        engine = Engine.from_keras(features_model)
+        network.require()
     with watch.phase("features"):
-        features, occluded = _features(engine, prepared, recipe, progress)
+        features, occluded = _features(network, prepared, recipe, progress)
     images = TrainingImages(
         seen.loaded.pixels,
         None if recipe.strategy == "scratch" else features,
@@ -167,8 +167,8 @@ def _train_into(
             used["split"].to_numpy(),
             kind,
             backbone=backbone,
-            build_features_model=build,
-            features_model=features_model,
+            build_features_model=network.build,
+            features_model=network.model,
             occluded=occluded,
             recipe=recipe,
             progress=progress,
@@ -202,9 +202,9 @@ def _train_into(
         findings=most_severe_first([*seen.findings, *doubts.findings]),
         split=split_facts,
         weights={
-            "parameters": int(features_model.count_params()),
-            "weights": weights.description,
-            "weights_sha256": weights.sha256,
+            "parameters": int(network.model.count_params()),
+            "weights": network.weights.description,
+            "weights_sha256": network.weights.sha256,
         },
         phases=watch.phases,
         recipe=recipe.model_dump(mode="json"),
@@ -235,17 +235,17 @@ def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[s
 
 
 def _features(
-    engine: Engine, prepared: Prepared, recipe: TrainingRecipe, progress: Progress
+    network: FeatureNetwork, prepared: Prepared, recipe: TrainingRecipe, progress: Progress
 ) -> tuple[NDArray[np.float32], dict[str, Occluded]]:
     """Features of whole images, and of the same images without the breast."""
     pixels = prepared.seen.loaded.pixels
     with progress.task("features", len(pixels)) as advance:
-        whole = engine.run(pixels, on_done=advance)["features"]
+        whole = network.run(pixels, on_done=advance)
     occluded = {}
     for occlusion in chosen_occlusions(prepared.cohort.image, audit=prepared.audited):
         hide = partial(hidden, occlusion=occlusion, seed=recipe.seed)
         with progress.task(f"features, {occlusion.name} only", len(pixels)) as advance:
-            seen = engine.run(hide(pixels), on_done=advance)["features"]
+            seen = network.run(hide(pixels), on_done=advance)
         occluded[occlusion.name] = Occluded(hide, seen)
     return whole, occluded
 

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from breastlens.models import feature_network
+from breastlens.models.feature_network import FeatureNetwork
+
+pytest.importorskip("keras")
+
+AUDIT = ("--image-size", "32", "--folds", "2", "--backbone", "mobilenet:0.25", "--weights", "none", "--quiet")
+PASSES = 5
+"""Whole images and four occlusions."""
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of this test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("BREASTLENS_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """How often a network was built."""
+    calls, build = [], feature_network.build_features
+    monkeypatch.setattr(
+        feature_network, "build_features", lambda *given, **named: calls.append(1) or build(*given, **named)
+    )
+    return calls
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Of how many images features were computed."""
+    counts, compute = [], FeatureNetwork._compute
+
+    def count(network, batches):
+        rows = list(compute(network, batches))
+        counts.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(FeatureNetwork, "_compute", count)
+    return counts
+
+
+def audit(command, folder, *options):
+    done = command("audit", folder, "--manifest", folder / "manifest.csv", *AUDIT, *options, "--json")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    return {key: facts[key] for key in ("whole", "controls", "corrected", "nuisance", "findings", "features")}
+
+
+def test_a_second_audit_computes_nothing_builds_nothing_and_says_the_same(
+    command, phantom_dir, cache, built, computed
+):
+    first = audit(command, phantom_dir)
+    assert (sum(computed), len(built)) == (60 * PASSES, 1)
+    second = audit(command, phantom_dir)
+    assert (sum(computed), len(built)) == (60 * PASSES, 1)
+    assert second == first
+    assert audit(command, phantom_dir, "--cache-limit", "0") == first
+    assert (sum(computed), len(built)) == (2 * 60 * PASSES, 2)
+
+
+def test_other_folds_and_a_training_compute_nothing_anew(command, phantom_dir, cache, computed, tmp_path):
+    audit(command, phantom_dir)
+    computed.clear()
+    audit(command, phantom_dir, "--folds", "3")
+    manifest = phantom_dir / "manifest.csv"
+    options = [option for option in AUDIT if option not in ("--folds", "2")]
+    done = command("train", phantom_dir, "--manifest", manifest, *options, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert sum(computed) == 0
+
+
+def test_info_counts_and_clear_removes(command, phantom_dir, cache):
+    assert command("cache", "info").out == f"{cache}/features: nothing yet\n"
+    audit(command, phantom_dir)
+    told = json.loads(command("cache", "info", "--json").out)
+    assert (told["folder"], told["rows"], told["networks"]) == (f"{cache}/features", 60 * PASSES, 1)
+    size = sum(path.stat().st_size for path in cache.rglob("*.features"))
+    assert told["size_bytes"] == size
+    line = command("cache", "info").out
+    assert line == f"{cache}/features: 300 rows of features of 1 network, {size / 1e6:.1f} MB\n"
+    assert command("cache", "clear").out == f"{cache}/features: {size / 1e6:.1f} MB removed\n"
+    assert not list(cache.rglob("*.features"))
+    assert json.loads(command("cache", "info", "--json").out)["rows"] == 0
