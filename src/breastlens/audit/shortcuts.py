@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,8 @@ from breastlens.imaging.occlusions import (
 from breastlens.training.probe import fit_probe
 
 Images = NDArray[np.uint8]
-Parts = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
+Rows = NDArray[np.integer]
+Parts = Sequence[tuple[Rows, Rows]]
 
 INTENSITY = "Statistics of the grey values were given, and no positions"
 FILE = "What is known of the files was given (format, size, dates and the like), and no pixel"
@@ -163,11 +166,21 @@ def score_control(
     Returns:
         Calibrated probability of positive, (n,); NaN for rows in no held-out part.
     """
+    from threadpoolctl import threadpool_limits
+
+    def score(part: tuple[Rows, Rows]) -> NDArray[np.float64]:
+        train, held_out = part
+        probe = fit_probe(features[train], labels[train], groups[train], seed=seed)
+        return probe.scores(features[held_out])
+
     scores = np.full(labels.size, np.nan)
-    for train, held_out in parts:
-        scores[held_out] = fit_probe(features[train], labels[train], groups[train], seed=seed).scores(
-            features[held_out]
-        )
+    # One thread a part, and one for its linear algebra: set here once, since it holds for the whole process.
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool,
+    ):
+        for (_, held_out), each in zip(parts, pool.map(score, parts), strict=True):
+            scores[held_out] = each
     return scores
 
 

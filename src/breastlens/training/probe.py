@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from breastlens.errors import SplitError
 from breastlens.evaluation.calibration import apply_platt, fit_platt
 from breastlens.evaluation.metrics import auc
 from breastlens.models.head import Head, compress
+from breastlens.training.logistic import fit_logistic
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(-4.0, 0.6, 0.5))
 """Inverse L2 penalties tried (scikit-learn's C), from strongly to weakly regularised."""
@@ -99,9 +100,11 @@ def fit_probe(
         rotated, axes = _rotate((inputs - mean) / scale)
 
         chosen, trials, inner = _choose_strength(rotated, labels, groups, strengths, seed)
-        ((weights, intercept),) = _fit_path(rotated, labels, (chosen,))
+        weights, intercept = _fit(rotated, labels, np.ones((labels.size, 1), dtype=bool), (chosen,))
         slope, offset = (1.0, _prevalence_shift(labels)) if inner is None else fit_platt(inner, labels)
-        head = Head(mean, scale, weight=slope * (axes @ weights), bias=slope * intercept + offset)
+        head = Head(
+            mean, scale, weight=slope * (axes @ weights[:, 0]), bias=slope * float(intercept[0]) + offset
+        )
         return Probe(head, chosen, trials, None if inner is None else slope * inner + offset)
 
 
@@ -143,8 +146,8 @@ def _choose_strength(
         folds = _inner_folds(labels, groups, seed + repeat)
         if folds is None:
             return _FALLBACK_STRENGTH, (), None
-        repeats.append(_inner_logits(rotated, labels, folds, strengths))
-    logits = np.stack(repeats)
+        repeats.append(folds)
+    logits = _inner_logits(rotated, labels, repeats, strengths)
     trials = tuple(
         Trial(
             strength=strength,
@@ -173,29 +176,44 @@ def _inner_folds(
 def _inner_logits(
     rotated: NDArray[np.float64],
     labels: NDArray[np.integer],
-    folds: NDArray[np.integer],
+    repeats: Sequence[NDArray[np.integer]],
     strengths: tuple[float, ...],
 ) -> NDArray[np.float64]:
-    """Out-of-fold logits of every image for every strength, shape (strengths, n)."""
-    logits = np.empty((len(strengths), labels.size))
-    for fold in np.unique(folds):
-        inside = folds != fold
-        outside = rotated[~inside]
-        for index, (weights, intercept) in enumerate(_fit_path(rotated[inside], labels[inside], strengths)):
-            logits[index, ~inside] = outside @ weights + intercept
+    """Out-of-fold logits of every image for every strength, shape (repeats, strengths, n)."""
+    held = [folds == fold for folds in repeats for fold in np.unique(folds)]
+    weights, intercepts = _fit(rotated, labels, ~np.stack(held, axis=1), strengths)
+    every = (rotated @ weights + intercepts).reshape(labels.size, len(held), len(strengths))
+    logits = np.empty((len(repeats), len(strengths), labels.size))
+    repeat_of = [number for number, folds in enumerate(repeats) for _ in np.unique(folds)]
+    for number, (repeat, outside) in enumerate(zip(repeat_of, held, strict=True)):
+        logits[repeat][:, outside] = every[outside, number].T
     return logits
 
 
-def _fit_path(
-    features: NDArray[np.float64], labels: NDArray[np.integer], strengths: tuple[float, ...]
-) -> Iterator[tuple[NDArray[np.float64], float]]:
-    """Weights and intercept for each strength; each fit starts where the one before ended."""
-    from sklearn.linear_model import LogisticRegression
+def _fit(
+    features: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    inside: NDArray[np.bool_],
+    strengths: tuple[float, ...],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit every strength to every choice of images, in which the two classes weigh the same.
 
-    model = LogisticRegression(class_weight="balanced", max_iter=2000, tol=1e-5, warm_start=True)
-    for strength in strengths:
-        model.set_params(C=strength).fit(features, labels)
-        yield model.coef_[0].copy(), float(model.intercept_[0])
+    Args:
+        features: (n, d).
+        labels: 0 or 1, (n,).
+        inside: Which images each fit learns from, (n, k).
+        strengths: Inverse L2 penalties, m of them.
+
+    Returns:
+        Coefficients (d, k * m) and intercepts (k * m,), the strengths of the first choice first.
+    """
+    count, positives = inside.sum(axis=0), inside[labels == 1].sum(axis=0)
+    weights = inside * np.where(
+        labels[:, None] == 1, count / (2 * positives), count / (2 * (count - positives))
+    )
+    return fit_logistic(
+        features, labels, np.repeat(weights, len(strengths), axis=1), np.tile(strengths, inside.shape[1])
+    )
 
 
 def _calibrated_log_loss(labels: NDArray[np.integer], logits: NDArray[np.float64]) -> float:
