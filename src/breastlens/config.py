@@ -215,6 +215,7 @@ class AuditRecipe(Settings):
     within: tuple[str, ...] = Field(
         default=(), description="columns in whose strata the score is made again, such as acquired:year"
     )
+    controls: bool = Field(default=True, description="train probes on whole images and on each control")
     remedies: bool = Field(
         default=False, description="measure what other ways of preparing images would bring"
     )
@@ -223,3 +224,9 @@ class AuditRecipe(Settings):
     @classmethod
     def _path_is_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
+
+    @model_validator(mode="after")
+    def _remedies_are_measured_by_controls(self) -> Self:
+        if not self.controls and (self.remedies or self.within):
+            raise ValueError("without controls no probe is trained, which remedies and within need")
+        return self

@@ -271,7 +271,7 @@ class TestFiles:
             path.write_bytes(b"junk of " + path.name.encode())
         found = answer(images, *PROBED)
         assert found.finding("unreadable-files")["count"] == 22
-        assert "No model could be trained" in found.facts["verdict"]
+        assert "No model was trained" in found.facts["verdict"]
         for path in first:
             path.write_bytes(b"junk of " + path.name.encode())
         assert run("audit", images, *PROBED).startswith(

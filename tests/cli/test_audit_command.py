@@ -130,7 +130,7 @@ def test_one_image_a_category(command: Any, tmp_path: Path) -> None:
     done = command("audit", data, *SMALL, "--out", tmp_path / "a")
     assert done.code == 0, done.err
     assert done.out.startswith(
-        "No model could be trained, so shortcuts were not looked for. 2 serious findings and 1 warning."
+        "No model was trained, so shortcuts were not looked for. 2 serious findings and 1 warning."
     )
     assert "few-patients" in done.out
     assert "blank-images" in done.out
@@ -146,7 +146,7 @@ def test_fifty_identical_images(command: Any, tmp_path: Path, apart: bool) -> No
     )
     done = command("audit", data, *SMALL)
     assert done.code == 0, done.err
-    assert "No model could be trained" in done.out
+    assert "No model was trained" in done.out
     assert f"duplicates-{'within-category' if apart else 'across-labels'}" in done.out
 
 
@@ -235,3 +235,27 @@ def test_weights_that_do_not_fit(run: Any, told_apart: Path, tmp_path: Path) -> 
     assert told.startswith(
         f"{file} does not fit mobilenet:0.5: layer conv1 expected 3x3x3x16, found 3x3x3x8; "
     )
+
+
+def test_without_controls_no_probe_is_trained_and_no_weights_are_wanted(
+    command: Callable[..., Any], phantom_dir: Path, tmp_path: Path
+) -> None:
+    manifest = phantom_dir / "manifest.csv"
+    options = ("--manifest", manifest, "--image-size", "32", "--no-controls", "--weights", "nowhere.h5")
+    done = command("audit", phantom_dir, *options, "--out", tmp_path / "audit", "--json", "--quiet")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert "whole" not in facts
+    assert "controls" not in facts
+    assert facts["notes"] == ["No probe was trained, as was asked for: shortcuts were not looked for."]
+    assert facts["verdict"].startswith("No model was trained, so shortcuts were not looked for.")
+    assert facts["properties"], "files are looked at all the same"
+    assert "No probe was trained, as was asked for" in (tmp_path / "audit" / "audit.html").read_text()
+
+
+@pytest.mark.parametrize("needs", [("--remedies",), ("--within", "patient_id")])
+def test_what_needs_probes_is_refused_without_them(
+    run: Callable[..., str], phantom_dir: Path, needs: tuple[str, ...]
+) -> None:
+    told = run("audit", phantom_dir, "--no-controls", *needs)
+    assert told == "without controls no probe is trained, which remedies and within need"

@@ -411,7 +411,7 @@ def test_a_name_that_is_no_text_does_not_stop_the_page(make: Make) -> None:
 def test_without_probes_and_figures_there_is_still_a_page(make: Make) -> None:
     gone = dict.fromkeys(("whole", "controls", "corrected", "matched", "nuisance", "features"))
     page = write(make(**gone))
-    assert "No model could be trained, so shortcuts were not looked for. 1 serious finding." in page.text
+    assert "No model was trained, so shortcuts were not looked for. 1 serious finding." in page.text
     assert "Without the breast" not in page.text
     assert page.all("img") == []
 
@@ -419,7 +419,7 @@ def test_without_probes_and_figures_there_is_still_a_page(make: Make) -> None:
 def test_the_least_that_an_audit_can_hold_gives_a_page(make: Make) -> None:
     least = dict.fromkeys(set(make_facts()) - {"format", "kind", "labels"})
     text = write(make(**least)).text
-    assert "No model could be trained, so shortcuts were not looked for. No serious finding." in text
+    assert "No model was trained, so shortcuts were not looked for. No serious finding." in text
     assert "Nothing was found about the data that needs saying." in text
 
 

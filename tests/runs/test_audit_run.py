@@ -149,7 +149,7 @@ def test_too_few_patients_for_the_folds_leave_a_note_and_no_score(small: Cohort,
     assert "whole" not in done.facts
     (note,) = done.facts["notes"]
     assert note.startswith("No probe could be trained: 40 folds need 40 patients of each label; ")
-    assert "No model could be trained, so shortcuts were not looked for" in done.facts["verdict"]
+    assert "No model was trained, so shortcuts were not looked for" in done.facts["verdict"]
     page = (tmp_path / "a" / "audit.html").read_text()
     assert "No probe could be trained" in page
 

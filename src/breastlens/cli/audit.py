@@ -65,6 +65,10 @@ def audit(
             metavar="MODEL", help="Hold this model's scores against the labels, to tell them turned round."
         ),
     ] = None,
+    no_controls: Annotated[
+        bool,
+        typer.Option("--no-controls", help="Look at files and pixels only; train no probe, need no weights."),
+    ] = False,
     remedies: Annotated[
         bool,
         typer.Option("--remedies", help="Measure what each other way of preparing the images would bring."),
@@ -94,13 +98,15 @@ def audit(
         "folds": folds,
         "border_px": border,
         "within": tuple(within or ()),
+        "controls": not no_controls,
         "remedies": remedies,
         "seed": seed,
     }
     # Refused here already, because reading thousands of images takes a while.
     recipe = checked(AuditRecipe, settings, _name_option)
     cache = open_cache(cache_limit)
-    resolve_weights(recipe.weights, get_backbone(recipe.backbone))
+    if recipe.controls:
+        resolve_weights(recipe.weights, get_backbone(recipe.backbone))
     if border is not None:
         refuse_wide_border(border, image)
     if out is not None:

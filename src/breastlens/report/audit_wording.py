@@ -72,7 +72,7 @@ def audit_verdict(facts: AuditFacts) -> str:
     counts += [count_text(minor, "warning")] if minor else []
     counted = " and ".join(counts) or "No serious finding"
     if facts.whole is None or facts.whole.auc is None:
-        return f"No model could be trained, so shortcuts were not looked for. {counted}."
+        return f"No model was trained, so shortcuts were not looked for. {counted}."
     said = f"AUC {short_with_interval(facts.whole.auc, facts.whole)}"
     name = worst_control(facts)
     if name is not None:

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from breastlens.audit.acquisition import Association
 from breastlens.audit.finding import Finding, most_severe_first
 from breastlens.audit.inspection import Inspection, inspect_cohort
@@ -123,25 +126,12 @@ def _audit(
     findings = list(seen.findings)
     facts: dict[str, Any] = {"notes": []}
     y_score = None
-    with watch.phase("probes"):
-        try:
-            parts = divide(
-                seen, recipe.folds, recipe.seed
-            )  # refuses too few patients before a network is built
-            features = choose_features(recipe, cohort.image.image_size, cache)
-            if "note" in features.facts:
-                progress.say(features.facts["note"])
-            probed = probe_cohort(seen, seen.loaded.pixels, parts, features, cohort.image, recipe, progress)
-        except SplitError as error:
-            facts["notes"].append(f"No probe could be trained: {error}.")
-        else:
-            y_score = probed.y_score
-            facts |= describe_probed(seen, probed, recipe)
-            facts["features"] = features.facts
-            if recipe.remedies:
-                facts["remedies"] = try_remedies(cohort, seen, facts, parts, features, recipe, progress)
-            findings += judge_controls(probed.controls, len(seen.used))
-            findings += find_doubtful_labels(seen.used, y_score, seed=recipe.seed, linked=seen.groups)
+    if recipe.controls:
+        with watch.phase("probes"):
+            y_score, found = _probe(cohort, seen, recipe, cache, facts, progress)
+            findings += found
+    else:
+        facts["notes"].append("No probe was trained, as was asked for: shortcuts were not looked for.")
     if predictor is not None:
         with watch.phase("given model"):
             findings += _hold_against_model(cohort, seen, predictor, recipe.seed)
@@ -169,6 +159,37 @@ def _audit(
         write_table(directory / "records.csv", records_table(cohort, seen.used.assign(split=""), seen.loaded))
         draw_audit(directory / "figures", facts, cohort, seen, y_score, recipe)
     return Audit(None, facts, tuple(findings))
+
+
+def _probe(
+    cohort: Cohort,
+    seen: Inspection,
+    recipe: AuditRecipe,
+    cache: FeatureCache,
+    facts: dict[str, Any],
+    progress: Progress,
+) -> tuple[NDArray[np.float64] | None, list[Finding]]:
+    """Score whole images and controls; what they say goes into the facts.
+
+    Returns:
+        Out-of-fold probability of positive from whole images, (n,), and what is found by it; None where there are too
+        few patients to train on.
+    """
+    try:
+        parts = divide(seen, recipe.folds, recipe.seed)  # refuses too few patients before a network is built
+        features = choose_features(recipe, cohort.image.image_size, cache)
+        if "note" in features.facts:
+            progress.say(features.facts["note"])
+        probed = probe_cohort(seen, seen.loaded.pixels, parts, features, cohort.image, recipe, progress)
+    except SplitError as error:
+        facts["notes"].append(f"No probe could be trained: {error}.")
+        return None, []
+    facts |= describe_probed(seen, probed, recipe)
+    facts["features"] = features.facts
+    if recipe.remedies:
+        facts["remedies"] = try_remedies(cohort, seen, facts, parts, features, recipe, progress)
+    doubtful = find_doubtful_labels(seen.used, probed.y_score, seed=recipe.seed, linked=seen.groups)
+    return probed.y_score, [*judge_controls(probed.controls, len(seen.used)), *doubtful]
 
 
 def _hold_against_model(cohort: Cohort, seen: Inspection, predictor: Predictor, seed: int) -> list[Finding]:
