@@ -41,8 +41,13 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix src tests benchmarks scripts
 	$(BIN)/ruff format src tests benchmarks scripts
 
+# What needs no data of one's own; docs/performance.md names the others.
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/augment.py
+	$(BIN)/python benchmarks/augment.py --repeats 3
+	$(BIN)/python benchmarks/first_answer.py
+	$(BIN)/python benchmarks/roofline.py --repeats 3
+	$(BIN)/python benchmarks/predict.py --repeats 1
+	$(BIN)/python benchmarks/scale.py --sizes 1000 10000
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

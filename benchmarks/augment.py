@@ -6,8 +6,6 @@ Run as ``python benchmarks/augment.py``.
 from __future__ import annotations
 
 import os
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +16,8 @@ from numpy.typing import NDArray
 
 from breastlens.config import Augmentation
 from breastlens.imaging.augment import augment
+from side_by_side import options, report, seconds, spread, take_turns
 
-ROUNDS = 7
 IMAGES = 200
 RECIPES = {
     "rotation": Augmentation(rotation_range=15),
@@ -47,10 +45,12 @@ RECIPES = {
 
 def images_a_second(augmented: Callable[[int], NDArray[Any]], batch: NDArray[Any]) -> float:
     """Times one pass over all images, each written into a batch as a training loop does."""
-    started = time.perf_counter()
-    for index in range(IMAGES):
-        batch[index] = augmented(index)
-    return IMAGES / (time.perf_counter() - started)
+
+    def fill() -> None:
+        for index in range(IMAGES):
+            batch[index] = augmented(index)
+
+    return IMAGES / seconds(fill)
 
 
 def keras_image(generator: Any, images: NDArray[np.float32], index: int) -> NDArray[np.float32]:
@@ -64,25 +64,42 @@ def our_image(recipe: Augmentation, images: NDArray[np.uint8], index: int) -> ND
 
 
 def main() -> None:
-    """Prints one table: medians over rounds in which both sides take turns."""
+    """Prints one table over all recipes and sizes."""
+    arguments = options(__doc__, repeats=7).parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     warnings.filterwarnings("ignore", "Please import `affine_transform`", DeprecationWarning)
-    print(f"{'recipe':<12} {'side':>5} {'Keras img/s':>12} {'breastlens img/s':>17} {'ratio':>7}")
+    rows: list[list[str]] = []
+    figures: list[dict[str, Any]] = []
     for side in (128, 224):
         pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), dtype=np.uint8)
         floats = pixels.astype(np.float32)
         for name, recipe in RECIPES.items():
-            keras_side, our_side = [], []
-            generator = ImageDataGenerator(**recipe.model_dump())
-            by_keras = partial(keras_image, generator, floats)
+            by_keras = partial(keras_image, ImageDataGenerator(**recipe.model_dump()), floats)
             by_us = partial(our_image, recipe, pixels)
-            for _ in range(ROUNDS):
-                keras_side.append(images_a_second(by_keras, np.empty_like(floats)))
-                our_side.append(images_a_second(by_us, np.empty_like(pixels)))
-            theirs, ours = statistics.median(keras_side), statistics.median(our_side)
-            print(f"{name:<12} {side:>5} {theirs:>12.0f} {ours:>17.0f} {ours / theirs:>6.1f}x")
+            taken = take_turns(
+                {
+                    "Keras": partial(images_a_second, by_keras, np.empty_like(floats)),
+                    "breastlens": partial(images_a_second, by_us, np.empty_like(pixels)),
+                },
+                arguments.repeats,
+            )
+            theirs, ours = spread(taken["Keras"]), spread(taken["breastlens"])
+            faster = ours.median / theirs.median
+            rows.append([name, str(side), theirs.written(0), ours.written(0), f"{faster:.1f}"])
+            figures.append(
+                {"recipe": name, "side_px": side, "keras": theirs, "breastlens": ours, "faster": faster}
+            )
+    report(
+        "augment",
+        f"Augmented images a second, median (range) of {arguments.repeats}",
+        ("recipe", "side", "Keras", "breastlens", "faster"),
+        rows,
+        arguments.out,
+        arguments=vars(arguments),
+        figures=figures,
+    )
 
 
 if __name__ == "__main__":
