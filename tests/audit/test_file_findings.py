@@ -24,16 +24,20 @@ from breastlens.imaging.acquisition_traps import Marker
 from breastlens.imaging.decode import decode
 from breastlens.imaging.marks import Kind, Marks
 from breastlens.imaging.measures import ImageMeasures, measure
+from breastlens.imaging.metadata import read_metadata
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 
 NO_MARKS = Marks((), (), 0.0, 0.0)
 PLAIN = ImageMeasures(200, 0.7, 0.2, 0.0, 0.0001, 0.12, colour=False)
 
 
+def measure_path(path: Path) -> FileMeasures:
+    data = path.read_bytes()
+    return measure_file(data, read_metadata(data, path.name), decode(path).pixels)
+
+
 def measure_paths(root: Path, used: pd.DataFrame) -> list[FileMeasures]:
-    return [
-        measure_file((root / path).read_bytes(), path, decode(root / path).pixels) for path in used["path"]
-    ]
+    return [measure_path(root / path) for path in used["path"]]
 
 
 def make_used(count: int = 100, patients: list[str] | None = None) -> pd.DataFrame:

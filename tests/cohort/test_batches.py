@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -62,17 +65,49 @@ def test_a_file_that_has_gone_is_named(cohort):
         load_images(cohort, cohort.included)
 
 
-def test_threads_never_run_far_ahead_of_the_consumer():
+def test_threads_run_ahead_of_the_consumer_but_not_far():
     begun: list[int] = []
 
     def work(item: int) -> int:
         begun.append(item)
         return item * item
 
-    results = map_in_order(work, range(1000), workers=2)
-    assert next(results) == 0
-    assert len(begun) <= 8
+    results = map_in_order(work, range(100_000), workers=2)
+    for taken in range(1, 301):
+        assert next(results) == (taken - 1) ** 2
+        assert len(begun) <= taken + 63
+    until = time.monotonic() + 60
+    while len(begun) < taken + 16 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert len(begun) >= taken + 16, "they go on while nothing is taken"
     results.close()
+    assert len(begun) <= taken + 63
+
+
+def test_every_item_comes_once_whatever_their_number():
+    for count in (0, 1, 32, 63, 64, 65, 97, 200):
+        assert list(map_in_order(lambda item: -item, range(count), workers=3)) == [
+            -item for item in range(count)
+        ]
+
+
+def test_what_was_not_begun_when_one_fails_is_not_done():
+    begun: list[int] = []
+    go_on = threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            raise ValueError(item)
+        go_on.wait(60)
+        return item
+
+    results = map_in_order(work, range(50), workers=2)
+    threading.Timer(0.2, go_on.set).start()  # what runs already is waited for
+    with pytest.raises(ValueError, match="0"):
+        next(results)
+    assert len(begun) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("breastlens-read")]
 
 
 def test_the_first_error_in_order_is_raised():

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from breastlens.cohort import Cohort, hash_search
+from breastlens.cohort import Cohort, hash_search, image_stack
 from breastlens.cohort.hash_search import nearest_hashes
+from breastlens.cohort.image_stack import ImageStack
 from breastlens.cohort.near_duplicates import (
     LARGE_GROUP,
     NearDuplicate,
@@ -176,6 +177,20 @@ def test_the_result_neither_depends_on_threads_nor_changes_between_calls():
     ]
     assert all(one.similarity >= two.similarity for one, two in pairwise(first))
     assert told[-1][0] == told[-1][1] > len(thumbnails)
+
+
+def test_thumbnails_in_a_file_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch):
+    pictures = [draw_picture(seed) for seed in range(6)]
+    thumbnails = np.stack(
+        [thumbnail(picture) for picture in (*pictures, pictures[2][:, ::-1], pictures[4] // 2)]
+    )
+    monkeypatch.setattr(image_stack, "LARGEST_IN_MEMORY", 10)
+    stack = ImageStack(len(thumbnails), thumbnails.shape[1:])
+    for each in thumbnails:
+        stack.append(each)
+    found = find_near_duplicates(stack)
+    assert {(pair.first, pair.second) for pair in found} == {(2, 6), (4, 7)}
+    assert found == find_near_duplicates(thumbnails)
 
 
 def test_images_of_which_no_two_are_alike_are_told_as_looked_up():

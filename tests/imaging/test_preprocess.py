@@ -380,12 +380,12 @@ def test_a_model_prepares_images_as_it_was_trained_without_being_told(
     rows = run.predictions
     paths = [small_dir / path for path in rows["path"]]
     scores = np.array([one.y_score for one in predictor.predict_files(paths)])
-    np.testing.assert_allclose(scores, rows["y_score"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, rows["y_score"], rtol=0, atol=1e-4)
     plain = Cohort.read(small_dir, manifest=small_dir / "manifest.csv")
     evaluated = evaluate(predictor, plain, out=tmp_path / "evaluated").predictions.set_index("path")[
         "y_score"
     ]
-    np.testing.assert_allclose(evaluated[rows["path"]], rows["y_score"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(evaluated[rows["path"]], rows["y_score"], rtol=0, atol=1e-4)
     for field in REMEDIES:  # each of them alone can be told from the score
         left_out = recipe.model_copy(update={field: ImageRecipe.model_fields[field].default})
         predictor.bundle.card = predictor.bundle.card.model_copy(update={"image": left_out})
@@ -408,5 +408,5 @@ def test_runs_and_bundles_from_before_are_read(holdout_run: Run, awkward_dir: Pa
     predictor, rows = load(run_dir), holdout_run.predictions[:3]
     assert predictor.bundle.card.image == ImageRecipe(image_size=64)
     found = predictor.predict_files([awkward_dir / path for path in rows["path"]])
-    np.testing.assert_allclose([one.y_score for one in found], rows["y_score"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose([one.y_score for one in found], rows["y_score"], rtol=0, atol=1e-4)
     assert write_report(run_dir).is_file()

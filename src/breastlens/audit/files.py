@@ -17,7 +17,7 @@ from breastlens.cohort.reading import find_unreadable
 from breastlens.imaging.header import Pixels
 from breastlens.imaging.marks import Marks, find_marks
 from breastlens.imaging.measures import ImageMeasures, measure
-from breastlens.imaging.metadata import read_metadata
+from breastlens.imaging.metadata import FileMetadata
 
 BLANK_CONTRAST = 0.02
 """All but 2 % of the pixels lie within 5 of 255 grey levels. The least of 301 real thermograms was 0.37."""
@@ -56,15 +56,16 @@ class FileMeasures:
     transparent: float
 
 
-def measure_file(data: bytes, path: str, pixels: Pixels) -> FileMeasures:
+def measure_file(data: bytes, metadata: FileMetadata, pixels: Pixels) -> FileMeasures:
     """Measures one image.
 
     Args:
         data: The file's content.
-        path: Its name.
+        metadata: What its header tells.
         pixels: Its decoded pixels.
     """
-    return FileMeasures(measure(pixels), find_marks(pixels), _transparent_share(data, path))
+    transparent = _transparent_share(data) if metadata.alpha else 0.0
+    return FileMeasures(measure(pixels), find_marks(pixels), transparent)
 
 
 def find_file_problems(
@@ -126,10 +127,8 @@ def find_wrong_extensions(table: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def _transparent_share(data: bytes, path: str) -> float:
+def _transparent_share(data: bytes) -> float:
     """Share of pixels that are not opaque; the decoder has laid them on black already, so the file is asked again."""
-    if not read_metadata(data, path).alpha:
-        return 0.0
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
         return 0.0

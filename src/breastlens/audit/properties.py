@@ -19,8 +19,7 @@ from breastlens.audit.columns import (
     show_text,
 )
 from breastlens.cohort.description import name_sizes
-from breastlens.imaging.header import Pixels
-from breastlens.imaging.metadata import FileMetadata, read_metadata
+from breastlens.imaging.metadata import FileMetadata
 
 PRESENCE = ", filled in or blank,"
 PROPERTY_COLUMNS = (*(field.name for field in fields(FileMetadata)), "grey_levels")
@@ -77,19 +76,17 @@ class Source:
     manifest_column: str
 
 
-def describe_file(data: bytes, path: str, pixels: Pixels) -> dict[str, object]:
-    """Tells how an image's file was made, and counts its grey levels.
+def describe_file(metadata: FileMetadata, grey_levels: int) -> dict[str, object]:
+    """Tells how an image's file was made, and how many grey levels it has.
 
     Args:
-        data: The file's content.
-        path: Its name.
-        pixels: Its decoded pixels.
+        metadata: What its header tells.
+        grey_levels: The number of different values among its pixels.
 
     Returns:
-        The columns `PROPERTY_COLUMNS`: the fields of `FileMetadata`, and ``grey_levels``, the number of different
-        values among the pixels.
+        The columns `PROPERTY_COLUMNS`: the fields of `FileMetadata`, and ``grey_levels``.
     """
-    return asdict(read_metadata(data, path)) | {"grey_levels": int(np.unique(pixels).size)}
+    return asdict(metadata) | {"grey_levels": grey_levels}
 
 
 def list_sources(used: pd.DataFrame, properties: pd.DataFrame) -> list[Source]:

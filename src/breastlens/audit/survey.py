@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from breastlens.audit.files import FileMeasures, measure_file
 from breastlens.audit.properties import PROPERTY_COLUMNS, describe_file
 from breastlens.cohort.batches import LoadedImages, read_each
+from breastlens.cohort.image_stack import ImageStack
 from breastlens.cohort.parallel import OnProgress
 from breastlens.cohort.perceptual_hash import THUMBNAIL_SIDE, thumbnail
 from breastlens.cohort.records import Cohort
 from breastlens.config import ReadingLimits
 from breastlens.errors import DecodeError
 from breastlens.imaging.decode import DEFAULT_LIMITS, DecodedImage
+from breastlens.imaging.metadata import read_metadata
 from breastlens.imaging.preprocess import PreparedImage, preprocess
 
 
@@ -28,13 +30,13 @@ class Survey:
 
     Attributes:
         loaded: The images as the network takes them.
-        thumbnails: uint8 (n, 128, 128), grey, of the whole decoded frame, in which near-duplicates are looked for.
+        thumbnails: uint8 (128, 128) each, grey, of the whole decoded frame, in which near-duplicates are looked for.
         properties: How each file was made, the columns ``PROPERTY_COLUMNS``.
         measures: Sharpness, marks and the like of each.
     """
 
     loaded: LoadedImages
-    thumbnails: NDArray[np.uint8]
+    thumbnails: ImageStack
     properties: pd.DataFrame
     measures: tuple[FileMeasures, ...]
 
@@ -68,22 +70,24 @@ def survey_images(
     used = cohort.included
 
     def look(image: DecodedImage, path: Path) -> _Seen:
-        data, name = _read(path), path.relative_to(cohort.root).as_posix()
+        data = _read(path)
+        metadata = read_metadata(data, path.relative_to(cohort.root).as_posix())
+        measures = measure_file(data, metadata, image.pixels)
         return _Seen(
             preprocess(image, cohort.image),
             thumbnail(image.pixels),
-            describe_file(data, name, image.pixels),
-            measure_file(data, name, image.pixels),
+            describe_file(metadata, measures.image.grey_levels),
+            measures,
         )
 
-    thumbnails = np.empty((len(used), THUMBNAIL_SIDE, THUMBNAIL_SIDE), dtype=np.uint8)
+    thumbnails = ImageStack(len(used), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     properties: list[dict[str, object]] = []
     measures: list[FileMeasures] = []
 
     def prepared() -> Iterator[PreparedImage]:
         seen = read_each(cohort, used, look, limits=limits, workers=workers, on_progress=on_progress)
-        for row, each in enumerate(seen):
-            thumbnails[row] = each.thumbnail
+        for each in seen:
+            thumbnails.append(each.thumbnail)
             properties.append(each.properties)
             measures.append(each.measures)
             yield each.prepared

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens.cohort.image_stack import ImageStack
 from breastlens.cohort.parallel import OnProgress, map_in_order
 from breastlens.cohort.records import Cohort
 from breastlens.config import ReadingLimits
@@ -46,14 +47,14 @@ class LoadedImages:
             count: How many there are.
             size_px: Their side.
         """
-        pixels = np.empty((count, size_px, size_px, 3), dtype=np.uint8)
+        pixels = ImageStack(count, (size_px, size_px, 3))
         window = np.empty((2, count), dtype=np.float64)
         boxes: list[Box | None] = []
         for index, image in enumerate(prepared):
-            pixels[index] = image.pixels
+            pixels.append(image.pixels)
             window[:, index] = image.low, image.high
             boxes.append(image.box)
-        return cls(pixels, window[0], window[1], tuple(boxes))
+        return cls(pixels.as_array(), window[0], window[1], tuple(boxes))
 
 
 def read_each(
@@ -87,15 +88,15 @@ def read_each(
     return iter(map_in_order(read, places, workers=workers, on_progress=on_progress))
 
 
-def load_images(
+def prepare_each(
     cohort: Cohort,
     rows: pd.DataFrame,
     *,
     limits: ReadingLimits = DEFAULT_LIMITS,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
-) -> LoadedImages:
-    """Decodes and prepares images into one array.
+) -> Iterator[PreparedImage]:
+    """Decodes and prepares images in threads, a few ahead of what is taken; yields them in the rows' order.
 
     Args:
         cohort: Where the images lie and how they are prepared.
@@ -107,7 +108,7 @@ def load_images(
     Raises:
         DecodeError: A file has gone or changed since the cohort was read.
     """
-    prepared = read_each(
+    return read_each(
         cohort,
         rows,
         lambda image, _: preprocess(image, cohort.image),
@@ -115,4 +116,16 @@ def load_images(
         workers=workers,
         on_progress=on_progress,
     )
+
+
+def load_images(
+    cohort: Cohort,
+    rows: pd.DataFrame,
+    *,
+    limits: ReadingLimits = DEFAULT_LIMITS,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> LoadedImages:
+    """Decodes and prepares images into one array; arguments and errors as of ``prepare_each``."""
+    prepared = prepare_each(cohort, rows, limits=limits, workers=workers, on_progress=on_progress)
     return LoadedImages.collect(prepared, len(rows), cohort.image.image_size)

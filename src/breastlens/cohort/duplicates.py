@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens.imaging.channels import merge_equal_channels
+
 _NAME_LENGTH = 12
 
 
@@ -22,8 +24,7 @@ def hash_pixels(pixels: NDArray[np.generic]) -> str:
     Returns:
         SHA-256 as 64 hexadecimal digits; the same on every machine (little-endian bytes are hashed).
     """
-    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
-        pixels = pixels[..., 0]
+    pixels = merge_equal_channels(pixels)
     ordered = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{ordered.dtype.str}{ordered.shape}".encode())
     digest.update(ordered.view(np.uint8).reshape(-1).data)

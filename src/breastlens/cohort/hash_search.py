@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.cohort.parallel import map_in_order
 from breastlens.cohort.perceptual_hash import FLIPS, HASH_BITS, Bits, Fingerprints, Floats, flip_masks
 
 NEIGHBOURS = 24
@@ -29,7 +30,7 @@ _CLUSTERS_SEARCHED = 16
 _TRAINING_HASHES = 20_000
 _LARGEST_SHIFT = 4
 _CHUNK = 2048
-_RERANK_CHUNK = 128
+_RERANK_CHUNK = 16  # what is compared at once then fits into a processor's cache
 _NOTHING = np.iinfo(np.int64).max
 
 
@@ -53,7 +54,10 @@ class Candidates:
 
 
 def find_candidates(
-    fingerprints: Fingerprints, *, on_progress: Callable[[int], None] | None = None
+    fingerprints: Fingerprints,
+    *,
+    workers: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Candidates:
     """Propose the pairs worth comparing pixel by pixel.
 
@@ -62,14 +66,17 @@ def find_candidates(
 
     Args:
         fingerprints: Of n images.
+        workers: Threads; None for one a processor.
         on_progress: Told for how many images the nearest were found.
     """
     neighbour, change = nearest_hashes(fingerprints.bits, on_progress=on_progress)
-    parts: list[NDArray[np.float64]] = []
-    for start in range(0, len(neighbour), _RERANK_CHUNK):
+
+    def compare(start: int) -> NDArray[np.float64]:
         rows = slice(start, start + _RERANK_CHUNK)
-        parts.append(_compare_outlines(fingerprints.outlines, start, neighbour[rows], change[rows]))
-    table = np.concatenate(parts) if parts else np.empty((0, 4))
+        return _compare_outlines(fingerprints.outlines, start, neighbour[rows], change[rows])
+
+    parts = map_in_order(compare, range(0, len(neighbour), _RERANK_CHUNK), workers=workers)
+    table = np.concatenate([np.empty((0, 4)), *parts])
     query, other, changes = table[:, :3].astype(np.int64).T
     likeness = table[:, 3].astype(np.float32)
     first, second = np.minimum(query, other), np.maximum(query, other)

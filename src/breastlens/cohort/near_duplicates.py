@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from breastlens.cohort.alignment import NOT_MOVED, SAME_PICTURE, compare_pictures
 from breastlens.cohort.hash_search import find_candidates
 from breastlens.cohort.parallel import OnProgress, map_in_order
-from breastlens.cohort.perceptual_hash import fingerprint, thumbnail
+from breastlens.cohort.perceptual_hash import Thumbnails, fingerprint, thumbnail
 
 __all__ = ["NearDuplicate", "duplicate_components", "find_near_duplicates", "thumbnail"]
 
@@ -45,7 +45,7 @@ class NearDuplicate:
 
 
 def find_near_duplicates(
-    thumbnails: NDArray[np.uint8],
+    thumbnails: Thumbnails,
     *,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
@@ -56,7 +56,7 @@ def find_near_duplicates(
     are sought, so that n images never give more than a few times n pairs. Blank images are like no other.
 
     Args:
-        thumbnails: uint8 (n, 128, 128), from ``thumbnail``.
+        thumbnails: n of them, from ``thumbnail``.
         workers: Threads; None for one a processor.
         on_progress: Told how many images were looked up, and then also how many of the pairs that this proposed were
             compared.
@@ -68,7 +68,8 @@ def find_near_duplicates(
     found = [NearDuplicate(first, second, 1.0, NOT_MOVED) for first, second in copies]
     looked_up = len(distinct)
     candidates = find_candidates(
-        fingerprint(thumbnails[distinct], workers=workers),
+        fingerprint(thumbnails, distinct, workers=workers),
+        workers=workers,
         on_progress=on_progress and (lambda done: on_progress(done, looked_up)),
     )
     query, other = distinct[candidates.query], distinct[candidates.other]
@@ -118,7 +119,7 @@ def duplicate_components(pairs: Sequence[NearDuplicate], count: int) -> NDArray[
     )
 
 
-def _collapse(thumbnails: NDArray[np.uint8]) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
+def _collapse(thumbnails: Thumbnails) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
     """Pairs of each repeated thumbnail with its first, and the rows that are first and not blank."""
     seen: dict[bytes, int] = {}
     copies: list[tuple[int, int]] = []

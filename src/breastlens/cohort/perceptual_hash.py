@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.cohort.image_stack import ImageStack
 from breastlens.cohort.parallel import map_in_order
 
 THUMBNAIL_SIDE = 128
@@ -25,6 +26,8 @@ _OUTLINE_SIDE = 32
 
 Bits = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Thumbnails = NDArray[np.uint8] | ImageStack
+"""uint8 (128, 128) each, from ``thumbnail``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,9 @@ def turn_matrix(turn: int, side: int) -> NDArray[np.float64]:
     return np.asarray(cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), angle, scale))
 
 
-def fingerprint(thumbnails: NDArray[np.uint8], *, workers: int | None = None) -> Fingerprints:
+def fingerprint(
+    thumbnails: Thumbnails, rows: NDArray[np.int64] | None = None, *, workers: int | None = None
+) -> Fingerprints:
     """Hash images under every turn.
 
     The hash takes the signs of the 128 lowest frequencies of a cosine transform, as in Zauner, Implementation and
@@ -101,17 +106,19 @@ def fingerprint(thumbnails: NDArray[np.uint8], *, workers: int | None = None) ->
     sign of the odd frequencies alone, so that flipped images need no hash of their own.
 
     Args:
-        thumbnails: uint8 (n, side, side).
+        thumbnails: uint8 (side, side) each.
+        rows: Which of them, (n,); None for all.
         workers: Threads; None for one a processor.
     """
-    count, turns = len(thumbnails), len(TURNS)
+    chosen = np.arange(len(thumbnails)) if rows is None else rows
+    count, turns = len(chosen), len(TURNS)
     bits = np.empty((turns, count, HASH_BITS // 8), dtype=np.uint8)
     outlines = np.empty((turns, count, _OUTLINE_SIDE, _OUTLINE_SIDE), dtype=np.int8)
-    rows, columns = _frequencies()
+    down, across = _frequencies()
     taper = _taper()
 
     def describe(index: int) -> None:
-        small = cv2.resize(thumbnails[index], (_WORK_SIDE, _WORK_SIDE), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(thumbnails[chosen[index]], (_WORK_SIDE, _WORK_SIDE), interpolation=cv2.INTER_AREA)
         for turn in range(turns):
             turned = small
             if turn > 0:
@@ -123,7 +130,7 @@ def fingerprint(thumbnails: NDArray[np.uint8], *, workers: int | None = None) ->
                     borderMode=cv2.BORDER_REPLICATE,
                 )
             outline = _outline(turned.astype(np.float32), taper)
-            bits[turn, index] = np.packbits(cv2.dct(outline)[rows, columns] > 0)
+            bits[turn, index] = np.packbits(cv2.dct(outline)[down, across] > 0)
             peak = float(np.abs(outline).max())
             outlines[turn, index] = np.rint(outline * (127 / peak)) if peak > 0 else 0
 

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.imaging.channels import merge_equal_channels
+from breastlens.imaging.components import find_components
 from breastlens.imaging.header import Pixels
+from breastlens.imaging.levels import count_levels, mean_and_variance, percentiles
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in px of the decoded image."""
@@ -14,6 +17,7 @@ Box = tuple[int, int, int, int]
 _SEARCH_SIDE_PX = 256
 _LEAST_SEPARABILITY = 0.75
 _LEAST_AREA = 0.10
+_CLIPPED_PERCENTS = 1.0, 99.0
 
 
 def component_box(pixels: Pixels) -> Box | None:
@@ -51,13 +55,17 @@ def segment_body(pixels: Pixels) -> NDArray[np.bool_] | None:
         separability (variance between the two classes over the total) is not above 0.75, which is what a flat
         histogram has, or where the largest component covers less than a tenth of the frame.
     """
-    small = search_picture(pixels)
+    return segment_picture(search_picture(pixels))
+
+
+def segment_picture(small: Pixels) -> NDArray[np.bool_] | None:
+    """As ``segment_body``, of what ``search_picture`` gives."""
     threshold, mask = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     if _separability(small, threshold) <= _LEAST_SEPARABILITY:
         return None
-    _, numbers, components, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    largest = 1 + int(np.argmax(components[1:, cv2.CC_STAT_AREA]))
-    if components[largest, cv2.CC_STAT_AREA] < _LEAST_AREA * small.size:
+    numbers, areas = find_components(mask > 0, connectivity=8)
+    largest = int(np.argmax(areas))
+    if areas[largest] < _LEAST_AREA * small.size:
         return None
     return np.asarray(numbers == largest)
 
@@ -73,19 +81,31 @@ def search_picture(pixels: Pixels) -> Pixels:
     """
     scale = min(1.0, _SEARCH_SIDE_PX / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    if small.ndim == 3:
-        small = small.mean(axis=2)
-    low, high = np.percentile(small, (1, 99))
-    unit = np.clip((small - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
-    return np.asarray(cv2.GaussianBlur(np.rint(255 * np.sqrt(unit)).astype(np.uint8), (0, 0), 2))
+    small = merge_equal_channels(np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)))
+    if small.dtype == np.uint8 and small.ndim == 2:
+        table = _stretch(np.arange(256.0), *percentiles(count_levels(small), _CLIPPED_PERCENTS))
+        stretched = cv2.LUT(small, table)
+    else:
+        values = small.astype(np.float32)
+        if values.ndim == 3:
+            values = values.mean(axis=2)
+        stretched = _stretch(values, *np.percentile(values, _CLIPPED_PERCENTS))
+    return np.asarray(cv2.GaussianBlur(stretched, (0, 0), 2))
+
+
+def _stretch(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
+    unit = np.clip((values - low) / max(high - low, float(np.finfo(np.float32).tiny)), 0, 1)
+    return np.asarray(np.rint(255 * np.sqrt(unit)), dtype=np.uint8)
 
 
 def _separability(grey: Pixels, threshold: float) -> float:
     """Otsu's eta: the share of the variance that lies between the two sides of the threshold, 0 to 1."""
-    total = float(grey.var())
-    above = grey > threshold
-    share = float(above.mean())
+    counts = count_levels(grey)
+    _, total = mean_and_variance(counts)
+    is_above = np.arange(counts.size) > threshold
+    above, below = counts * is_above, counts * ~is_above
+    share = float(above.sum() / counts.sum())
     if total == 0 or share in (0.0, 1.0):
         return 0.0
-    return share * (1 - share) * float(grey[above].mean() - grey[~above].mean()) ** 2 / total
+    apart = mean_and_variance(above)[0] - mean_and_variance(below)[0]
+    return share * (1 - share) * apart**2 / total

@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.imaging.body import body_mask
+from breastlens.imaging.channels import brightest_channel, darkest_channel, merge_equal_channels
+from breastlens.imaging.components import find_components
 from breastlens.imaging.crop import Box
+from breastlens.imaging.crosses import find_crosses
 from breastlens.imaging.header import Pixels
 from breastlens.imaging.squares import STEP, find_squares
 
@@ -41,10 +44,6 @@ _TEXT_LEVEL_RANGE = 60
 _UPRIGHT_WIDTH_PX = 4
 _LINE_SHARE = 0.12
 _LINE_WIDTH_PX = 2
-
-_CROSS_ARMS_PX = (4, 5, 6, 7)
-_CROSS_CORRELATION = 0.68
-_CROSS_CONTRAST = 25
 
 _CHROMA = 60
 _CHROMA_OF_GREY = 12
@@ -156,7 +155,7 @@ def _search(pixels: Pixels) -> list[_Mark]:
     if min(height, width) < 4 * _STROKE_HEIGHT_PX:
         return []
     masks: dict[Kind, Mask] = {}
-    for kind, mask in _search_all(pixels):
+    for kind, mask in _search_all(merge_equal_channels(pixels)):
         masks[kind] = masks[kind] | mask if kind in masks else mask
     marks = []
     reach = max(3, round(max(height, width) / 64))
@@ -173,14 +172,14 @@ def _search_all(pixels: Pixels) -> Iterator[tuple[Kind, Mask]]:
     if colour is None:
         return
     height, width = pixels.shape[:2]
-    grey = _to_grey(pixels if pixels.ndim == 2 else pixels.max(axis=2))
+    grey = _to_grey(brightest_channel(pixels))
     longer = max(height, width)
     for side in {min(longer, side) for side in _SEARCH_SIDES_PX}:
         scale = side / longer
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
         if side == longer or side == _SEARCH_SIDES_PX[0] or longer > _SEARCH_SIDES_PX[1]:
-            for kind, mask in (*_find_strokes(small), ("cross", _find_crosses(small))):
+            for kind, mask in (*_find_strokes(small), ("cross", find_crosses(small))):
                 if mask.any():
                     yield kind, _enlarge(mask, width, height)
     if colour.any():
@@ -204,26 +203,49 @@ def _find_strokes(grey: Grey) -> Iterator[tuple[Kind, Mask]]:
     beside = np.ones((1, _STROKE_WIDTH_PX + 1), np.uint8)
     rise = cv2.subtract(grey, cv2.morphologyEx(grey, cv2.MORPH_OPEN, beside))
     along = np.ones((_STROKE_HEIGHT_PX, 1), np.uint8)
-    upright = cv2.morphologyEx((rise >= STEP).astype(np.uint8), cv2.MORPH_OPEN, along)
-    count, numbers, boxes, _ = cv2.connectedComponentsWithStats(upright, connectivity=8)
-    high = {n for n in range(1, count) if boxes[n, cv2.CC_STAT_HEIGHT] >= _LINE_SHARE * max(grey.shape)}
-    lines = [n for n in high if boxes[n, cv2.CC_STAT_WIDTH] <= _LINE_WIDTH_PX]
-    if lines:
-        yield "line", np.isin(numbers, lines)
-    short = np.where(np.isin(numbers, list(high)), 0, upright).astype(np.uint8)
-    joined = cv2.dilate(short, np.ones((1, 2 * _TEXT_GAP_PX + 1), np.uint8))
-    rows, row_numbers = cv2.connectedComponents(joined, connectivity=8)
-    text = np.zeros(grey.shape, dtype=bool)
-    for row in range(1, rows):
-        strokes = [number for number in np.unique(numbers[(row_numbers == row) & (short > 0)]) if number]
-        narrow = [n for n in strokes if boxes[n, cv2.CC_STAT_WIDTH] <= _UPRIGHT_WIDTH_PX]
-        levels = np.array([float(np.median(grey[numbers == number])) for number in narrow])
-        if len(narrow) >= _TEXT_STROKES and (
-            np.ptp(levels) <= _TEXT_LEVEL_RANGE or _stand_in_line(boxes[narrow])
-        ):
-            text |= _whole_letters(grey, np.isin(numbers, strokes))
+    upright = cv2.morphologyEx((rise >= STEP).view(np.uint8), cv2.MORPH_OPEN, along)
+    if not upright.any():
+        return
+    _, numbers, boxes, _ = cv2.connectedComponentsWithStats(upright, connectivity=8)
+    width, high = boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT] >= _LINE_SHARE * max(grey.shape)
+    high[0] = False  # the ground
+    lines = high & (width <= _LINE_WIDTH_PX)
+    if lines.any():
+        yield "line", lines[numbers]
+    if high.any():
+        upright[high[numbers]] = 0
+    text = _find_text(grey, upright, numbers, boxes)
     if text.any():
         yield "text", text
+
+
+def _find_text(grey: Grey, upright: Grey, numbers: NDArray[np.int32], boxes: NDArray[np.int32]) -> Mask:
+    """Marks the letters of which the strokes are part that stand in rows.
+
+    Args:
+        grey: uint8 (h, w).
+        upright: uint8 (h, w), 1 in short upright strokes.
+        numbers: (h, w), of each stroke.
+        boxes: Of each stroke, as OpenCV gives them.
+    """
+    text = np.zeros(grey.shape, dtype=bool)
+    joined = cv2.dilate(upright, np.ones((1, 2 * _TEXT_GAP_PX + 1), np.uint8))
+    rows, row_numbers = cv2.connectedComponents(joined, connectivity=8)
+    # A stroke lies in one row with all its pixels; those that are none lie in row 0.
+    row_of = np.zeros(len(boxes), dtype=np.int64)
+    row_of[numbers[upright > 0]] = row_numbers[upright > 0]
+    narrow = boxes[:, cv2.CC_STAT_WIDTH] <= _UPRIGHT_WIDTH_PX
+    enough = np.bincount(row_of[narrow], minlength=rows) >= _TEXT_STROKES
+    for row in range(1, rows):
+        if not enough[row]:
+            continue
+        strokes = row_of == row
+        upright_strokes = np.flatnonzero(strokes & narrow)
+        levels = [_median_level(grey, numbers, boxes[number], number) for number in upright_strokes.tolist()]
+        if np.ptp(levels) <= _TEXT_LEVEL_RANGE or _stand_in_line(boxes[upright_strokes]):
+            part, letters = _whole_letters(grey, strokes, numbers, boxes)
+            text[part] |= letters
+    return text
 
 
 def _stand_in_line(boxes: NDArray[np.int32]) -> bool:
@@ -234,66 +256,51 @@ def _stand_in_line(boxes: NDArray[np.int32]) -> bool:
     return bool(aligned.sum() >= max(_TEXT_STROKES, len(boxes) / 2))
 
 
-def _whole_letters(grey: Grey, strokes: Mask) -> Mask:
-    """Adds to the strokes of letters what of them lies between: pixels nearly as bright and as narrow."""
-    x, y, w, h = cv2.boundingRect(strokes.astype(np.uint8))
-    top, bottom = max(0, y - 2), y + h + 2
-    left, right = max(0, x - _STROKE_HEIGHT_PX), x + w + _STROKE_HEIGHT_PX
+def _median_level(grey: Grey, numbers: NDArray[np.int32], box: NDArray[np.int32], number: int) -> float:
+    """The middle grey level of one component."""
+    x, y, w, h, _ = box.tolist()
+    return float(np.median(grey[y : y + h, x : x + w][numbers[y : y + h, x : x + w] == number]))
+
+
+def _whole_letters(
+    grey: Grey, strokes: Mask, numbers: NDArray[np.int32], boxes: NDArray[np.int32]
+) -> tuple[tuple[slice, slice], Mask]:
+    """Adds to the strokes of letters what of them lies between: pixels nearly as bright and as narrow.
+
+    Args:
+        grey: uint8 (h, w).
+        strokes: Which of the components are the strokes.
+        numbers: (h, w), the component of each pixel.
+        boxes: Of each component.
+
+    Returns:
+        Rows and columns round the strokes, and the letters in them.
+    """
+    x, y, w, h, _ = boxes[strokes].T
+    top, bottom = max(0, int(y.min()) - 2), int((y + h).max()) + 2
+    left, right = max(0, int(x.min()) - _STROKE_HEIGHT_PX), int((x + w).max()) + _STROKE_HEIGHT_PX
+    part = slice(top, bottom), slice(left, right)
     square = np.ones((_STROKE_WIDTH_PX + 1, _STROKE_WIDTH_PX + 1), np.uint8)
-    narrow = cv2.subtract(grey, cv2.morphologyEx(grey, cv2.MORPH_OPEN, square)) >= STEP / 2
-    letters = strokes.copy()
-    letters[top:bottom, left:right] |= narrow[top:bottom, left:right]
-    _, numbers, boxes, _ = cv2.connectedComponentsWithStats(letters.astype(np.uint8), connectivity=8)
-    specks = np.flatnonzero(boxes[:, cv2.CC_STAT_AREA] < _STROKE_HEIGHT_PX)
-    return np.asarray(letters & ~np.isin(numbers, specks))
-
-
-def _find_crosses(grey: Grey) -> Mask:
-    """Marks plus signs: normalised cross-correlation with a drawn one of several sizes."""
-    found = np.zeros(grey.shape, dtype=bool)
-    for arm in _CROSS_ARMS_PX:
-        template = _draw_cross(arm)
-        if min(grey.shape) < template.shape[0]:
-            continue
-        fit = cv2.matchTemplate(grey, template, cv2.TM_CCOEFF_NORMED)
-        for top, left in np.argwhere(fit >= _CROSS_CORRELATION):
-            patch = grey[top : top + template.shape[0], left : left + template.shape[1]]
-            if _arms_stand_out(patch, arm):
-                found[top : top + template.shape[0], left : left + template.shape[1]] |= template >= 64
-    return found
-
-
-def _arms_stand_out(patch: Grey, arm_px: int) -> bool:
-    """Tells whether each arm is brighter than what lies between the arms, which that of a round spot is not."""
-    centre, levels = arm_px + 2, patch.astype(np.int16)
-    outer = levels[centre, [centre - arm_px + 1, centre + arm_px - 1]].tolist()
-    outer += levels[[centre - arm_px + 1, centre + arm_px - 1], centre].tolist()
-    aside = arm_px // 2
-    between = [levels[centre + y, centre + x] for y in (-aside, aside) for x in (-aside, aside)]
-    return bool(min(outer) - max(between) >= _CROSS_CONTRAST)
-
-
-def _draw_cross(arm_px: int) -> Grey:
-    """A bright plus sign, slightly blurred, with a dark rim of two pixels: uint8 (2 arm + 5, 2 arm + 5)."""
-    centre = arm_px + 2
-    drawn = np.zeros((2 * centre + 1, 2 * centre + 1), np.uint8)
-    drawn[centre, 2:-2] = drawn[2:-2, centre] = 255
-    return np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.7))
+    narrow = cv2.subtract(grey, cv2.morphologyEx(grey, cv2.MORPH_OPEN, square))[part] >= STEP // 2
+    letters = strokes[numbers[part]] | narrow
+    inner, areas = find_components(letters, connectivity=8)
+    return part, np.asarray((areas >= _STROKE_HEIGHT_PX)[inner])  # without specks
 
 
 def _find_colour(pixels: Pixels) -> Mask | None:
     """Marks coloured pixels of an image that is otherwise grey; None of a colour image."""
     if pixels.ndim == 2:
         return np.zeros(pixels.shape, dtype=bool)
-    chroma = _to_grey(pixels.max(axis=2) - pixels.min(axis=2))
+    chroma = _to_grey(brightest_channel(pixels) - darkest_channel(pixels))
     if pixels.dtype != np.uint8:  # nothing here draws in colour at more than 8 bits
         return None if chroma.any() else np.zeros(chroma.shape, dtype=bool)
     coloured = chroma >= _CHROMA
     if coloured.mean() > _LARGEST_COLOUR_SHARE or np.percentile(chroma[~coloured], 95) > _CHROMA_OF_GREY:
         return None
-    count, numbers, boxes, _ = cv2.connectedComponentsWithStats(coloured.astype(np.uint8), connectivity=8)
-    large = [number for number in range(1, count) if boxes[number, cv2.CC_STAT_AREA] >= _COLOUR_PX]
-    return np.isin(numbers, large)
+    if not coloured.any():
+        return coloured
+    numbers, areas = find_components(coloured, connectivity=8)
+    return np.asarray((areas >= _COLOUR_PX)[numbers])
 
 
 def _enlarge(mask: Mask, width: int, height: int) -> Mask:

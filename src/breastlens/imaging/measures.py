@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.imaging.channels import brightest_channel, merge_equal_channels
 from breastlens.imaging.header import Pixels
+from breastlens.imaging.levels import count_levels, mean_and_variance, percentiles
 
 SHARPNESS_SIDE_PX = 256
 """Sharpness is measured at this size for the longer side, so that large and small exports can be compared."""
@@ -50,31 +52,44 @@ def measure(pixels: Pixels) -> ImageMeasures:
     Args:
         pixels: (h, w) or (h, w, 3), uint8, uint16 or float32, finite.
     """
-    colour = pixels.ndim == 3 and bool((pixels != pixels[..., :1]).any())
-    grey = _to_one_channel(pixels)
-    values = grey.ravel()
-    least, greatest = float(values.min()), float(values.max())
+    merged = merge_equal_channels(pixels)
+    grey = brightest_channel(merged)
+    least, greatest = float(grey.min()), float(grey.max())
     low = 0.0 if pixels.dtype.kind == "u" else least
     high = 255.0 if pixels.dtype == np.uint8 else greatest
-    width = high - low
+    width, colour = high - low, merged.ndim == 3
     if not greatest > least:
         at_dark, at_bright = float(pixels.dtype.kind == "u" and least == low), float(least == high)
-        return ImageMeasures(int(np.unique(pixels).size), 0.0, 0.0, at_dark, at_bright, 0.0, colour)
-    first, last = np.percentile(values, (_ROBUST_PERCENT, 100 - _ROBUST_PERCENT))
+        return ImageMeasures(_count_distinct(merged), 0.0, 0.0, at_dark, at_bright, 0.0, colour)
+    first, last, deviation = _measure_spread(grey)
     return ImageMeasures(
-        grey_levels=int(np.unique(pixels).size),
-        contrast=float(last - first) / width,
-        deviation=float(values.std(dtype=np.float64)) / width,
-        clipped_dark=float((values == low).mean()),
-        clipped_bright=float((values == greatest).mean()),
+        grey_levels=_count_distinct(merged),
+        contrast=(last - first) / width,
+        deviation=deviation / width,
+        clipped_dark=float(np.count_nonzero(grey == low) / grey.size),
+        clipped_bright=float(np.count_nonzero(grey == greatest) / grey.size),
         sharpness=_sharpness(grey),
         colour=colour,
     )
 
 
-def _to_one_channel(pixels: Pixels) -> Pixels:
-    """The image itself, or the brightest of its channels, so that a clipped channel counts as clipped."""
-    return pixels if pixels.ndim == 2 else np.asarray(pixels.max(axis=2))
+def _count_distinct(pixels: Pixels) -> int:
+    return int(np.count_nonzero(count_levels(pixels)) if _is_counted(pixels) else np.unique(pixels).size)
+
+
+def _measure_spread(grey: Pixels) -> tuple[float, float, float]:
+    """The 1st and the 99th percentile, and the standard deviation."""
+    ends = _ROBUST_PERCENT, 100 - _ROBUST_PERCENT
+    if _is_counted(grey):
+        counts = count_levels(grey)
+        return *percentiles(counts, ends), mean_and_variance(counts)[1] ** 0.5
+    first, last = np.percentile(grey, ends)
+    return float(first), float(last), float(grey.std(dtype=np.float64))
+
+
+def _is_counted(pixels: Pixels) -> bool:
+    """Whether the pixels are levels, few enough to be counted."""
+    return pixels.dtype in (np.uint8, np.uint16)
 
 
 def _sharpness(grey: Pixels) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from breastlens.imaging.components import component_place, find_components
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -18,6 +22,7 @@ _SQUARE_FILL = 0.88
 _SQUARE_ASPECT = 1.6
 _SQUARE_CONTRAST = 12
 _SQUARE_STEP = 0.7
+_SHARP_REACH_PX = 10
 _FLAT_LEVELS = 3  # what a JPEG makes of one level
 _LEAST_DRAWN_PX = 6
 _DRAWN_FILL = 0.95
@@ -49,47 +54,68 @@ def _find_stuck_squares(grey: Grey, body: Mask) -> Mask:
     depth = cv2.subtract(
         cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((most | 1, most | 1), np.uint8)), small
     )
+    depth[~within] = 0
     done = np.zeros(small.shape, dtype=bool)
-    for level in range(
-        120, _SQUARE_CONTRAST - 1, -6
-    ):  # the deepest first, each at the level where it is a square
-        deep = ((depth >= level) & within & ~done).astype(np.uint8)
-        count, numbers, boxes, _ = cv2.connectedComponentsWithStats(deep, connectivity=4)
-        for number in range(1, count):
-            x, y, w, h, area = (int(value) for value in boxes[number])
-            if not (least**2 <= area and max(w, h) <= 1.5 * most):
-                continue
-            patch = numbers[y : y + h, x : x + w] == number
-            if _is_square(patch) and _is_sharp(small, numbers == number):
-                done |= cv2.dilate((numbers == number).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    resized = cv2.resize(done.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    # The deepest first, each at the level where it is a square.
+    for level in range(120, _SQUARE_CONTRAST - 1, -6):
+        deep = depth >= level
+        if np.count_nonzero(deep) >= least**2:
+            part = _widen(cv2.boundingRect(deep.view(np.uint8)), _SHARP_REACH_PX)
+            squares = _find_sharp_squares(small[part], deep[part], least, most)
+            done[part] |= squares
+            depth[part][squares] = 0
+    resized = cv2.resize(done.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return np.asarray(resized > 0)
+
+
+def _find_sharp_squares(grey: Grey, deep: Mask, least_px: int, most_px: int) -> Mask:
+    """Marks the components that are squares with sharp edges, and two pixels round each."""
+    found = np.zeros(grey.shape, np.uint8)
+    numbers, areas = find_components(deep, connectivity=4)
+    longest_px = 1.5 * most_px
+    possible = (areas >= least_px**2) & (areas <= longest_px**2)
+    for number in np.flatnonzero(possible).tolist():
+        x, y, w, h = component_place(numbers, number)
+        if max(w, h) <= longest_px and _is_square(numbers[y : y + h, x : x + w] == number):
+            near = _widen((x, y, w, h), _SHARP_REACH_PX)
+            inside = (numbers[near] == number).view(np.uint8)
+            if _is_sharp(grey[near], inside):
+                found[near] |= cv2.dilate(inside, np.ones((5, 5), np.uint8))
+    return np.asarray(found > 0)
 
 
 def _find_drawn_squares(grey: Grey) -> Mask:
     """Marks upright squares of one grey level with a step all round, brighter or darker, anywhere in the image."""
-    found = np.zeros(grey.shape, dtype=bool)
+    found, around = np.zeros(grey.shape, dtype=bool), np.zeros(grey.shape, dtype=bool)
     near = np.ones((3, 3), np.uint8)
     flat = cv2.subtract(cv2.dilate(grey, near), cv2.erode(grey, near)) <= _FLAT_LEVELS
-    count, numbers, boxes, _ = cv2.connectedComponentsWithStats(flat.astype(np.uint8), connectivity=4)
-    height, width = grey.shape
-    for number in range(1, count):
-        x, y, w, h, area = (int(value) for value in boxes[number])
-        small = max(w, h) <= _SQUARE_SIDE_SHARE[1] * max(height, width)
-        if not (small and min(w, h) >= _LEAST_DRAWN_PX and max(w, h) <= _SQUARE_ASPECT * min(w, h)):
+    numbers, areas = find_components(flat, connectivity=4)
+    largest_px = _SQUARE_SIDE_SHARE[1] * max(grey.shape)
+    possible = (areas >= _DRAWN_FILL * _LEAST_DRAWN_PX**2) & (areas <= largest_px**2)
+    for number in np.flatnonzero(possible).tolist():
+        box = x, y, w, h = component_place(numbers, number)
+        longer, shorter = max(w, h), min(w, h)
+        if longer > largest_px or shorter < _LEAST_DRAWN_PX or longer > _SQUARE_ASPECT * shorter:
             continue
-        if area < _DRAWN_FILL * w * h:
+        if areas[number] < _DRAWN_FILL * w * h:
             continue
-        around = np.zeros(grey.shape, dtype=bool)
-        around[max(0, y - 4) : y + h + 4, max(0, x - 4) : x + w + 4] = True
-        around[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2] = False
-        level = int(np.median(grey[numbers == number]))
-        beside = grey[around]
+        level = int(np.median(grey[y : y + h, x : x + w][numbers[y : y + h, x : x + w] == number]))
+        wide = _widen(box, 4)
+        around[wide] = True
+        around[_widen(box, 2)] = False
+        beside = grey[wide][around[wide]]
         if beside.size and (
             np.percentile(beside, 95) <= level - STEP or np.percentile(beside, 5) >= level + STEP
         ):
-            found[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1] = True
+            found[_widen(box, 1)] = True
     return found
+
+
+def _widen(box: Sequence[int], reach_px: int) -> tuple[slice, slice]:
+    """Rows and columns of a box (x, y, width, height) and so many pixels round it."""
+    x, y, width, height = box
+    left, top = max(0, x - reach_px), max(0, y - reach_px)
+    return slice(top, y + height + reach_px), slice(left, x + width + reach_px)
 
 
 def _is_square(patch: Mask) -> bool:
@@ -101,12 +127,19 @@ def _is_square(patch: Mask) -> bool:
     return bool(fill >= _SQUARE_FILL and max(across, down) <= _SQUARE_ASPECT * min(across, down))
 
 
-def _is_sharp(grey: Grey, inside: Mask) -> bool:
-    """Tells whether most of the step from inside to outside happens within a few pixels, all round."""
-    near, disc = inside.astype(np.uint8), np.ones((3, 3), np.uint8)
-    core = cv2.erode(near, disc, iterations=2) > 0
-    rim = (cv2.dilate(near, disc, iterations=4) > 0) & (cv2.dilate(near, disc, iterations=2) == 0)
-    far = (cv2.dilate(near, disc, iterations=10) > 0) & (cv2.dilate(near, disc, iterations=7) == 0)
+def _is_sharp(grey: Grey, inside: Grey) -> bool:
+    """Tells whether most of the step from inside to outside happens within a few pixels, all round.
+
+    Args:
+        grey: The component and `_SHARP_REACH_PX` round it.
+        inside: uint8, 1 in the component.
+    """
+    disc = np.ones((3, 3), np.uint8)
+    core = cv2.erode(inside, disc, iterations=2) > 0
+    rim = (cv2.dilate(inside, disc, iterations=4) > 0) & (cv2.dilate(inside, disc, iterations=2) == 0)
+    far = (cv2.dilate(inside, disc, iterations=_SHARP_REACH_PX) > 0) & (
+        cv2.dilate(inside, disc, iterations=7) == 0
+    )
     if not (core.any() and rim.any() and far.any()):
         return False
     level = float(np.median(grey[core]))
