@@ -1,12 +1,20 @@
-"""Where files lie that could be made again: the user's cache folder."""
+"""Where files lie that could be made again, and how they are kept: whole, bounded, and without a lock."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 VARIABLE = "BREASTLENS_CACHE"
 """Environment variable that names another folder."""
+
+UNFINISHED = ".unfinished-"
+ABANDONED_S = 3600.0
+"""A half-written file that was not touched for so long belongs to a process that has ended."""
 
 
 def cache_folder() -> Path:
@@ -21,3 +29,74 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("breastlens", appauthor=False))
+
+
+def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file so that no other process, now or after a crash, ever reads a part of it.
+
+    It gets a temporary name in the same folder, is synced, and is renamed.
+
+    Args:
+        path: The file; its folder is made where it does not exist.
+        parts: Its content.
+
+    Raises:
+        OSError: It cannot be written; nothing is left of it then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        remove(Path(name))
+        raise
+
+
+def used_now(path: Path) -> None:
+    """Note that a file was of use, so that ``shrink`` takes others first."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def list_files(folder: Path, pattern: str) -> list[tuple[Path, os.stat_result]]:
+    """The files below a folder that match, with size and time, but for those that another process removes meanwhile."""
+    files = []
+    for path in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            files.append((path, path.stat()))
+    return files
+
+
+def shrink(folder: Path, pattern: str, limit_bytes: int) -> int:
+    """Remove what was not used for longest until a limit is kept, and what killed processes left half written.
+
+    Args:
+        folder: The cache.
+        pattern: Of its files below it.
+        limit_bytes: How much may stay.
+
+    Returns:
+        How many bytes of whole files were removed.
+    """
+    files = list_files(folder, pattern)
+    total = before = sum(status.st_size for _, status in files)
+    for path, status in sorted(files, key=lambda file: file[1].st_mtime):
+        if total <= limit_bytes:
+            break
+        remove(path)
+        total -= status.st_size
+    for path, status in list_files(folder, f"**/{UNFINISHED}*"):
+        if time.time() - status.st_mtime > ABANDONED_S:
+            remove(path)
+    return before - total
+
+
+def remove(path: Path) -> None:
+    """Remove a file, unless another process did or, on Windows, still reads it."""
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -8,6 +8,14 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Strategy = Literal["probe", "finetune", "scratch"]
+Precision = Literal["fp32", "bf16", "int8"]
+"""What a saved network computes with: 32-bit and 16-bit floating point (bfloat16), or 8-bit integers."""
+
+AskedPrecision = Literal["fp32", "bf16", "int8", "auto"]
+TrainingPrecision = Literal["float32", "bfloat16"]
+"""In what Keras trains: 32 bits, or 16 in all layers but the head; the weights themselves have 32 in both."""
+
+AskedTrainingPrecision = Literal["float32", "bfloat16", "auto"]
 FillMode = Literal["constant", "nearest", "reflect", "wrap"]
 
 DEFAULT_CACHE_GB = 4.0
@@ -179,6 +187,19 @@ class TrainingRecipe(Settings):
     )
     trainable_stages: int | None = Field(
         default=None, ge=0, description="top stages that fine-tuning moves; None: default"
+    )
+    views: int = Field(
+        default=8,
+        ge=0,
+        description="augmented views of each image whose activations below the trained stages are computed once; 0: "
+        "all layers run at every step, on an image augmented anew",
+    )
+    training_precision: AskedTrainingPrecision = Field(
+        default="auto",
+        description="auto: float32, or bfloat16 where a few steps measured on this machine say that it is much faster",
+    )
+    precision: AskedPrecision = Field(
+        default="fp32", description="of the saved model; auto: the fastest that decides like fp32"
     )
     target_sensitivity: float | None = Field(default=None, gt=0, le=1)
     audit: bool = Field(

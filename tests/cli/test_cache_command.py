@@ -77,14 +77,23 @@ def test_other_folds_and_a_training_compute_nothing_anew(command, phantom_dir, c
 
 
 def test_info_counts_and_clear_removes(command, phantom_dir, cache):
-    assert command("cache", "info").out == f"{cache}/features: nothing yet\n"
+    nothing = "0 rows of features of 0 networks (0.0 MB), compiled networks (0.0 MB)"
+    assert command("cache", "info").out == f"{cache}: {nothing}\n"
     audit(command, phantom_dir)
     told = json.loads(command("cache", "info", "--json").out)
-    assert (told["folder"], told["rows"], told["networks"]) == (f"{cache}/features", 60 * PASSES, 1)
+    (cache / "compiled").mkdir()
+    (cache / "compiled" / "one.compiled").write_bytes(bytes(2_000_000))
     size = sum(path.stat().st_size for path in cache.rglob("*.features"))
-    assert told["size_bytes"] == size
-    line = command("cache", "info").out
-    assert line == f"{cache}/features: 300 rows of features of 1 network, {size / 1e6:.1f} MB\n"
-    assert command("cache", "clear").out == f"{cache}/features: {size / 1e6:.1f} MB removed\n"
+    assert told == {
+        "folder": str(cache),
+        "rows": 60 * PASSES,
+        "networks": 1,
+        "feature_bytes": size,
+        "compiled_bytes": 0,
+    }
+    kept = f"300 rows of features of 1 network ({size / 1e6:.1f} MB), compiled networks (2.0 MB)"
+    assert command("cache", "info").out == f"{cache}: {kept}\n"
+    assert command("cache", "clear").out == f"{cache}: removed: {kept}\n"
     assert not list(cache.rglob("*.features"))
+    assert not list(cache.rglob("*.compiled"))
     assert json.loads(command("cache", "info", "--json").out)["rows"] == 0

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from breastlens.cohort.batches import load_images, prepare_each
 from breastlens.cohort.records import Cohort
 from breastlens.errors import BundleError, DataError, DecodeError
+from breastlens.imaging.decode import DecodedImage, decode
+from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference import predictor as room
 from breastlens.inference.predictor import Prediction, Predictor, find_images, load, predictions_table
-from breastlens.progress import Progress
+from breastlens.progress import Advance, Progress
 from breastlens.runs.directory import Run
 
 
@@ -91,32 +98,89 @@ def test_an_unreadable_file_gets_a_row_and_the_rest_go_on(
         predictor.predict(paths[1])
 
 
-def test_many_files_come_in_order_over_several_chunks(
+def test_slow_and_unreadable_files_among_many_keep_their_places(
     predictor: Predictor, awkward_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = sorted(awkward_dir.rglob("*.png"))
-    whole = list(predictor.predict_files(paths))
-    monkeypatch.setattr(room, "_CHUNK", 7)
-    told: list[int] = []
+    """Reading ahead, and stopping where too many in a row are unreadable, change neither order nor scores."""
+    good = sorted((awkward_dir / "sick").glob("P*.png"))
+    alone = {path: predictor.predict(path).y_score for path in good}
+    gone = [awkward_dir / f"gone-{number}.png" for number in range(12)]
+    paths = [*gone[:8], *good[:9], gone[8], *good[9:], good[0], *gone[9:]]
 
-    class Counting(Progress):
-        def task(self, title: str, total: int | None = None):  # type: ignore[no-untyped-def]
-            assert total == len(paths)
-            return _Told(told)
+    def decode_slowly(path: Path, **options: Any) -> DecodedImage:
+        time.sleep(0.02 * (paths.index(path) % 3))
+        return decode(path, **options)
 
-    assert list(predictor.predict_files(paths, Counting())) == whole
-    assert told == list(range(1, len(paths) + 1))
+    monkeypatch.setattr(room, "decode", decode_slowly)
+    monkeypatch.setattr(room, "_MOST_UNREAD", 3)
+    told = Told()
+    found = list(predictor.predict_files(paths, told))
+    assert [one.path for one in found] == [str(path) for path in paths]
+    assert [one.y_score for one in found] == [alone.get(path) for path in paths]
+    assert [one.error != "" for one in found] == [path in gone for path in paths]
+    assert told.done == list(range(1, len(paths) + 1))
+    assert told.total == len(paths)
 
 
-class _Told:
-    def __init__(self, told: list[int]) -> None:
-        self.told = told
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_few_files_are_read_ahead_however_many_there_are(
+    predictor: Predictor, awkward_dir: Path, monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
+    begun: list[Path] = []
 
-    def __enter__(self) -> Callable[[int], None]:
-        return self.told.append
+    def note_and_decode(path: Path, **options: Any) -> DecodedImage:
+        begun.append(path)
+        return decode(path, **options)
 
-    def __exit__(self, *_: object) -> None:
-        pass
+    monkeypatch.setattr(room, "decode", note_and_decode)
+    path = next((awkward_dir / "sick").glob("P*.png")) if readable else awkward_dir / "gone.png"
+    found = predictor.predict_files([path] * 50_000)
+    most = max(64, 8 * (os.cpu_count() or 1)) + room._MOST_UNREAD * (not readable)
+    for taken in range(1, 4):
+        next(found)
+        time.sleep(0.1)  # whoever reads without bounds gets far
+        assert taken + 1 < len(begun) <= taken + most
+    found.close()
+
+
+@pytest.mark.parametrize("end", ["close", "forget", "interrupt"])
+def test_no_thread_outlives_an_iterator_that_is_given_up(
+    predictor: Predictor, awkward_dir: Path, end: str
+) -> None:
+    before = set(threading.enumerate())
+    paths = sorted(awkward_dir.rglob("*.png")) * 20
+    found = predictor.predict_files(paths, Told(interrupt_at=3 if end == "interrupt" else None))
+    next(found)
+    assert set(threading.enumerate()) > before
+    if end == "close":
+        found.close()
+    elif end == "forget":
+        del found
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            list(found)
+    assert set(threading.enumerate()) == before
+    assert predictor.predict(paths[0]).y_score is not None, "and the network is as good as before"
+
+
+class Told(Progress):
+    """Keeps what it was told; interrupts as Ctrl-C would once so many are done."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.done: list[int] = []
+        self.total: int | None = None
+        self._interrupt_at = interrupt_at
+
+    @contextmanager
+    def task(self, title: str, total: int | None = None) -> Iterator[Advance]:
+        self.total = total
+
+        def advance(done: int, *, total: int | None = None, **figures: float) -> None:
+            self.done.append(done)
+            if done == self._interrupt_at:
+                raise KeyboardInterrupt
+
+        yield advance
 
 
 def test_the_bundles_recipe_is_used(predictor: Predictor, holdout_run: Run, awkward_dir: Path) -> None:
@@ -129,14 +193,26 @@ def test_the_bundles_recipe_is_used(predictor: Predictor, holdout_run: Run, awkw
 
 
 def test_prepared_images_are_scored_as_files_are(predictor: Predictor, awkward: Cohort) -> None:
-    from breastlens.cohort.batches import load_images
-
     rows = awkward.included.head(6)
     scores = predictor.score_pixels(load_images(awkward, rows).pixels)
     np.testing.assert_array_equal(
         scores, [predictor.predict(awkward.root / path).y_score for path in rows["path"]]
     )
     assert predictor.score_pixels(np.empty((0, 64, 64, 3), np.uint8)).shape == (0,)
+
+
+def test_what_stands_for_an_image_goes_through_without_a_score(predictor: Predictor, awkward: Cohort) -> None:
+    rows = awkward.included.head(3)
+    images: list[PreparedImage | str] = list(prepare_each(awkward, rows))
+    expected = predictor.score_pixels(load_images(awkward, rows).pixels)
+    images.insert(1, "not read")
+    found = list(predictor.score_each(images))
+    assert [image for image, _ in found] == images
+    np.testing.assert_array_equal([score for _, score in found], np.insert(expected, 1, np.nan))
+    found = list(predictor.score_each(["not read", "nor this"]))
+    assert [image for image, _ in found] == ["not read", "nor this"]
+    assert np.isnan([score for _, score in found]).all()
+    assert list(predictor.score_each([])) == []
 
 
 def test_an_altered_model_is_refused(holdout_run: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import logit
 
 from breastlens.models._keras import import_keras
-from breastlens.models.activation_map import build_activation_map, weigh_channels
+from breastlens.models.activation_map import build_activation_map, weigh_channels, with_activation_map
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.classifier import average_classifiers, build_classifier, build_features
 from breastlens.models.engine import Engine
@@ -146,18 +146,33 @@ def test_channel_weights_and_map_are_those_of_differentiation(trained, kind):
     assert_close(found, by_hand)
 
 
-def test_openvino_gives_the_same_map(trained):
+def test_openvino_gives_score_features_and_map_in_one_pass(trained):
     kinds = (
         ("probe", "averaged") if trained.backbone.name == QUICK else ("probe",)
     )  # to convert two takes minutes
     for kind in kinds:
-        model = build_activation_map(trained.network(kind), trained.backbone)
+        network = trained.network(kind)
+        model = with_activation_map(network, trained.backbone)
         assert (model.input.name, model.input.dtype) == ("image", "uint8")
         assert model.input.shape == (None, SIZE, SIZE, 3)
-        assert model.output_names == ["activation_map"]
-        expected = np.asarray(model(trained.images))
+        expected = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
         assert min(expected.shape[1:]) > 1
-        assert_close(Engine.from_keras(model).run(trained.images)["activation_map"], expected)
+        alone, whole = Engine.from_keras(network), Engine.from_keras(model)
+        found = whole.run(trained.images)
+        assert whole.outputs == ("activation_map", "features", "score")
+        assert_close(found["activation_map"], expected)
+        assert found["activation_map"].shape == expected.shape
+        for name, value in alone.run(trained.images).items():
+            assert np.array_equal(found[name], value)
+        assert convolutions(whole) == convolutions(alone) > 0
+
+
+def convolutions(engine):
+    """How many the compiled network runs for one image."""
+    kinds = [
+        op.get_rt_info()["layerType"].astype(str) for op in engine._compiled.get_runtime_model().get_ops()
+    ]
+    return kinds.count("Convolution")
 
 
 def test_the_classifier_itself_stays_as_it_is(trained):

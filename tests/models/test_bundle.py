@@ -13,6 +13,7 @@ from breastlens.config import ImageRecipe, LabelMap
 from breastlens.errors import BundleError
 from breastlens.models._keras import import_keras
 from breastlens.models.bundle import BundleCard, load_bundle, save_bundle
+from breastlens.models.engine import convert
 
 FILES = ("model.keras", "model.xml", "model.bin")
 CARD = BundleCard(
@@ -39,7 +40,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def saved(network, tmp_path_factory):
-    return save_bundle(tmp_path_factory.mktemp("run") / "model", network, CARD)
+    return save_bundle(tmp_path_factory.mktemp("run") / "model", network, convert(network), CARD)
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_a_damaged_card_is_refused(copy, content):
 
 def test_nothing_is_written_over(copy, network):
     with pytest.raises(BundleError, match="is not empty"):
-        save_bundle(copy, network, CARD)
+        save_bundle(copy, network, convert(network), CARD)
 
 
 def test_a_disk_that_fails_while_reading_is_told(saved, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from breastlens.errors import BundleError, DataError
 from breastlens.models._keras import import_keras
 from breastlens.models._openvino import import_openvino
-from breastlens.models.engine import Engine, save_graph
+from breastlens.models.engine import Engine, _settings, convert, save_graph
 
 SIZE = 32
 
@@ -80,6 +80,39 @@ def test_batches_are_not_read_ahead_of_the_computation(engine, images):
     assert max(ahead) <= 2 * engine._calls
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_however_many_images_there_are_the_table_has_a_row_for_each(engine, images, count):
+    many = images[np.arange(count) % len(images)]
+    whole = engine.run(many)
+    found = engine.run(many[start : start + 1] for start in range(count))
+    assert whole["features"].shape == found["features"].shape == (count, 6)
+    assert all(np.array_equal(whole[name], found[name]) for name in whole)
+    assert np.array_equal(whole["features"][-1], engine.run(many[-1:])["features"][0])
+
+
+def test_a_stream_gives_each_image_a_row_of_its_own_in_order(engine, images):
+    rows = list(engine.stream(images[start : start + 4] for start in range(0, len(images), 4)))
+    whole = engine.run(images)
+    assert len(rows) == len(images)
+    for name in engine.outputs:
+        assert np.array_equal(np.stack([row[name] for row in rows]), whole[name])
+
+
+def test_a_stream_reads_no_further_than_it_must_and_may_be_left(engine, images):
+    read = []
+
+    def batches():
+        for start in range(len(images)):
+            read.append(start)
+            yield images[start : start + 1]
+
+    stream = engine.stream(batches())
+    first = next(stream)
+    assert len(read) <= 2 * engine._calls + 1
+    stream.close()
+    assert np.array_equal(first["features"], engine.run(images[:1])["features"][0])
+
+
 def test_no_images_give_empty_arrays_of_the_right_width(engine, images):
     for nothing in (images[:0], iter(())):
         out = engine.run(nothing)
@@ -127,7 +160,7 @@ def test_several_threads_share_one_engine(engine, images):
 
 
 def test_names_and_numbers_survive_saving(network, engine, images, tmp_path):
-    save_graph(network, tmp_path / "model.xml")
+    save_graph(convert(network), tmp_path / "model.xml")
     loaded = Engine.load(tmp_path / "model.xml")
     assert loaded.outputs == engine.outputs
     assert all(np.array_equal(loaded.run(images)[name], value) for name, value in engine.run(images).items())
@@ -135,7 +168,7 @@ def test_names_and_numbers_survive_saving(network, engine, images, tmp_path):
 
 def test_engines_can_be_thrown_away_right_after_use(network, images, tmp_path):
     """OpenVINO aborted the process when the last reference to a network ended inside one of its callbacks."""
-    save_graph(network, tmp_path / "model.xml")
+    save_graph(convert(network), tmp_path / "model.xml")
     for _ in range(20):
         assert Engine.load(tmp_path / "model.xml").run(images)["score"].shape == (23, 1)
 
@@ -148,12 +181,52 @@ def test_one_output_keeps_its_name(network):
 
 def test_everything_is_computed_and_saved_in_float32(network, engine, tmp_path):
     assert engine._compiled.get_property("INFERENCE_PRECISION_HINT") == import_openvino().Type.f32
-    save_graph(network, tmp_path / "model.xml")
+    save_graph(convert(network), tmp_path / "model.xml")
     assert 'element_type="f16"' not in (tmp_path / "model.xml").read_text(encoding="utf-8")
 
 
+def test_bfloat16_where_the_processor_has_it_and_float32_where_not(network, engine, images, tmp_path):
+    native = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    graph = convert(network)
+    save_graph(graph, tmp_path / "model.xml")
+    for other in (
+        Engine.from_graph(graph, precision="bf16"),
+        Engine.load(tmp_path / "model.xml", precision="bf16"),
+    ):
+        assert other.precision == ("bf16" if native else "fp32")
+        found, exact = other.run(images)["score"], engine.run(images)["score"]
+        assert np.array_equal(found, exact) is not native
+        np.testing.assert_allclose(found, exact, atol=0.02)
+    assert engine.precision == "fp32"
+
+
+def test_bfloat16_is_never_imitated():
+    class Older:
+        """A processor without instructions for it, where OpenVINO would be several times slower than in float32."""
+
+        def get_property(self, device, name):
+            return ["FP32", "INT8"]
+
+    class Newer(Older):
+        def get_property(self, device, name):
+            return ["BF16", "FP32", "INT8"]
+
+    for precision, core, hint in (
+        ("bf16", Older(), "f32"),
+        ("bf16", Newer(), "bf16"),
+        ("fp32", Newer(), "f32"),
+    ):
+        assert _settings(core, precision)["INFERENCE_PRECISION_HINT"] == hint
+
+
+def test_compiling_leaves_the_graph_as_it_was(network, tmp_path):
+    graph = convert(network)
+    Engine.from_graph(graph)
+    assert graph.input().partial_shape[0].is_dynamic
+
+
 def test_a_broken_graph_is_a_bundle_error(network, tmp_path):
-    save_graph(network, tmp_path / "model.xml")
+    save_graph(convert(network), tmp_path / "model.xml")
     text = (tmp_path / "model.xml").read_text(encoding="utf-8")
     (tmp_path / "model.xml").write_text(text[: len(text) // 2], encoding="utf-8")
     with pytest.raises(BundleError, match=r"model\.xml cannot be read as an OpenVINO graph: "):
@@ -165,7 +238,7 @@ def test_a_full_disk_is_an_input_output_error(network, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         with pytest.raises(OSError, match=r"could not write its graph: .*model\.xml") as caught:
-            save_graph(network, tmp_path / "model.xml")
+            save_graph(convert(network), tmp_path / "model.xml")
         assert caught.value.errno == errno.EIO
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -173,7 +246,7 @@ def test_a_full_disk_is_an_input_output_error(network, tmp_path):
 
 def test_openvino_does_not_report_its_use(network, tmp_path):
     """As shipped, importing it makes ~/intel with a client id and sends an event."""
-    save_graph(network, tmp_path / "model.xml")
+    save_graph(convert(network), tmp_path / "model.xml")
     home = tmp_path / "home"
     home.mkdir()
     code = (

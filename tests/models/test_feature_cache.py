@@ -169,7 +169,12 @@ def test_a_cut_file_is_removed_and_computed_again(tmp_path, size):
 
 @pytest.mark.parametrize(
     "header",
-    [b"[1, 2]", b'{"images": -1}', b'{"images": "x", "shape": [5], "keys_crc32": 0, "rows_crc32": 0}', b"null"],
+    [
+        b"[1, 2]",
+        b'{"images": -1}',
+        b'{"images": "x", "shape": [5], "keys_crc32": 0, "rows_crc32": 0}',
+        b"null",
+    ],
 )
 def test_a_header_of_something_else_is_damage(tmp_path, header):
     features(FeatureCache(tmp_path), make_images(10))

@@ -604,3 +604,27 @@ def test_damaged_and_foreign_files_are_named(run_factory: RunFactory) -> None:
     pd.read_csv(run / "records.csv").drop(columns="format").to_csv(run / "records.csv", index=False)
     with pytest.raises(RunDirectoryError, match="lacks the column format"):
         write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "said"),
+    [
+        ("fp32", "fp32", "32-bit floating point"),
+        ("int8", "int8", "8-bit integers"),
+        ("bf16", "fp32", "32-bit floating point; asked for was bf16, see the notes"),
+    ],
+)
+def test_what_the_saved_model_computes_in_is_told(
+    asked: str, used: str, said: str, run_factory: RunFactory
+) -> None:
+    run = run_factory("run")
+    change(run, "run.json", lambda facts: facts.update(precision={"asked": asked, "used": used}))
+    assert row_of(write(run), "The saved model computes in") == f"The saved model computes in{said}"
+
+
+def test_an_evaluation_tells_what_its_model_computes_in(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    change(run, "run.json", lambda facts: facts.pop("precision", None))
+    assert row_of(write(run), "The saved model computes in").endswith("not recorded")
+    change(run, "run.json", lambda facts: facts.update(model={"precision": "bf16"}))
+    assert row_of(write(run), "The saved model computes in").endswith("16-bit floating point (bfloat16)")

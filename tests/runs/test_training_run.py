@@ -41,7 +41,7 @@ FILES = {
 }
 RUN_KEYS = {
     "format", "kind", "status", "command", "created", "recipe", "image", "labels", "backbone", "data", "findings",
-    "split", "audit", "operating_point", "kept", "notes", "versions", "machine", "phases",
+    "split", "audit", "operating_point", "kept", "execution", "precision", "notes", "versions", "machine", "phases",
 }  # fmt: skip
 BLOCK_KEYS = {
     "n", "patients", "positives", "negatives", "threshold", "accuracy", "balanced_accuracy", "auc",

@@ -78,6 +78,7 @@ def recipe() -> Callable[..., TrainingRecipe]:
             "epochs": 3,
             "batch_size": 16,
             "strategy": "finetune",
+            "training_precision": "float32",
         }
         return TrainingRecipe(**still | changes)
 

@@ -18,6 +18,7 @@ from breastlens.progress import Progress
 from breastlens.training import fit as room
 from breastlens.training.finetune import TrainedNetwork
 from breastlens.training.fit import Fit, TrainingImages, fit_model, score_with
+from breastlens.training.precision import Choice
 from breastlens.training.probe import fit_probe, sigmoid
 
 TRAIN, VALIDATION, TEST = np.arange(60), np.arange(60, 90), np.arange(90, 120)
@@ -44,6 +45,7 @@ def fit(tiny_backbone: Backbone, build_tiny: Build) -> Callable[..., Fit]:
             validation,
             backbone=tiny_backbone,
             build_features_model=build_tiny,
+            frozen_part=None,
             recipe=recipe,
             progress=Progress(),
             title="training",
@@ -167,13 +169,13 @@ def test_inside_a_fold_some_training_patients_are_set_aside_to_choose_and_then_l
     seen: dict[str, Any] = {}
 
     def first(
-        model: Any, backbone: Any, probe: Any, pixels: Any, labels: Any, train: Any, validation: Any, **_: Any
+        model: Any, backbone: Any, probe: Any, shown: Any, labels: Any, train: Any, validation: Any, **_: Any
     ):  # type: ignore[no-untyped-def]
         seen.update(train=train, validation=validation)
-        return TrainedNetwork("first network", [], 7, (2.0, 0.5))
+        return TrainedNetwork("first network", [], 7, (2.0, 0.5), Choice("float32", 14, {}))
 
     def again(
-        model: Any, backbone: Any, probe: Any, pixels: Any, labels: Any, train: Any, like: Any, **_: Any
+        model: Any, backbone: Any, probe: Any, shown: Any, labels: Any, train: Any, like: Any, **_: Any
     ):  # type: ignore[no-untyped-def]
         seen.update(all=train, like=like, probe=probe)
         return dataclasses.replace(like, network="second network", history=[{"phase": "again"}])

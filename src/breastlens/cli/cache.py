@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
 
+from breastlens.cache_folder import cache_folder
 from breastlens.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -21,32 +21,30 @@ cache = typer.Typer(
 @cache.command()
 def info(as_json: AsJson = False) -> None:
     """Tell where the cache lies and what it holds."""
+    from breastlens.models.compiled_cache import compiled_size
     from breastlens.models.feature_cache import FeatureCache
 
-    used = FeatureCache().use()
-    if as_json:
-        print(json.dumps(asdict(used) | {"folder": str(used.folder)}))
-    else:
-        print(f"{used.folder}: {_describe(used)}")
+    _tell(FeatureCache().use(), compiled_size(), as_json=as_json)
 
 
 @cache.command()
 def clear(as_json: AsJson = False) -> None:
     """Remove everything from the cache; whatever is wanted again is computed again."""
+    from breastlens.models.compiled_cache import clear_compiled
     from breastlens.models.feature_cache import FeatureCache
 
-    removed = FeatureCache().clear()
+    _tell(FeatureCache().clear(), clear_compiled(), as_json=as_json, what="removed: ")
+
+
+def _tell(features: CacheUse, compiled_bytes: int, *, as_json: bool, what: str = "") -> None:
+    folder = cache_folder()
     if as_json:
-        print(json.dumps(asdict(removed) | {"folder": str(removed.folder)}))
-    else:
-        print(f"{removed.folder}: {_size(removed.size_bytes)} removed")
-
-
-def _describe(used: CacheUse) -> str:
-    if not used.rows:
-        return "nothing yet"
-    networks = "1 network" if used.networks == 1 else f"{used.networks} networks"
-    return f"{used.rows} rows of features of {networks}, {_size(used.size_bytes)}"
+        counts = {"rows": features.rows, "networks": features.networks, "feature_bytes": features.size_bytes}
+        print(json.dumps({"folder": str(folder), **counts, "compiled_bytes": compiled_bytes}))
+        return
+    networks = "1 network" if features.networks == 1 else f"{features.networks} networks"
+    rows = f"{features.rows} rows of features of {networks} ({_size(features.size_bytes)})"
+    print(f"{folder}: {what}{rows}, compiled networks ({_size(compiled_bytes)})")
 
 
 def _size(size_bytes: int) -> str:

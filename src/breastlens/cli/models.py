@@ -65,6 +65,9 @@ def train(
     sensitivity: Annotated[
         float | None, typer.Option(help="Operating point: reach this sensitivity on validation.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the saved model: fp32, bf16, int8 or auto, if it decides like fp32.")
+    ] = "fp32",
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs of fine-tuning.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     learning_rate: Annotated[
@@ -73,6 +76,13 @@ def train(
     patience: Annotated[int | None, typer.Option(help="Epochs without a better validation AUC.")] = None,
     trainable_stages: Annotated[
         int | None, typer.Option(help="How many top stages fine-tuning moves.")
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(help="Augmented views of each image where lower stages are frozen. [default: 8]"),
+    ] = None,
+    training_precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or auto: what Keras trains in. [default: auto]")
     ] = None,
     augment: Annotated[
         list[str] | None,
@@ -92,6 +102,7 @@ def train(
     """Train a classifier, evaluate it, and leave a run directory with its report."""
     from breastlens.models._keras import require_keras
     from breastlens.models.backbones import get_backbone
+    from breastlens.models.quantise import require_quantisation
     from breastlens.models.weights import resolve_weights
     from breastlens.report.comparison import comparison_lines
     from breastlens.runs.compare import train_all
@@ -106,11 +117,14 @@ def train(
         "split": None if split is None else read_split(split),
         "seed": seed,
         "target_sensitivity": sensitivity,
+        "precision": precision,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "patience": patience,
         "trainable_stages": trainable_stages,
+        "views": views,
+        "training_precision": training_precision,
         "augmentation": read_augmentation(augment),
         "audit": not no_audit,
     }
@@ -118,6 +132,8 @@ def train(
     # Refused here already, because reading thousands of images takes a while.
     require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
+    if recipe.precision == "int8":
+        require_quantisation()
     cache = open_cache(cache_limit)
     if backbone != "all":
         resolve_weights(recipe.weights, get_backbone(backbone))

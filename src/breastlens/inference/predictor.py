@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,13 +21,15 @@ from breastlens.cohort.parallel import map_in_order
 from breastlens.config import ReadingLimits
 from breastlens.errors import DataError, DecodeError
 from breastlens.imaging.decode import IMAGE_SUFFIXES, decode
-from breastlens.imaging.preprocess import preprocess
+from breastlens.imaging.preprocess import PreparedImage, preprocess
 from breastlens.models.bundle import Bundle, load_bundle
-from breastlens.progress import Advance, Progress
+from breastlens.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 256
+Read = TypeVar("Read", bound=PreparedImage | str)
+
+_MOST_UNREAD = 256
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,51 @@ class Predictor:
             raise DecodeError(path, prediction.error)
         return prediction
 
-    def predict_files(self, paths: Sequence[Path], progress: Progress | None = None) -> Iterator[Prediction]:
+    def predict_files(self, paths: Sequence[Path], progress: Progress | None = None) -> Generator[Prediction]:
         """Score many image files in order; a file that cannot be read gives a row with its error, and the rest go on.
 
-        Reading runs in threads, and no more than a few hundred images are held at once.
+        The next files are read in threads while the network computes. Only a few images are held at once, however many
+        there are, and the threads end with the iterator, also where it is given up halfway.
         """
-        with (progress or Progress()).task("predict", len(paths)) as advance:
-            for start in range(0, len(paths), _CHUNK):
-                yield from self._predict_chunk(paths[start : start + _CHUNK], start, advance)
+        with (
+            (progress or Progress()).task("predict", len(paths)) as advance,
+            closing(map_in_order(self._read, paths)) as images,
+            closing(self.score_each(images)) as scored,
+        ):
+            for done, (path, (image, y_score)) in enumerate(zip(paths, scored, strict=True), start=1):
+                advance(done)
+                yield self._decide(path, image, y_score)
+
+    def score_each(self, images: Iterable[Read]) -> Generator[tuple[Read, float]]:
+        """Score prepared images one after the other, taking the next few while the network computes.
+
+        Args:
+            images: What is to be scored; a text stands for an image that could not be read.
+
+        Yields:
+            Each image and its calibrated probability of positive, in order; each text and nan.
+        """
+        source = iter(images)
+        waiting: deque[Read] = deque()
+
+        def next_pixels() -> Iterator[NDArray[np.uint8]]:
+            for image in source:
+                waiting.append(image)
+                if isinstance(image, PreparedImage):
+                    yield image.pixels[np.newaxis]
+                elif len(waiting) >= _MOST_UNREAD:  # they are told before more are read
+                    return
+
+        while True:
+            with closing(self.bundle.engine.stream(next_pixels())) as rows:
+                for row in rows:
+                    while not isinstance(waiting[0], PreparedImage):
+                        yield waiting.popleft(), math.nan
+                    yield waiting.popleft(), row["score"].item()
+            if not waiting:
+                return
+            while waiting:
+                yield waiting.popleft(), math.nan
 
     def score_pixels(
         self, images: NDArray[np.uint8], *, on_done: Callable[[int], None] | None = None
@@ -87,28 +130,21 @@ class Predictor:
         scores = self.bundle.engine.run(images, on_done=on_done)["score"]
         return np.asarray(scores, dtype=np.float64).reshape(len(images))
 
-    def _predict_chunk(self, paths: Sequence[Path], before: int, advance: Advance) -> Iterator[Prediction]:
-        read = list(map_in_order(self._read, paths, on_progress=lambda done, _: advance(before + done)))
-        images = [one for one in read if isinstance(one, np.ndarray)]
-        scores = iter(self.score_pixels(np.stack(images)) if images else ())
-        for path, one in zip(paths, read, strict=True):
-            if isinstance(one, str):
-                yield Prediction(printable(str(path)), y_score=None, y_pred=None, category=None, error=one)
-            else:
-                yield self._decide(path, float(next(scores)))
-
-    def _read(self, path: Path) -> NDArray[np.uint8] | str:
+    def _read(self, path: Path) -> PreparedImage | str:
+        """The image as the network takes it, or why there is none."""
         try:
-            return preprocess(decode(path, limits=self._limits), self.bundle.card.image).pixels
+            return preprocess(decode(path, limits=self._limits), self.bundle.card.image)
         except DecodeError as error:
             logger.info("not scored: %s", error)
             return error.reason
 
-    def _decide(self, path: Path, score: float) -> Prediction:
-        card = self.bundle.card
-        positive = score >= card.threshold
+    def _decide(self, path: Path, image: PreparedImage | str, y_score: float) -> Prediction:
+        name, card = printable(str(path)), self.bundle.card
+        if isinstance(image, str):
+            return Prediction(name, y_score=None, y_pred=None, category=None, error=image)
+        positive = y_score >= card.threshold
         category = card.labels.positive_name if positive else card.labels.negative_name
-        return Prediction(printable(str(path)), y_score=score, y_pred=int(positive), category=category)
+        return Prediction(name, y_score=y_score, y_pred=int(positive), category=category)
 
 
 def load(model: str | Path) -> Predictor:

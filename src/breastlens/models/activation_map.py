@@ -49,6 +49,20 @@ def build_activation_map(network: Any, backbone: Backbone) -> Any:
     return keras.Model(image, shown, name=f"{network.name}_activation_map")
 
 
+def with_activation_map(network: Any, backbone: Backbone) -> Any:
+    """Add the map to what a classifier gives, so that one pass through the network makes all of it.
+
+    Args:
+        network: From ``build_classifier`` or ``average_classifiers``. It stays as it is.
+        backbone: Which backbone it is made of.
+
+    Returns:
+        ``keras.Model`` with the outputs of the classifier and ``activation_map``, as from ``build_activation_map``.
+    """
+    shown = build_activation_map(network, backbone).output
+    return import_keras().Model(network.input, {**network.output, "activation_map": shown}, name=network.name)
+
+
 def weigh_channels(network: Any, backbone: Backbone) -> tuple[Any, list[tuple[Any, Any]]]:
     """Give the last stage's activations and the weight that Grad-CAM gives each of its channels.
 

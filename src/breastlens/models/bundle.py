@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from breastlens.config import ImageRecipe, LabelMap, Settings
+from breastlens.config import ImageRecipe, LabelMap, Precision, Settings
 from breastlens.errors import BundleError
 from breastlens.models.engine import Engine, save_graph
 
@@ -47,6 +47,10 @@ class BundleCard(Settings):
     categories: tuple[str, ...] = Field(
         description="every category of the training data, in the labels or not"
     )
+    precision: Precision = Field(
+        default="fp32",
+        description="what the network computes with; the rest of the bundle is the same for all three",
+    )
     threshold: float = Field(ge=0, le=1, description="a score at or above it is called positive")
     threshold_rule: str = Field(description="how the threshold was chosen, in words")
     data_fingerprint: str = Field(description="SHA-256 over the training data")
@@ -76,8 +80,12 @@ class Bundle:
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """The compiled network; made on first use."""
-        return Engine.load(self.directory / _GRAPH)
+        """The compiled network; made on first use, or found in the user's cache folder."""
+        return Engine.load(
+            self.directory / _GRAPH,
+            precision="bf16" if self.card.precision == "bf16" else "fp32",
+            content=" ".join(self.card.files[name] for name in (_GRAPH, _GRAPH_WEIGHTS)),
+        )
 
     @property
     def keras_path(self) -> Path:
@@ -85,12 +93,13 @@ class Bundle:
         return self.directory / _KERAS
 
 
-def save_bundle(directory: Path, keras_model: Any, card: BundleCard) -> Bundle:
+def save_bundle(directory: Path, keras_model: Any, graph: Any, card: BundleCard) -> Bundle:
     """Write a bundle; bundle.json goes last, so a directory that has it is whole.
 
     Args:
         directory: Made where it does not exist.
-        keras_model: A classifier from ``build_classifier``.
+        keras_model: A classifier from ``build_classifier``, for export and for training on.
+        graph: What ``convert`` or ``quantise`` made of it, for use; its outputs have ``score`` among them.
         card: What to say of it; its ``files`` are filled in.
 
     Raises:
@@ -101,7 +110,7 @@ def save_bundle(directory: Path, keras_model: Any, card: BundleCard) -> Bundle:
     if any(directory.iterdir()):
         raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
     keras_model.save(directory / _KERAS)
-    save_graph(keras_model, directory / _GRAPH)
+    save_graph(graph, directory / _GRAPH)
     complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in _FILES}})
     (directory / _CARD).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return Bundle(complete, directory)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone, build_network
@@ -161,6 +162,30 @@ def average_classifiers(tuned: Any, probe: Any) -> Any:
     return keras.Model(image, {"score": score, "features": parts[0][1]}, name=tuned.name)
 
 
+def learning_stages(backbone: Backbone, recipe: TrainingRecipe) -> int:
+    """How many of ``backbone.stages`` learn, counted from the top: from scratch, and unless told otherwise, all."""
+    if recipe.strategy == "scratch" or recipe.trainable_stages is None:
+        return len(backbone.stages)
+    return recipe.trainable_stages
+
+
+def cut_below(backbone: Backbone, stages: int) -> str | None:
+    """The last stage that stays frozen while the top stages learn; None where all of them learn.
+
+    Args:
+        backbone: Which backbone.
+        stages: How many of ``backbone.stages`` learn, counted from the top.
+
+    Raises:
+        DataError: The backbone has fewer stages.
+    """
+    if not 0 <= stages <= len(backbone.stages):
+        raise DataError(
+            f"{backbone.name} has {len(backbone.stages)} stages, cannot train the top {stages} of them"
+        )
+    return backbone.stages[-stages - 1] if stages < len(backbone.stages) else None
+
+
 def set_trainable(
     classifier: Any, backbone: Backbone, stages: int, *, batch_norm_learns: bool = False
 ) -> None:
@@ -181,12 +206,8 @@ def set_trainable(
         DataError: The backbone has fewer stages than asked for.
     """
     keras = import_keras()
-    if not 0 <= stages <= len(backbone.stages):
-        raise DataError(
-            f"{backbone.name} has {len(backbone.stages)} stages, cannot train the top {stages} of them"
-        )
-    frozen = stages < len(backbone.stages)
-    cut = backbone.stages[-stages - 1] if frozen else None
+    cut = cut_below(backbone, stages)
+    frozen = cut is not None
     # layers come sorted by their distance from the output, and every path runs through the cut
     for layer in classifier.layers:
         is_head = layer.name == "score"

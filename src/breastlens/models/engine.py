@@ -6,16 +6,18 @@ import errno
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from breastlens.errors import BundleError, DataError
 from breastlens.models._openvino import import_openvino
+from breastlens.models.compiled_cache import entry_settings, keep_compiled, load_compiled
 
+Arithmetic = Literal["fp32", "bf16"]
 OnDone = Callable[[int], None]
 UInt8Images = npt.NDArray[np.uint8]
 
@@ -30,51 +32,67 @@ class Engine:
     Attributes:
         image_size: Side in pixels of the images it takes.
         outputs: Names of what it gives, in alphabetical order, for example ``("features", "score")``.
+        precision: What it computes with. It is float32 where bfloat16 was asked for and the processor has no
+            instructions for it: OpenVINO would then imitate it, which is slower than float32 and no more exact.
     """
 
-    def __init__(self, graph: Any) -> None:
-        """Compile an ``openvino.Model`` for this machine's processor; see ``load`` and ``from_keras``."""
-        openvino = import_openvino()
-        _, height, width, channels = graph.input().partial_shape
-        self.image_size: int = height.get_length()
-        graph.reshape([1, height, width, channels])
-        self._calls = _usable_cores()
-        self._compiled = openvino.Core().compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32",
-                "NUM_STREAMS": self._calls,
-                "INFERENCE_NUM_THREADS": self._calls,
-            },
-        )
-        self.outputs: tuple[str, ...] = tuple(sorted(out.any_name for out in self._compiled.outputs))
+    def __init__(self, compiled: Any) -> None:
+        """Take an ``openvino.CompiledModel`` for one image a call; see ``from_graph``, ``from_keras`` and ``load``."""
+        self._compiled = compiled
+        self._calls: int = compiled.get_property("NUM_STREAMS")
+        self.image_size: int = compiled.input().shape[1]
+        self.outputs: tuple[str, ...] = tuple(sorted(out.any_name for out in compiled.outputs))
+        used = compiled.get_property("INFERENCE_PRECISION_HINT")
+        self.precision: Arithmetic = "bf16" if used == import_openvino().Type.bf16 else "fp32"
 
     @classmethod
-    def load(cls, path: Path) -> Engine:
-        """Read a graph that ``save_graph`` wrote; needs neither Keras nor TensorFlow.
+    def from_graph(cls, graph: Any, *, precision: Arithmetic = "fp32") -> Engine:
+        """Compile a graph in memory for this machine's processor.
 
         Args:
-            path: The ``.xml`` file; its ``.bin`` stands beside it.
-
-        Raises:
-            BundleError: OpenVINO cannot read it.
+            graph: ``openvino.Model`` for any number of images, from ``convert``; it stays as it is.
+            precision: What to compute with.
         """
-        openvino = import_openvino()
-        try:
-            return cls(openvino.Core().read_model(path))
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise BundleError(f"{path} cannot be read as an OpenVINO graph: {reason}") from error
+        core = import_openvino().Core()
+        return cls(core.compile_model(_one_image(graph), "CPU", _settings(core, precision)))
 
     @classmethod
     def from_keras(cls, model: Any) -> Engine:
-        """Convert a Keras model in memory; nothing is written.
+        """Convert a Keras model in memory and compile it in float32; nothing is written.
 
         Args:
             model: ``keras.Model`` with one uint8 input (n, s, s, 3), for example from ``build_features``.
         """
-        return cls(_convert(model))
+        return cls.from_graph(convert(model))
+
+    @classmethod
+    def load(cls, path: Path, *, precision: Arithmetic = "fp32", content: str | None = None) -> Engine:
+        """Read a graph that ``save_graph`` wrote; needs neither Keras nor TensorFlow.
+
+        Args:
+            path: The ``.xml`` file; its ``.bin`` stands beside it.
+            precision: What to compute with.
+            content: What decides graph and weights, such as their hashes, if the caller knows it and has seen that the
+                files are those: the compiled network is then kept in the user's cache folder and found there.
+
+        Raises:
+            BundleError: OpenVINO cannot read it.
+        """
+        core = import_openvino().Core()
+        settings = _settings(core, precision)
+        compiled = None if content is None else load_compiled(core, path, content, settings)
+        if compiled is None:
+            try:
+                graph = _one_image(core.read_model(path))
+                compiled = core.compile_model(
+                    graph, "CPU", settings if content is None else entry_settings(settings)
+                )
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise BundleError(f"{path} cannot be read as an OpenVINO graph: {reason}") from error
+            if content is not None:
+                keep_compiled(core, compiled, content, settings)
+        return cls(compiled)
 
     def run(
         self, images: UInt8Images | Iterable[UInt8Images], *, on_done: OnDone | None = None
@@ -93,31 +111,60 @@ class Engine:
         Raises:
             DataError: The images have another type or shape than the network takes.
         """
-        rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in self.outputs}
+        count = len(images) if isinstance(images, np.ndarray) else 0
+        table = {name: np.empty((count, *self._row_shape(name)), np.float32) for name in self.outputs}
+        done = 0
+        for done, row in enumerate(self.stream(images), start=1):
+            for name, column in table.items():
+                if done > len(column):
+                    # in place where the system can, and by an eighth, so that no second copy is ever held
+                    column.resize((max(64, done + done // 8), *column.shape[1:]), refcheck=False)
+                column[done - 1] = row[name]
+            if on_done is not None:
+                on_done(done)
+        for column in table.values():
+            column.resize((done, *column.shape[1:]), refcheck=False)
+        return table
+
+    def stream(
+        self, images: UInt8Images | Iterable[UInt8Images]
+    ) -> Generator[dict[str, npt.NDArray[np.float32]]]:
+        """Compute every output for one image after the other, holding no more than a few.
+
+        Args:
+            images: As for ``run``.
+
+        Yields:
+            For each image, in order, its row of each output by name; an array of its own that nothing writes to later.
+
+        Raises:
+            DataError: The images have another type or shape than the network takes.
+        """
         # Requests are waited for here, in turn, without callbacks: a callback that ends last would drop
         # the last reference to the compiled network on one of its own threads, and OpenVINO then aborts
         # the process.
         idle = [self._compiled.create_infer_request() for _ in range(2 * self._calls)]
         busy: deque[Any] = deque()
 
-        def finish_oldest() -> None:
+        def finish_oldest() -> dict[str, npt.NDArray[np.float32]]:
             request = busy.popleft()
             request.wait()
-            for name, column in rows.items():
-                column.append(request.get_tensor(name).data[0].copy())
+            row = {name: request.get_tensor(name).data[0].copy() for name in self.outputs}
             idle.append(request)
-            if on_done is not None:
-                on_done(len(column))
+            return row
 
-        for image in self._each(images):
-            if not idle:
-                finish_oldest()
-            request = idle.pop()
-            request.start_async({0: image[np.newaxis]})
-            busy.append(request)
-        while busy:
-            finish_oldest()
-        return {name: self._stacked(name, column) for name, column in rows.items()}
+        try:
+            for image in self._each(images):
+                if not idle:
+                    yield finish_oldest()
+                request = idle.pop()
+                request.start_async({0: image[np.newaxis]})
+                busy.append(request)
+            while busy:
+                yield finish_oldest()
+        finally:
+            for request in busy:  # the caller has had enough, or reading failed
+                request.wait()
 
     def _each(self, images: UInt8Images | Iterable[UInt8Images]) -> Iterator[UInt8Images]:
         """The images one by one, each batch checked."""
@@ -130,31 +177,19 @@ class Engine:
                 )
             yield from batch
 
-    def _stacked(self, name: str, column: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        if column:
-            return np.stack(column)
-        return np.empty((0, *tuple(self._compiled.output(name).shape)[1:]), np.float32)
+    def _row_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._compiled.output(name).shape)[1:]
 
 
-def save_graph(model: Any, path: Path) -> None:
-    """Convert a Keras model and write it as OpenVINO IR in full float32 precision, for any number of images.
+def convert(model: Any) -> Any:
+    """Turn a Keras model into a graph for OpenVINO, for any number of images, in full float32.
 
     Args:
         model: ``keras.Model`` with one uint8 input (n, s, s, 3).
-        path: The ``.xml`` file; the weights go to a ``.bin`` of the same name beside it.
 
-    Raises:
-        OSError: The files cannot be written; OpenVINO does not say why, so that it is an input/output error.
+    Returns:
+        ``openvino.Model`` whose input and outputs keep their names.
     """
-    graph = _convert(model)
-    try:
-        import_openvino().save_model(graph, path, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise OSError(errno.EIO, "OpenVINO could not write its graph", str(path)) from error
-
-
-def _convert(model: Any) -> Any:
-    """Keras to ``openvino.Model``, input and outputs keeping their names."""
     openvino = import_openvino()
     with warnings.catch_warnings():
         # the converter passes a list where Keras knows its input by name; Keras says so and takes it
@@ -163,6 +198,41 @@ def _convert(model: Any) -> Any:
     if len(graph.outputs) == 1:
         graph.output().get_tensor().set_names(set(model.output_names))
     return graph
+
+
+def save_graph(graph: Any, path: Path) -> None:
+    """Write a graph as OpenVINO IR, every number as it is.
+
+    Args:
+        graph: ``openvino.Model``, from ``convert``.
+        path: The ``.xml`` file; the weights go to a ``.bin`` of the same name beside it.
+
+    Raises:
+        OSError: The files cannot be written; OpenVINO does not say why, so that it is an input/output error.
+    """
+    try:
+        import_openvino().save_model(graph, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, "OpenVINO could not write its graph", str(path)) from error
+
+
+def _one_image(graph: Any) -> Any:
+    """A copy of a graph that takes one image a call; the graph itself stays as it is."""
+    single = graph.clone()
+    _, height, width, channels = single.input().partial_shape
+    single.reshape([1, height, width, channels])
+    return single
+
+
+def _settings(core: Any, precision: Arithmetic) -> dict[str, Any]:
+    """How to compile. OpenVINO takes bfloat16 by itself on some processors, so precision is always said."""
+    calls = _usable_cores()
+    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" and native else "f32",
+        "NUM_STREAMS": calls,
+        "INFERENCE_NUM_THREADS": calls,
+    }
 
 
 def _usable_cores() -> int:

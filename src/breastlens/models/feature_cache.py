@@ -8,8 +8,7 @@ import json
 import logging
 import math
 import os
-import tempfile
-import time
+import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from breastlens.cache_folder import cache_folder
+from breastlens.cache_folder import cache_folder, list_files, remove, shrink, used_now, write_whole
 from breastlens.config import DEFAULT_CACHE_GB
 
 logger = logging.getLogger(__name__)
@@ -30,9 +29,7 @@ Compute = Callable[[Iterable[Images]], Iterable[Row]]
 """From batches of images uint8 (k, s, s, 3) to a row an image, in order, reading no further ahead than it must."""
 
 _SUFFIX = ".features"
-_UNFINISHED = ".unfinished-"
-_ABANDONED_S = 3600.0
-"""A half-written file that was not touched for so long belongs to a process that has ended."""
+_PATTERN = f"*/*{_SUFFIX}"
 
 _KEY_BYTES = 16
 """128 bits of BLAKE2b: among a thousand million images two share a key with a chance below 1 in 10^20."""
@@ -144,7 +141,7 @@ class FeatureCache:
             return
         try:
             fresh.update(zip(keys, segments.add(keys, [fresh[key] for key in keys]), strict=True))
-            self._shrink(self.limit_bytes)
+            shrink(self.folder, _PATTERN, self.limit_bytes)
         except OSError as error:
             logger.warning(
                 "%s: features were not kept for the next time: %s", self.folder, error.strerror or error
@@ -153,7 +150,7 @@ class FeatureCache:
     def use(self) -> CacheUse:
         """Count what is there."""
         rows, networks, size = 0, set(), 0
-        for path, status in self._files():
+        for path, status in list_files(self.folder, _PATTERN):
             with contextlib.suppress(OSError, ValueError):
                 rows += _Header.read(path).images
             networks.add(path.parent)
@@ -163,29 +160,8 @@ class FeatureCache:
     def clear(self) -> CacheUse:
         """Remove everything; gives what was there."""
         before = self.use()
-        self._shrink(0)
+        shrink(self.folder, _PATTERN, 0)
         return before
-
-    def _shrink(self, limit_bytes: int) -> None:
-        """Remove what was not used for longest until the limit is kept, and what killed processes left behind."""
-        files = self._files()
-        total = sum(status.st_size for _, status in files)
-        for path, status in sorted(files, key=lambda file: file[1].st_mtime):
-            if total <= limit_bytes:
-                break
-            _remove(path)
-            total -= status.st_size
-        for path in self.folder.glob(f"*/{_UNFINISHED}*"):
-            with contextlib.suppress(OSError):  # its process was faster
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                    _remove(path)
-
-    def _files(self) -> list[tuple[Path, os.stat_result]]:
-        files = []
-        for path in self.folder.glob(f"*/*{_SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):  # another process was faster
-                files.append((path, path.stat()))
-        return files
 
     def _folder_of(self, network: str) -> Path:
         return self.folder / hashlib.blake2b(network.encode(), digest_size=_KEY_BYTES).hexdigest()
@@ -224,22 +200,10 @@ class _Segments:
         Raises:
             OSError: The file cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         joined, body = b"".join(keys), np.stack(rows).astype("<f4", copy=False)
         header = _Header(len(keys), body.shape[1:], zlib.crc32(joined), zlib.crc32(body.data))
-        handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(header._asdict()).encode().ljust(_HEADER_BYTES))
-                file.write(joined)
-                file.write(body.data)
-                file.flush()
-                os.fsync(file.fileno())
-            path = self._folder / f"{Path(name).name.removeprefix(_UNFINISHED)}{_SUFFIX}"
-            Path(name).replace(path)
-        except BaseException:
-            _remove(Path(name))
-            raise
+        path = self._folder / f"{secrets.token_hex(8)}{_SUFFIX}"
+        write_whole(path, [json.dumps(header._asdict()).encode().ljust(_HEADER_BYTES), joined, body.data])
         return list(_map_rows(path, header))
 
     @staticmethod
@@ -248,7 +212,7 @@ class _Segments:
             header = _Header.read(path)
             rows = _map_rows(path, header)
             whole = zlib.crc32(rows.data) == header.rows_crc32
-            os.utime(path)  # used today
+            used_now(path)
         except FileNotFoundError:  # another process needed the room
             return None
         except (OSError, ValueError):
@@ -318,10 +282,4 @@ def _told(batches: Iterable[Images], on_done: Callable[[int], None] | None) -> I
 
 def _discard(path: Path) -> None:
     logger.warning("%s is damaged: it is removed, and what it held is computed again", path)
-    _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, unless another process did or, on Windows, still reads it."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+    remove(path)

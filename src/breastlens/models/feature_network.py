@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from breastlens.models._openvino import import_openvino
 from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import build_features
+from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
 from breastlens.models.feature_cache import FeatureCache, Images, Row
 from breastlens.models.weights import resolve_weights
@@ -51,6 +52,8 @@ class FeatureNetwork:
             build_features, backbone, image_size=image_size, weights=weights, seed=seed
         )
         self._cache = cache
+        self._backbone = backbone
+        self._frozen: dict[str, FrozenPart] = {}
         self._parts = (backbone, image_size, self.weights.sha256 or (self.weights.description, seed))
 
     @functools.cached_property
@@ -83,6 +86,14 @@ class FeatureNetwork:
         processor = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
         keras = importlib.metadata.version("keras") if importlib.util.find_spec("keras") else None
         return repr((*self._parts, "fp32", processor, keras, importlib.metadata.version("openvino")))
+
+    def frozen_part(self, stage: str) -> FrozenPart:
+        """The network up to a stage, for a training that moves only what lies above it."""
+        if stage not in self._frozen:
+            self._frozen[stage] = FrozenPart(
+                lambda: self.model, self._backbone, stage, identity=self.identity, cache=self._cache
+            )
+        return self._frozen[stage]
 
     def require(self) -> None:
         """Build the network now, unless features of it were kept and it may not be needed at all.

@@ -71,6 +71,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "audit": sections.audit_sentence(files),
         "validation_note": sections.validation_sentence(files),
         "weights": tables.weights_rows(files),
+        "precision": tables.precision_text(files),
         "must_be_same": tables.same_rows(files),
         "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
         "threshold": sections.threshold_sentence(files),

@@ -203,6 +203,13 @@ class AuditBefore(Facts):
     changes: list[str] = []
 
 
+class SavedPrecision(Facts):
+    """What the saved model computes in."""
+
+    asked: str
+    used: str
+
+
 class RunFacts(Facts):
     """The content of run.json, as far as a page shows it."""
 
@@ -220,6 +227,8 @@ class RunFacts(Facts):
     split: Split
     operating_point: OperatingPoint
     kept: str | None = None
+    precision: SavedPrecision | None = None
+    model: dict[str, Any] = {}
     notes: list[str] = []
     versions: dict[str, Any] = {}
     machine: dict[str, Any] = {}

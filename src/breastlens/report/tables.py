@@ -214,6 +214,14 @@ def file_tables(files: RunFiles) -> list[CountTable]:
     ]
 
 
+PRECISIONS = {
+    "fp32": "32-bit floating point",
+    "bf16": "16-bit floating point (bfloat16)",
+    "int8": "8-bit integers",
+}
+"""How a page calls what a saved model computes in."""
+
+
 def weights_rows(files: RunFiles) -> list[tuple[str, str]]:
     """What the network began with, and under which licence; random weights have neither licence nor hash."""
     backbone = files.facts.backbone
@@ -227,6 +235,16 @@ def weights_rows(files: RunFiles) -> list[tuple[str, str]]:
         ("SHA-256 of the weights", backbone.weights_sha256 or "not recorded"),
         ("Licence", licence),
     ]
+
+
+def precision_text(files: RunFiles) -> str:
+    """What the saved model computes in, and what was asked for where that was something else."""
+    facts = files.facts
+    if facts.precision is None:
+        return PRECISIONS.get(str(facts.model.get("precision")), "not recorded")
+    used = PRECISIONS.get(facts.precision.used, facts.precision.used)
+    asked = facts.precision.asked
+    return used if asked == facts.precision.used else f"{used}; asked for was {asked}, see the notes"
 
 
 def same_rows(files: RunFiles) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from breastlens.audit.inspection import Inspection, inspect_cohort
 from breastlens.audit.judgement import judge_controls
 from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
 from breastlens.audit.strata import check_specification, strata
-from breastlens.cohort.batches import load_images
+from breastlens.cohort.batches import prepare_each
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import DataError, SplitError
@@ -193,8 +193,8 @@ def _probe(
 
 
 def _hold_against_model(cohort: Cohort, seen: Inspection, predictor: Predictor, seed: int) -> list[Finding]:
-    prepared = load_images(replace(cohort, image=predictor.bundle.card.image), seen.used)
-    scores = predictor.score_pixels(prepared.pixels)
+    prepared = prepare_each(replace(cohort, image=predictor.bundle.card.image), seen.used)
+    scores = np.array([score for _, score in predictor.score_each(prepared)])
     return find_inverted_labels(seen.used, scores, seed=seed, linked=seen.groups)
 
 

@@ -27,8 +27,7 @@ from breastlens.audit.shortcuts import (
 )
 from breastlens.config import AuditRecipe, ImageRecipe, TrainingRecipe
 from breastlens.errors import SplitError
-from breastlens.models.activation_map import build_activation_map
-from breastlens.models.backbones import Backbone
+from breastlens.models.bundle import Bundle
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.runs.outcome import Occluded, Outcome
@@ -66,7 +65,7 @@ def doubt_model(
     features: NDArray[np.float32],
     occluded: dict[str, Occluded],
     outcome: Outcome,
-    backbone: Backbone,
+    bundle: Bundle,
     recipe: TrainingRecipe,
     progress: Progress,
 ) -> Doubts:
@@ -78,7 +77,7 @@ def doubt_model(
         features: Of whole images by the starting network, (n, d).
         occluded: By name, the same images without the breast.
         outcome: What was trained.
-        backbone: Which network it is made of.
+        bundle: The same, as it was saved.
         recipe: How.
         progress: Where to tell how far it is.
     """
@@ -125,7 +124,7 @@ def doubt_model(
         whole = judged.describe("Whole images", judged.y_score)
         metrics["corrected"] = corrected_auc(whole, controls["shuffled"])
         metrics["nuisance"] = probe_nuisance(seen, features, seed=seed)
-        metrics["activation"] = _measure_activation(outcome.network, backbone, prepared, rows, judged)
+        metrics["activation"] = _measure_activation(bundle.engine, prepared, rows, judged)
         findings = judge_controls(controls, rows.size)
         findings += _doubt_labels(seen, features, outcome, seed)
     return Doubts(metrics, findings)
@@ -143,12 +142,11 @@ def _score_same_model(
 
 
 def _measure_activation(
-    network: Any, backbone: Backbone, prepared: Prepared, rows: NDArray[np.integer], judged: Judged
+    engine: Engine, prepared: Prepared, rows: NDArray[np.integer], judged: Judged
 ) -> dict[str, Any]:
     """How much of where the saved model looks lies on the body, on images spread evenly over the judged ones."""
     chosen = np.unique(np.linspace(0, rows.size - 1, min(MAPPED, rows.size)).astype(np.int64))
     pixels = prepared.seen.loaded.pixels[rows[chosen]]
-    engine = Engine.from_keras(build_activation_map(network, backbone))
     maps = engine.run(pixels)["activation_map"]
     patients = [judged.patient_id[one] for one in chosen]
     found = describe_body_share(*body_shares(maps, pixels), patients, judged.seed)

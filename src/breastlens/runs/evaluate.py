@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from breastlens.audit.finding import Finding, name_records
 from breastlens.audit.findings import find_problems
-from breastlens.cohort.batches import load_images
+from breastlens.cohort.batches import LoadedImages, prepare_each
 from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap
 from breastlens.errors import DataError
 from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.predictor import Predictor, load
 from breastlens.models.backbones import get_backbone
 from breastlens.models.bundle import BundleCard, shorten_hashes
@@ -69,10 +71,17 @@ def evaluate(
         progress.say(f"{finding.severity} {finding.code}: {finding.what}")
     with new_directory(out, data=cohort.scanned) as directory:
         used = cohort.included.assign(split=PART)
-        with watch.phase("read images"), progress.task("read images", len(used)) as advance:
-            loaded = load_images(cohort, used, on_progress=lambda done, _: advance(done))
-        with watch.phase("score"), progress.task("score", len(used)) as advance:
-            y_score = predictor.score_pixels(loaded.pixels, on_done=lambda done: advance(done))
+        with watch.phase("read and score"), progress.task("read and score", len(used)) as advance:
+            scores: list[float] = []
+
+            def scored() -> Iterator[PreparedImage]:
+                for image, score in predictor.score_each(prepare_each(cohort, used)):
+                    scores.append(score)
+                    advance(len(scores))
+                    yield image
+
+            loaded = LoadedImages.collect(scored(), len(used), card.image.image_size)
+            y_score = np.array(scores)
         with watch.phase("evaluate"):
             predictions = predictions_table(used, y_score, card.threshold)
             block = evaluate_scores(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from breastlens.cohort.splits import PARTS
 from breastlens.config import TrainingRecipe
 from breastlens.models.backbones import Backbone
+from breastlens.models.cut import FrozenPart
 from breastlens.progress import Progress
 from breastlens.training.fit import Fit, TrainingImages, fit_model
 
@@ -80,6 +81,7 @@ def fit_split(
     *,
     backbone: Backbone,
     build_features_model: Callable[[], Any],
+    frozen_part: Callable[[str], FrozenPart],
     features_model: Any,
     occluded: Mapping[str, Occluded],
     recipe: TrainingRecipe,
@@ -94,6 +96,7 @@ def fit_split(
         kind: ``folds``, or anything else for the three parts.
         backbone: Which network.
         build_features_model: Makes a fresh features model with the starting weights.
+        frozen_part: Gives the same network up to a stage.
         features_model: One such, which stays as it is.
         occluded: By name, what the trained models are to score besides, without being trained again.
         recipe: How to train.
@@ -111,6 +114,7 @@ def fit_split(
             validation,
             backbone=backbone,
             build_features_model=build_features_model,
+            frozen_part=frozen_part,
             recipe=recipe,
             progress=progress,
             title=f"{recipe.strategy}{title}",

@@ -19,10 +19,13 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.models.activation_map import with_activation_map
 from breastlens.models.backbones import Backbone, get_backbone
-from breastlens.models.bundle import BundleCard, save_bundle, shorten_hashes
+from breastlens.models.bundle import Bundle, BundleCard, save_bundle, shorten_hashes
+from breastlens.models.engine import convert
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.feature_network import FeatureNetwork
+from breastlens.models.quantise import require_quantisation
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
 from breastlens.runs.directory import (
@@ -37,6 +40,7 @@ from breastlens.runs.doubts import chosen_occlusions, doubt_model
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split, describe_versions
 from breastlens.runs.outcome import Occluded, Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
+from breastlens.runs.precision import Chosen, choose_precision
 from breastlens.runs.preparation import Prepared, prepare, prove_pairs
 from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable, say_unused, split_records
@@ -50,6 +54,8 @@ OF_EPOCHS = (
     "weight_decay",
     "patience",
     "trainable_stages",
+    "views",
+    "training_precision",
     "augmentation",
 )
 """Settings that a probe has no use for."""
@@ -83,10 +89,13 @@ def train(
     Raises:
         DataError: A setting is not valid, or the cohort cannot be split as asked (``SplitError``).
         WeightsError: The weights are unreachable or do not fit.
+        MissingDependencyError: Keras is not installed, or NNCF and int8 was asked for.
         RunDirectoryError: The directory exists or cannot be written. An error after the model was saved leaves it, and
             says where.
     """
     recipe = checked(TrainingRecipe, settings)
+    if recipe.precision == "int8":
+        require_quantisation()
     backbone = get_backbone(recipe.backbone)
     stem = f"{backbone.name.replace(':', '-')}-{recipe.strategy}"
     out = first_free(Path("runs"), stem) if out is None else Path(out)
@@ -168,6 +177,7 @@ def _train_into(
             kind,
             backbone=backbone,
             build_features_model=network.build,
+            frozen_part=network.frozen_part,
             features_model=network.model,
             occluded=occluded,
             recipe=recipe,
@@ -175,10 +185,22 @@ def _train_into(
             tensorboard=tensorboard,
         )
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with watch.phase("precision"):
+        chosen = choose_precision(
+            recipe.precision,
+            convert(with_activation_map(outcome.network, backbone)),
+            seen.loaded.pixels,
+            used["label"].to_numpy(),
+            used["split"].to_numpy(),
+            outcome.final.operating_point.threshold,
+            progress,
+        )
+    for note in chosen.notes:
+        progress.say(note)
     with watch.phase("save model"):
-        _save_model(directory / "model", cohort, used, backbone, outcome, created)
+        bundle = _save_model(directory / "model", cohort, used, backbone, outcome, chosen, created)
     with watch.phase("negative controls"):
-        doubts = doubt_model(prepared, used, features, occluded, outcome, backbone, recipe, progress)
+        doubts = doubt_model(prepared, used, features, occluded, outcome, bundle, recipe, progress)
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed) | doubts.metrics
@@ -215,7 +237,14 @@ def _train_into(
             "chosen_on": outcome.final.chosen_on,
         },
         kept=outcome.final.kept,
-        notes=[*_unused_settings(recipe, tensorboard), *say_unused(kind, cohort, recipe), *outcome.notes],
+        execution=outcome.final.execution,
+        precision=chosen.describe(),
+        notes=[
+            *_unused_settings(recipe, tensorboard),
+            *say_unused(kind, cohort, recipe),
+            *outcome.notes,
+            *chosen.notes,
+        ],
     )
     write_json(directory / "run.json", facts)
     write_report(directory)
@@ -271,8 +300,14 @@ def _evaluate(
 
 
 def _save_model(
-    directory: Path, cohort: Cohort, used: pd.DataFrame, backbone: Backbone, outcome: Outcome, created: str
-) -> None:
+    directory: Path,
+    cohort: Cohort,
+    used: pd.DataFrame,
+    backbone: Backbone,
+    outcome: Outcome,
+    chosen: Chosen,
+    created: str,
+) -> Bundle:
     point = outcome.final.operating_point
     card = BundleCard(
         created=created,
@@ -280,13 +315,14 @@ def _save_model(
         image=cohort.image,
         labels=cohort.labels,
         categories=cohort.categories,
+        precision=chosen.used,
         threshold=point.threshold,
         threshold_rule=f"{point.rule}, chosen on {outcome.final.chosen_on}",
         data_fingerprint=cohort.fingerprint,
         learnt_from=shorten_hashes(used.loc[used["split"] != "test", "pixels_sha256"]),
         versions=describe_versions(),
     )
-    save_bundle(directory, outcome.network, card)
+    return save_bundle(directory, outcome.network, chosen.graph, card)
 
 
 def _write_tables(

@@ -1,4 +1,4 @@
-"""Training images in batches: augmented anew each epoch, with class weights, in an order of their own."""
+"""Training images in batches: in an order drawn anew each epoch, with class weights."""
 
 from __future__ import annotations
 
@@ -8,57 +8,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from breastlens.config import Augmentation, TrainingRecipe
-from breastlens.imaging.augment import augment
+from breastlens.config import TrainingRecipe
 from breastlens.models._keras import import_keras
+from breastlens.training.views import Shown
 
 
-def augmented_batches(
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    records: NDArray[np.integer],
-    recipe: TrainingRecipe,
+def training_batches(
+    shown: Shown, labels: NDArray[np.integer], rows: NDArray[np.integer], recipe: TrainingRecipe
 ) -> Any:
-    """Batches of augmented images with class weights, in an order drawn anew each epoch from (seed, epoch)."""
-    keras = import_keras()
-    weights = labels.size / (2.0 * np.bincount(labels, minlength=2))
+    """Batches of augmented images with class weights, in an order drawn anew each epoch from (seed, epoch).
 
-    class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
-        """Keras asks for batch after batch; the epoch is counted here."""
+    Whoever trains tells it which epoch begins: Keras asks for batches of its own before the first one, and whether it
+    calls that an epoch depends on what was compiled already.
+
+    Args:
+        shown: What the network is shown of an image.
+        labels: 0 or 1, of all images.
+        rows: Those to learn from.
+        recipe: Batch size and seed.
+    """
+    keras = import_keras()
+    weights = rows.size / (2.0 * np.bincount(labels[rows], minlength=2))
+
+    class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
+        """Keras asks for batch after batch."""
 
         def __init__(self) -> None:
             super().__init__(workers=1)
-            self._epoch = 0
-            self._order = self._shuffled()
+            self.begin_epoch(0)
+
+        def begin_epoch(self, epoch: int) -> None:
+            self._epoch = epoch
+            self._order = rows[np.random.default_rng([recipe.seed, epoch]).permutation(rows.size)]
 
         def __len__(self) -> int:
-            return math.ceil(labels.size / recipe.batch_size)
+            return math.ceil(rows.size / recipe.batch_size)
 
-        def __getitem__(
-            self, index: int
-        ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
             chosen = self._order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
-            images = _augment_all(
-                pixels[chosen], records[chosen], recipe.augmentation, recipe.seed, self._epoch
+            learnt = labels[chosen]
+            return (
+                shown.augmented(chosen, self._epoch),
+                learnt[:, None].astype(np.float32),
+                weights[learnt].astype(np.float32),
             )
-            return images, labels[chosen, None].astype(np.float32), weights[labels[chosen]].astype(np.float32)
 
-        def on_epoch_end(self) -> None:
-            self._epoch += 1
-            self._order = self._shuffled()
-
-        def _shuffled(self) -> NDArray[np.intp]:
-            return np.random.default_rng([recipe.seed, self._epoch]).permutation(labels.size)
-
-    return AugmentedBatches()
-
-
-def _augment_all(
-    pixels: NDArray[np.uint8], records: NDArray[np.integer], augmentation: Augmentation, seed: int, epoch: int
-) -> NDArray[np.uint8]:
-    return np.stack(
-        [
-            augment(image, augmentation, seed=seed, epoch=epoch, record=int(record))
-            for image, record in zip(pixels, records, strict=True)
-        ]
-    )
+    return TrainingBatches()

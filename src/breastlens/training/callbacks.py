@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from breastlens.errors import DataError
 from breastlens.evaluation.metrics import auc
 from breastlens.models._keras import import_keras
+from breastlens.training.learner import Learner
+from breastlens.training.views import Shown
 
 _FIGURES = frozenset({"loss", "auc", "val_loss", "val_auc"})
-
-_LEAST = 1e-7
-"""Scores in float32 are kept so far from 0 and 1 that their log-odds are finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,38 +25,30 @@ class HeldOut:
     """Validation images, and what the probe that fine-tuning starts from says of them.
 
     Attributes:
-        pixels: uint8 (n, s, s, 3), RGB.
-        labels: 0 or 1, (n,).
+        shown: What the network is shown of an image.
+        rows: Which images these are, (n,).
+        labels: 0 or 1, of each, (n,).
         probe_logits: Log-odds by the probe, (n,); None where training starts from nothing.
     """
 
-    pixels: NDArray[np.uint8]
+    shown: Shown
+    rows: NDArray[np.integer]
     labels: NDArray[np.integer]
     probe_logits: NDArray[np.float64] | None
 
-    def logits(self, network: Any) -> NDArray[np.float64]:
+    def logits(self, learner: Learner) -> NDArray[np.float64]:
         """Log-odds of the model as it would be kept, (n,): the network's, averaged with the probe's."""
-        own = predict_logits(network, self.pixels)
+        own = learner.logits(self.shown, self.rows)
         return own if self.probe_logits is None else (own + self.probe_logits) / 2
 
 
-def predict_logits(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Log-odds by a network that gives scores, in inference mode, (n,); in batches of a size that bounds memory."""
-    from scipy.special import logit
-
-    chunks = [network.predict_on_batch(pixels[start : start + 64]) for start in range(0, len(pixels), 64)]
-    scores = np.concatenate(chunks).astype(np.float64)[:, 0]
-    return np.asarray(logit(np.clip(scores, _LEAST, 1 - _LEAST)), dtype=np.float64)
-
-
 def write_history(
-    network: Any, schedule: Any, history: list[dict[str, Any]], phase: str, held_out: HeldOut | None
+    learner: Learner, history: list[dict[str, Any]], phase: str, held_out: HeldOut | None
 ) -> Any:
     """A callback that adds a row of history an epoch.
 
     Args:
-        network: What is being trained.
-        schedule: Its learning rate by step.
+        learner: What is being trained.
         history: Where the rows go.
         phase: What they call this training.
         held_out: Judged after each epoch, exactly (Keras's own AUC is binned); ``val_auc`` and ``val_loss`` also join
@@ -74,7 +65,7 @@ def write_history(
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             logs = {} if logs is None else logs
             if held_out is not None:
-                logs.update(_judge(held_out.logits(network), held_out.labels))
+                logs.update(_judge(held_out.logits(learner), held_out.labels))
             if not all(map(math.isfinite, logs.values())):
                 raise DataError(
                     f"training diverged in epoch {epoch}: the scores are no longer numbers; "
@@ -84,7 +75,7 @@ def write_history(
                 {"epoch": epoch, "phase": phase}
                 | {name: float(value) for name, value in logs.items() if name in _FIGURES}
                 | {
-                    "learning_rate": float(schedule(int(network.optimizer.iterations))),
+                    "learning_rate": learner.learning_rate,
                     "seconds": perf_counter() - self._start,
                 }
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +13,13 @@ from breastlens.config import TrainingRecipe
 from breastlens.evaluation.calibration import fit_platt
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone
-from breastlens.models.classifier import average_classifiers, build_classifier, set_trainable
-from breastlens.models.head import Head, rescale_head
 from breastlens.progress import Progress
-from breastlens.training.batches import augmented_batches
-from breastlens.training.callbacks import HeldOut, predict_logits, show_progress, write_history
+from breastlens.training.batches import training_batches
+from breastlens.training.callbacks import HeldOut, show_progress, write_history
+from breastlens.training.learner import Learner
+from breastlens.training.precision import Choice
 from breastlens.training.probe import Probe
-
-WARM_UP_SHARE = 0.1
-"""Share of all steps over which the learning rate rises from zero to its peak."""
+from breastlens.training.views import Shown
 
 LEAST_SPREAD = 0.01
 """Standard deviation of log-odds below which a network tells images apart by rounding alone."""
@@ -37,19 +34,21 @@ class TrainedNetwork:
         history: A row an epoch.
         epochs: How many epochs the kept weights have seen.
         calibration: Slope and offset that made the network's logits those of probabilities.
+        choice: In which precision it was trained, and why.
     """
 
     network: Any
     history: list[dict[str, Any]]
     epochs: int
     calibration: tuple[float, float]
+    choice: Choice
 
 
 def train_network(
     build_features_model: Callable[[], Any],
     backbone: Backbone,
     probe: Probe | None,
-    pixels: NDArray[np.uint8],
+    shown: Shown,
     labels: NDArray[np.integer],
     train: NDArray[np.integer],
     validation: NDArray[np.integer],
@@ -73,8 +72,8 @@ def train_network(
         build_features_model: Makes a fresh features model with the starting weights.
         backbone: Which network.
         probe: Where to start; None for an untrained head with everything learning.
-        pixels: uint8 (n, s, s, 3), RGB.
-        labels: 0 or 1, (n,).
+        shown: What the network is shown of each image.
+        labels: 0 or 1, (n,), of all images.
         train: Rows to learn from; they alone are augmented.
         validation: Rows to stop and calibrate on.
         recipe: Epochs, rates, batch size, patience, augmentation, seed.
@@ -85,19 +84,17 @@ def train_network(
     Raises:
         DataError: The training diverged, or the backbone has fewer stages than are to be trained.
     """
-    _make_deterministic(recipe.seed)
-    batches = augmented_batches(pixels[train], labels[train], train, recipe)
-    steps = recipe.epochs * len(batches)
-    learner = _Learner.prepare(build_features_model, backbone, probe, recipe, steps)
+    batches = training_batches(shown, labels, train, recipe)
+    learner = Learner.prepare(build_features_model, backbone, probe, shown, recipe, batches, recipe.epochs)
     keras = import_keras()
     history: list[dict[str, Any]] = []
     # the network has not moved yet: what it says now is what the probe says
-    before = None if probe is None else predict_logits(learner.network, pixels[validation])
-    held_out = HeldOut(pixels[validation], labels[validation], before)
+    before = None if probe is None else learner.logits(shown, validation)
+    held_out = HeldOut(shown, validation, labels[validation], before)
     phase = "scratch" if probe is None else "finetune"
-    with progress.task(title, steps) as advance:
+    with progress.task(title, learner.choice.steps) as advance:
         callbacks = [
-            write_history(learner.network, learner.schedule, history, phase, held_out),
+            write_history(learner, history, phase, held_out),
             keras.callbacks.EarlyStopping(
                 monitor="val_auc",
                 mode="max",
@@ -109,17 +106,19 @@ def train_network(
         ]
         if tensorboard is not None:
             callbacks.append(keras.callbacks.TensorBoard(tensorboard))
-        learner.network.fit(batches, epochs=recipe.epochs, verbose=0, callbacks=callbacks, shuffle=False)
-    calibration = _calibrate(held_out.logits(learner.network), held_out.labels)
+        learner.fit(batches, recipe.epochs, callbacks)
+    calibration = _calibrate(held_out.logits(learner), held_out.labels)
     best = max(history[recipe.epochs // 2 :], key=lambda row: row["val_auc"])
-    return TrainedNetwork(learner.finished(calibration), history, int(best["epoch"]) + 1, calibration)
+    return TrainedNetwork(
+        learner.finished(calibration), history, int(best["epoch"]) + 1, calibration, learner.choice
+    )
 
 
 def train_again(
     build_features_model: Callable[[], Any],
     backbone: Backbone,
     probe: Probe | None,
-    pixels: NDArray[np.uint8],
+    shown: Shown,
     labels: NDArray[np.integer],
     train: NDArray[np.integer],
     first: TrainedNetwork,
@@ -137,8 +136,8 @@ def train_again(
         build_features_model: Makes a fresh features model with the starting weights.
         backbone: Which network.
         probe: Where to start, fitted to the same rows; None as in the first training.
-        pixels: uint8 (n, s, s, 3), RGB.
-        labels: 0 or 1, (n,).
+        shown: What the network is shown of each image.
+        labels: 0 or 1, (n,), of all images.
         train: Rows to learn from: those of the first training and its validation rows.
         first: That training.
         recipe: The same.
@@ -148,18 +147,18 @@ def train_again(
     Raises:
         DataError: The training diverged.
     """
-    _make_deterministic(recipe.seed)
-    batches = augmented_batches(pixels[train], labels[train], train, recipe)
-    steps = first.epochs * len(batches)
-    learner = _Learner.prepare(build_features_model, backbone, probe, recipe, steps)
+    batches = training_batches(shown, labels, train, recipe)
+    learner = Learner.prepare(build_features_model, backbone, probe, shown, recipe, batches, first.epochs)
     history: list[dict[str, Any]] = []
-    with progress.task(title, steps) as advance:
+    with progress.task(title, learner.choice.steps) as advance:
         callbacks = [
-            write_history(learner.network, learner.schedule, history, "again", held_out=None),
+            write_history(learner, history, "again", held_out=None),
             show_progress(advance, len(batches)),
         ]
-        learner.network.fit(batches, epochs=first.epochs, verbose=0, callbacks=callbacks, shuffle=False)
-    return TrainedNetwork(learner.finished(first.calibration), history, first.epochs, first.calibration)
+        learner.fit(batches, first.epochs, callbacks)
+    return TrainedNetwork(
+        learner.finished(first.calibration), history, first.epochs, first.calibration, learner.choice
+    )
 
 
 def _calibrate(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> tuple[float, float]:
@@ -171,68 +170,3 @@ def _calibrate(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> tupl
     if logits.std() < LEAST_SPREAD:
         logits = np.full_like(logits, logits.mean())
     return fit_platt(logits, labels)
-
-
-@dataclass(frozen=True, eq=False)
-class _Learner:
-    """A classifier that is ready for Keras's ``fit``: what may learn is set, and how.
-
-    Attributes:
-        classifier: What learns.
-        network: The same with its score alone, compiled.
-        schedule: The learning rate by step.
-        probe: The classifier that it starts from and is averaged with; None from scratch.
-    """
-
-    classifier: Any
-    network: Any
-    schedule: Any
-    probe: Any
-
-    @classmethod
-    def prepare(
-        cls,
-        build_features_model: Callable[[], Any],
-        backbone: Backbone,
-        probe: Probe | None,
-        recipe: TrainingRecipe,
-        steps: int,
-    ) -> _Learner:
-        keras = import_keras()
-        features_model = build_features_model()
-        head = Head.untrained(features_model.output.shape[-1]) if probe is None else probe.head
-        classifier = build_classifier(features_model, head)
-        stages = len(backbone.stages)
-        if probe is not None and recipe.trainable_stages is not None:
-            stages = recipe.trainable_stages
-        set_trainable(classifier, backbone, stages, batch_norm_learns=probe is None)
-        network = keras.Model(classifier.input, classifier.output["score"])
-        warm_up = math.ceil(WARM_UP_SHARE * steps)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0,
-            decay_steps=max(1, steps - warm_up),
-            warmup_target=recipe.peak_learning_rate,
-            warmup_steps=warm_up,
-        )
-        network.compile(
-            optimizer=keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0),
-            loss=keras.losses.BinaryCrossentropy(),
-            weighted_metrics=[keras.metrics.AUC(name="auc")],
-            jit_compile=False,
-        )
-        start = None if probe is None else build_classifier(build_features_model(), probe.head)
-        return cls(classifier, network, schedule, start)
-
-    def finished(self, calibration: tuple[float, float]) -> Any:
-        """The classifier that is kept: averaged with its probe and calibrated."""
-        kept = self.classifier if self.probe is None else average_classifiers(self.classifier, self.probe)
-        rescale_head(kept, *calibration)
-        return kept
-
-
-def _make_deterministic(seed: int) -> None:
-    """Same seed, same result on one machine: TensorFlow offers this only for the whole process."""
-    import_keras().utils.set_random_seed(seed)
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()

@@ -17,10 +17,12 @@ from breastlens.evaluation.metrics import auc
 from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
 from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import build_classifier
+from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.training.finetune import LEAST_SPREAD, train_again, train_network
 from breastlens.training.probe import Probe, fit_probe, sigmoid
+from breastlens.training.views import Shown, show_images
 
 Rows = NDArray[np.integer]
 Images = NDArray[np.uint8]
@@ -58,6 +60,7 @@ class Fit:
         notes: Sentences for the reader.
         probe: The probe, where that was kept.
         network: The trained classifier (a ``keras.Model``), where that was kept.
+        execution: In which precision it was trained and what that was chosen by, for run.json; None where nothing was.
     """
 
     kept: Strategy
@@ -67,6 +70,7 @@ class Fit:
     notes: list[str] = field(default_factory=list)
     probe: Probe | None = None
     network: Any = None
+    execution: dict[str, Any] | None = None
 
     def scores(self, images: TrainingImages, rows: Rows) -> NDArray[np.float64]:
         """Calibrated probability of positive for some of the images, (len(rows),)."""
@@ -104,6 +108,7 @@ def fit_model(
     *,
     backbone: Backbone,
     build_features_model: Callable[[], Any],
+    frozen_part: Callable[[str], FrozenPart] | None,
     recipe: TrainingRecipe,
     progress: Progress,
     title: str,
@@ -118,6 +123,8 @@ def fit_model(
             of the training patients aside to choose on, and is then trained again on all of them.
         backbone: Which network.
         build_features_model: Makes a fresh features model with the starting weights, for training to change.
+        frozen_part: Gives the same network up to a stage, where what lies below the trained stages may be computed
+            once; None: all layers run at every step.
         recipe: Strategy, epochs and the like.
         progress: Where to tell how far it is.
         title: What to call this training there.
@@ -129,10 +136,49 @@ def fit_model(
     """
     if recipe.strategy == "probe":
         return _fit_probe_alone(images, train, validation, recipe)
-    learn, check, chosen_on = train, validation, "validation"
-    if check is None:
-        learn, check = _carve(images, train, recipe.seed)
-        chosen_on = "validation patients inside the training folds"
+    learn, check = (train, validation) if validation is not None else _carve(images, train, recipe.seed)
+    with show_images(
+        images.pixels,
+        frozen_part,
+        backbone,
+        train,
+        check,
+        recipe=recipe,
+        progress=progress,
+        title=f"{title}, frozen layers",
+    ) as (shown, said):
+        fit = _fit_network(
+            images,
+            shown,
+            train,
+            learn,
+            check,
+            backbone=backbone,
+            build_features_model=build_features_model,
+            recipe=recipe,
+            progress=progress,
+            title=title,
+            tensorboard=tensorboard,
+        )
+    return replace(fit, notes=[*fit.notes, *said])
+
+
+def _fit_network(
+    images: TrainingImages,
+    shown: Shown,
+    train: Rows,
+    learn: Rows,
+    check: Rows,
+    *,
+    backbone: Backbone,
+    build_features_model: Callable[[], Any],
+    recipe: TrainingRecipe,
+    progress: Progress,
+    title: str,
+    tensorboard: str | None,
+) -> Fit:
+    """Train on ``learn`` and choose on ``check``; where that is part of ``train``, train again on all of it."""
+    carved = np.isin(check, train).any()
 
     def starting_probe(rows: Rows) -> Probe | None:
         if recipe.strategy == "scratch" or images.features is None:
@@ -144,7 +190,7 @@ def fit_model(
         build_features_model,
         backbone,
         probe,
-        images.pixels,
+        shown,
         images.labels,
         learn,
         check,
@@ -159,9 +205,9 @@ def fit_model(
         history = [*probe_history(probe), *history]
         better, verdict = _compare(labels, probe.scores(images.features[check]), scores)
         if not better:
-            kept = _fit_probe_alone(images, train, validation, recipe)
+            kept = _fit_probe_alone(images, train, None if carved else check, recipe)
             notes = [f"Fine-tuning was no better than the probe, which was kept ({verdict})."]
-            return replace(kept, history=history, notes=notes)
+            return replace(kept, history=history, notes=notes, execution=trained.choice.describe())
         notes.append(
             f"The fine-tuned network, averaged with the probe it started from, was kept ({verdict})."
         )
@@ -171,12 +217,12 @@ def fit_model(
             "The network has learnt next to nothing: its scores hardly differ from image to image "
             f"({scores.min():.4f} to {scores.max():.4f} on validation). Train for more epochs, or use --strategy probe."
         )
-    if validation is None:
+    if carved:
         trained = train_again(
             build_features_model,
             backbone,
             starting_probe(train),
-            images.pixels,
+            shown,
             images.labels,
             train,
             trained,
@@ -190,7 +236,16 @@ def fit_model(
             f"epochs ({trained.epochs}), the calibration and the threshold; then the network was trained again, so "
             "long, on all of them."
         )
-    return Fit(recipe.strategy, point, chosen_on, history, notes, network=trained.network)
+    chosen_on = "validation patients inside the training folds" if carved else "validation"
+    return Fit(
+        recipe.strategy,
+        point,
+        chosen_on,
+        history,
+        notes,
+        network=trained.network,
+        execution=trained.choice.describe(),
+    )
 
 
 def _compare(
