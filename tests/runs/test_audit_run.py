@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import DataError, RunDirectoryError, WeightsError
 from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Format, Marker
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.imaging.preprocess import PreparedImage
 from breastlens.imaging.traps import AnyTrap
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.runs import audit as audits
@@ -229,14 +230,15 @@ def test_a_given_model_is_asked_with_images_as_it_knows_them(small: Cohort, turn
     labels = small.included["label"].to_numpy()
     seen = []
 
-    def score_pixels(pixels: np.ndarray) -> np.ndarray:
-        seen.append(pixels.shape)
+    def score_each(images: Iterable[PreparedImage]) -> Iterator[tuple[PreparedImage, float]]:
         truth = 0.2 + 0.6 * labels + np.random.default_rng(0).uniform(-0.35, 0.35, labels.size)
-        return np.clip(1 - truth if turned else truth, 0, 1)
+        for image, score in zip(images, np.clip(1 - truth if turned else truth, 0, 1), strict=True):
+            seen.append(image.pixels.shape)
+            yield image, float(score)
 
     card = SimpleNamespace(image=ImageRecipe(image_size=48))
-    model: Any = SimpleNamespace(bundle=SimpleNamespace(card=card), score_pixels=score_pixels)
+    model: Any = SimpleNamespace(bundle=SimpleNamespace(card=card), score_each=score_each)
     done = audit_cohort(small, folds=40, model=model)  # more folds than patients: nothing else is trained
-    assert seen == [(30, 48, 48, 3)]
+    assert seen == [(48, 48, 3)] * 30
     assert ("labels-look-inverted" in codes(done)) is turned
     assert "1 serious finding" in done.facts["verdict"] or not turned

@@ -11,9 +11,9 @@ import pytest
 
 from breastlens.cohort.records import Cohort
 from breastlens.errors import BreastLensError, DataError
+from breastlens.models import feature_network
 from breastlens.models.backbones import ALL_COMPARED
 from breastlens.progress import Progress
-from breastlens.runs import train as train_room
 from breastlens.runs.compare import train_all
 from breastlens.runs.directory import Run
 
@@ -37,14 +37,14 @@ def test_one_that_fails_does_not_lose_the_others(
     awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("keras")
-    build = train_room.build_features
+    build = feature_network.build_features
 
     def build_or_fail(backbone: Any, **options: Any) -> Any:
         if backbone.name == "mobilenet:0.5":
             raise RuntimeError("out of <memory>")
         return build(backbone, **options)
 
-    monkeypatch.setattr(train_room, "build_features", build_or_fail)
+    monkeypatch.setattr(feature_network, "build_features", build_or_fail)
     heard, names = Heard(), ("mobilenet:0.25", "mobilenet:0.5", "mobilenet:0.75")
     with caplog.at_level(logging.ERROR):
         page = train_all(

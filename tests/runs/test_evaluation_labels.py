@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from breastlens.cohort.reading import scan
 from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap
 from breastlens.errors import DataError
+from breastlens.imaging.preprocess import PreparedImage
 from breastlens.models.bundle import BundleCard, shorten_hashes
 from breastlens.runs.directory import Run
 from breastlens.runs.evaluate import evaluate
@@ -33,10 +34,11 @@ def predictor(phantoms: Cohort) -> SimpleNamespace:
         versions={},
     )
 
-    def score_pixels(pixels: np.ndarray, on_done: object = None) -> np.ndarray:
-        return pixels.mean(axis=(1, 2, 3)) / 255
+    def score_each(images: Iterable[PreparedImage]) -> Iterator[tuple[PreparedImage, float]]:
+        for image in images:
+            yield image, float(image.pixels.mean()) / 255
 
-    return SimpleNamespace(bundle=SimpleNamespace(card=card), score_pixels=score_pixels)
+    return SimpleNamespace(bundle=SimpleNamespace(card=card), score_each=score_each)
 
 
 def test_turned_labels_are_refused(predictor: SimpleNamespace, phantoms: Cohort, tmp_path: Path) -> None:
