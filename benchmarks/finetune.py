@@ -30,7 +30,7 @@ from breastlens.models.weights import resolve_weights
 from breastlens.progress import Progress
 from breastlens.runs.preparation import prepare
 from breastlens.runs.splitting import split_records
-from side_by_side import options, report, run_child, spread, take_turns, temporary_folder
+from side_by_side import data_options, report, run_child, spread, take_turns, temporary_folder
 
 KERAS = "Keras fit, all layers"
 WHOLE = "breastlens, all layers"
@@ -93,12 +93,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = options(__doc__, repeats=3)
-    parser.add_argument("--data", type=Path, required=True, help="folder with a subfolder a category")
-    parser.add_argument("--manifest", type=Path, help="as for breastlens train")
-    parser.add_argument("--exclude-when", action="append", default=[], help="as for breastlens train")
-    parser.add_argument("--positive", action="append", required=True, help="category; repeatable")
-    parser.add_argument("--weights", default="imagenet", help="imagenet, or a folder of weights files")
+    parser = data_options(__doc__, repeats=3)
     parser.add_argument("--backbones", nargs="+", default=["mobilenet:0.75"])
     parser.add_argument("--epochs", type=int, default=15, help="of all sides (%(default)s)")
     parser.add_argument("--stages", type=int, default=1, help="top stages that learn above frozen ones")

@@ -31,7 +31,7 @@ from breastlens.training.finetune import train_network
 from breastlens.training.fit import score_with
 from breastlens.training.probe import fit_probe
 from breastlens.training.views import show_images
-from side_by_side import options, report, say, spread, temporary_folder
+from side_by_side import data_options, report, say, spread, temporary_folder
 
 DRAWS = 2000
 HEADER = ("way", "stages", "views", "test AUC", "less all layers", "its 95 % interval", "s an epoch")
@@ -90,12 +90,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = options(__doc__, repeats=1)
-    parser.add_argument("--data", type=Path, required=True, help="folder with a subfolder a category")
-    parser.add_argument("--manifest", type=Path, help="as for breastlens train")
-    parser.add_argument("--exclude-when", action="append", default=[], help="as for breastlens train")
-    parser.add_argument("--positive", action="append", required=True, help="category; repeatable")
-    parser.add_argument("--weights", default="imagenet", help="imagenet, or a folder of weights files")
+    parser = data_options(__doc__, repeats=1)
     parser.add_argument("--backbone", default="mobilenet:0.75")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=20)

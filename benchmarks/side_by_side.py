@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from breastlens.machine import usable_cores
+
 BREASTLENS = (sys.executable, "-m", "breastlens")
 """The command line of BreastLens, by the interpreter that runs the benchmark."""
 
@@ -212,6 +214,17 @@ def options(description: str | None, *, repeats: int) -> argparse.ArgumentParser
     return parser
 
 
+def data_options(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
+    """The command line of a benchmark that trains on images of one's own: ``options``, and what says which."""
+    parser = options(description, repeats=repeats)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a subfolder a category")
+    parser.add_argument("--manifest", type=Path, help="as for breastlens train")
+    parser.add_argument("--exclude-when", action="append", default=[], help="as for breastlens train")
+    parser.add_argument("--positive", action="append", required=True, help="category; repeatable")
+    parser.add_argument("--weights", default="imagenet", help="imagenet, or a folder of weights files")
+    return parser
+
+
 def report(
     name: str,
     title: str,
@@ -278,7 +291,7 @@ def describe_machine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
     return {
         "processor": _processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),

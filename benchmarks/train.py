@@ -32,7 +32,7 @@ from breastlens.runs.splitting import split_records
 from side_by_side import (
     BREASTLENS,
     Child,
-    options,
+    data_options,
     report,
     run_child,
     say,
@@ -118,12 +118,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = options(__doc__, repeats=3)
-    parser.add_argument("--data", type=Path, required=True, help="folder with a subfolder a category")
-    parser.add_argument("--manifest", type=Path, help="as for breastlens train")
-    parser.add_argument("--exclude-when", action="append", default=[], help="as for breastlens train")
-    parser.add_argument("--positive", action="append", required=True, help="category; repeatable")
-    parser.add_argument("--weights", default="imagenet", help="imagenet, or a folder of weights files")
+    parser = data_options(__doc__, repeats=3)
     parser.add_argument("--backbones", nargs="+", default=["vgg16", "mobilenet:0.75"])
     parser.add_argument("--epochs", type=int, default=30, help="of the usual recipe (%(default)s)")
     parser.add_argument("--no-augmentation", action="store_true", help="the recipe does not augment")

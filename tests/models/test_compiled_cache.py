@@ -86,7 +86,7 @@ def test_another_content_version_processor_or_setting_is_another_entry(graph, fo
     scores(graph)
     scores(graph, content="b")
     assert len(list(folder.iterdir())) == 2
-    monkeypatch.setattr("breastlens.models.engine._usable_cores", lambda: 1)
+    monkeypatch.setattr("breastlens.models.engine.usable_cores", lambda: 1)
     assert Engine.load(graph, content="a")._calls == 1
     assert len(list(folder.iterdir())) == 3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from breastlens.imaging.occlusions import (
     noise_residual,
     shuffle_pixels,
 )
+from breastlens.machine import usable_cores
 from breastlens.training.probe import fit_probe
 
 Images = NDArray[np.uint8]
@@ -177,7 +177,7 @@ def score_control(
     # One thread a part, and one for its linear algebra: set here once, since it holds for the whole process.
     with (
         threadpool_limits(limits=1, user_api="blas"),
-        ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(min(len(parts), usable_cores())) as pool,
     ):
         for (_, held_out), each in zip(parts, pool.map(score, parts), strict=True):
             scores[held_out] = each

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+from breastlens.machine import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,7 +41,7 @@ def map_in_order(
     Raises:
         Exception: The first error of ``function`` in the items' order; what was not yet begun is cancelled.
     """
-    threads = workers or _usable_processors()
+    threads = workers or usable_cores()
     most = max(_AHEAD, threads * _LEAST_AHEAD_PER_WORKER)
     waiting: deque[Future[Result]] = deque()
     rest = iter(items)
@@ -56,10 +57,3 @@ def map_in_order(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _usable_processors() -> int:
-    """Fewer than there are where ``taskset`` or a container says so."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from breastlens.errors import BundleError, DataError
+from breastlens.machine import usable_cores
 from breastlens.models._openvino import import_openvino
 from breastlens.models.compiled_cache import entry_settings, keep_compiled, load_compiled
 
@@ -226,17 +226,10 @@ def _one_image(graph: Any) -> Any:
 
 def _settings(core: Any, precision: Arithmetic) -> dict[str, Any]:
     """How to compile. OpenVINO takes bfloat16 by itself on some processors, so precision is always said."""
-    calls = _usable_cores()
+    calls = usable_cores()
     native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" and native else "f32",
         "NUM_STREAMS": calls,
         "INFERENCE_NUM_THREADS": calls,
     }
-
-
-def _usable_cores() -> int:
-    """Processor cores that this process may use; ``taskset`` may allow fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

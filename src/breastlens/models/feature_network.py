@@ -54,7 +54,8 @@ class FeatureNetwork:
         self._cache = cache
         self._backbone = backbone
         self._frozen: dict[str, FrozenPart] = {}
-        self._parts = (backbone, image_size, self.weights.sha256 or (self.weights.description, seed))
+        drawn = seed if self.weights.kind == "none" else None
+        self._parts = (backbone, image_size, self.weights.sha256 or self.weights.description, drawn)
 
     @functools.cached_property
     def model(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import resource
 import sys
@@ -18,6 +17,7 @@ import pandas as pd
 from breastlens.audit.finding import Finding
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import PARTS, prove_disjoint, split_hash
+from breastlens.machine import usable_cores
 from breastlens.models.backbones import Backbone
 from breastlens.runs.directory import FORMAT
 
@@ -123,7 +123,7 @@ def describe_machine() -> dict[str, Any]:
     """Processor, cores and system; no host name and no user name."""
     return {
         "processor": _processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

@@ -12,7 +12,6 @@ import importlib.metadata
 import itertools
 import json
 import logging
-import os
 import platform
 import statistics
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from typing import Any
 
 from breastlens.cache_folder import cache_folder, write_whole
 from breastlens.config import TrainingPrecision
+from breastlens.machine import usable_cores
 from breastlens.models._keras import import_keras
 from breastlens.models._openvino import import_openvino
 
@@ -122,10 +122,9 @@ def _measure(measure: Measure, steps: int) -> dict[TrainingPrecision, Timed]:
 
 def _describe_machine() -> dict[str, Any]:
     """What decides a step's time besides the network: processor, cores that may be used, versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"),
-        "cores": cores,
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "keras": importlib.metadata.version("keras"),
         "tensorflow": _tensorflow_version(),
