@@ -247,7 +247,7 @@ def test_without_controls_no_probe_is_trained_and_no_weights_are_wanted(
     facts = json.loads(done.out)
     assert "whole" not in facts
     assert "controls" not in facts
-    assert facts["notes"] == ["No probe was trained, as was asked for: shortcuts were not looked for."]
+    assert facts["notes"] == ["No probe was trained, as was asked for."]
     assert facts["verdict"].startswith("No model was trained, so shortcuts were not looked for.")
     assert facts["properties"], "files are looked at all the same"
     assert "No probe was trained, as was asked for" in (tmp_path / "audit" / "audit.html").read_text()

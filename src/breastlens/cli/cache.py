@@ -32,7 +32,9 @@ def clear(as_json: AsJson = False) -> None:
     """Remove everything from the cache; whatever is wanted again is computed again."""
     from breastlens.models.compiled_cache import clear_compiled
     from breastlens.models.feature_cache import FeatureCache
+    from breastlens.training.precision import forget_measured
 
+    forget_measured()
     _tell(FeatureCache().clear(), clear_compiled(), as_json=as_json, what="removed: ")
 
 

@@ -131,7 +131,7 @@ def _audit(
             y_score, found = _probe(cohort, seen, recipe, cache, facts, progress)
             findings += found
     else:
-        facts["notes"].append("No probe was trained, as was asked for: shortcuts were not looked for.")
+        facts["notes"].append("No probe was trained, as was asked for.")
     if predictor is not None:
         with watch.phase("given model"):
             findings += _hold_against_model(cohort, seen, predictor, recipe.seed)

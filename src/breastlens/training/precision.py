@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from breastlens.cache_folder import cache_folder, write_whole
+from breastlens.cache_folder import cache_folder, shrink, write_whole
 from breastlens.config import TrainingPrecision
 from breastlens.machine import usable_cores
 from breastlens.models._keras import import_keras
@@ -97,7 +97,7 @@ def choose_precision(measure: Measure, steps: int, task: dict[str, Any]) -> Choi
         task: What decides a step's time besides the machine: network, cut, batch.
     """
     key = {**task, "steps_from": 1 << (steps.bit_length() - 1), **_describe_machine()}
-    path = cache_folder() / "execution" / f"{hashlib.sha256(_written(key).encode()).hexdigest()[:32]}.json"
+    path = _folder() / f"{hashlib.sha256(_written(key).encode()).hexdigest()[:32]}.json"
     measured = _read(path, key)
     if measured is None:
         measured = _measure(measure, steps)
@@ -105,6 +105,15 @@ def choose_precision(measure: Measure, steps: int, task: dict[str, Any]) -> Choi
     total_s = {precision: timed.total_s(steps) for precision, timed in measured.items()}
     faster = "bfloat16" in total_s and total_s["bfloat16"] * LEAST_GAIN <= total_s["float32"]
     return Choice("bfloat16" if faster else "float32", steps, measured)
+
+
+def forget_measured() -> None:
+    """Remove what was measured before, so that the next trainings measure again."""
+    shrink(_folder(), "*.json", 0)
+
+
+def _folder() -> Path:
+    return cache_folder() / "execution"
 
 
 def _measure(measure: Measure, steps: int) -> dict[TrainingPrecision, Timed]:
