@@ -3,7 +3,8 @@
 Run as ``python benchmarks/roofline.py``.
 
 Operations are those of convolutions and dense layers, a multiply-add counted as two. The limit is the fastest square
-float32 product of NumPy on all cores, measured in the same turns. Images lie in memory; weights are random.
+float32 product on all cores, by NumPy or by OpenVINO, measured in the same turns: neither library is the faster one on
+every processor. Images lie in memory; weights are random.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.machine import usable_cores
+from breastlens.models._openvino import import_openvino
 from breastlens.models.backbones import get_backbone
 from breastlens.models.classifier import build_features
 from breastlens.models.costs import COSTS_AT_128
@@ -93,12 +98,12 @@ def measure(name: str, image_size: int, repeats: int) -> dict[str, Any]:
     engine = Engine.from_keras(model)
     count = min(MOST, max(FEWEST, int(GIGAFLOP_A_TURN / gflops)))
     images = np.random.default_rng(0).integers(0, 256, (count, image_size, image_size, 3), dtype=np.uint8)
-    factors = np.random.default_rng(1).random((2, max(SIDES_OF_PRODUCTS), max(SIDES_OF_PRODUCTS)), np.float32)
+    products = [*make_numpy_products(), *make_openvino_products()]
     engine.run(images[:FEWEST])
     model.predict(images[:FEWEST], batch_size=32, verbose=0)
     taken = take_turns(
         {
-            PRODUCT: lambda: fastest_product(factors),
+            PRODUCT: lambda: max(gigaflop / seconds(multiply) for gigaflop, multiply in products),
             ENGINE: lambda: count / seconds(lambda: engine.run(images)),
             KERAS: lambda: count / seconds(lambda: model.predict(images, batch_size=32, verbose=0)),
         },
@@ -133,14 +138,39 @@ def count_operations(model: Any) -> int:
     return counted
 
 
-def fastest_product(factors: NDArray[np.float32]) -> float:
-    """GFLOP a second of the fastest square float32 product among several sizes."""
-    rates = []
+def make_numpy_products() -> list[tuple[float, Callable[[], Any]]]:
+    """Square float32 products of several sizes by NumPy: the GFLOP of each, and what computes it."""
+    return [
+        (2e-9 * side**3, partial(np.matmul, *make_factors(side), out=np.empty((side, side), np.float32)))
+        for side in SIDES_OF_PRODUCTS
+    ]
+
+
+def make_openvino_products() -> list[tuple[float, Callable[[], Any]]]:
+    """The same by OpenVINO, one product at a time on all cores."""
+    openvino = import_openvino()
+    from openvino import opset13
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": usable_cores(),
+    }
+    products = []
     for side in SIDES_OF_PRODUCTS:
-        left, right = (np.ascontiguousarray(each[:side, :side]) for each in factors)
-        product = np.empty_like(left)
-        rates.append(2e-9 * side**3 / seconds(lambda a=left, b=right, c=product: np.matmul(a, b, out=c)))
-    return max(rates)
+        left, right = make_factors(side)
+        given = opset13.parameter([side, side], np.float32)
+        graph = openvino.Model([opset13.matmul(given, opset13.constant(right), False, False)], [given])
+        request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+        request.set_input_tensor(openvino.Tensor(left))
+        request.infer()
+        products.append((2e-9 * side**3, request.infer))
+    return products
+
+
+def make_factors(side: int) -> NDArray[np.float32]:
+    """Two matrices to multiply, (2, side, side)."""
+    return np.random.default_rng(1).random((2, side, side), np.float32)
 
 
 if __name__ == "__main__":
