@@ -17,8 +17,11 @@ Of 301 real thermograms, two visits of one patient reach at most 0.76 and two pa
 NOT_MOVED = "in another size, brightness or compression"
 """The change where nothing was moved."""
 
-_COARSE_SIDE = 64
-_COARSE_STEPS = 40
+_COARSE: tuple[tuple[int, float, int], ...] = ((32, 3.0, 5), (64, 6.0, 40))
+"""Side in pixels, scale of the local contrast in pixels, and steps. At the first, copies of real and simulated images
+correlate by 0.86 and more. Of other pairs of smooth random fields, of which a large set proposes many, none does by
+0.75, and they cost a fifth so."""
+
 _FINE_STEPS = 20
 _MORE_STEPS = 60
 _LEAST_CORRELATION = 0.75
@@ -92,16 +95,20 @@ def describe_change(matrix: Matrix, flip: int) -> str:
 
 
 def _align_coarsely(still: Floats, moving: Floats, matrix: Matrix) -> tuple[float, Matrix]:
-    side = still.shape[0]
-    small = [
-        normalise_locally(
-            cv2.resize(image, (_COARSE_SIDE, _COARSE_SIDE), interpolation=cv2.INTER_AREA), 1.0, 6.0, 8.0
-        )
-        for image in (still, moving)
-    ]
-    start = _rescale(matrix, _COARSE_SIDE / side)
-    correlation, found = _align(small[0], small[1], start, _COARSE_STEPS)
-    return correlation, _rescale(found, side / _COARSE_SIDE)
+    """Correlation and matrix on smaller images, from small to large, as long as they have enough in common."""
+    side, correlation = still.shape[0], -1.0
+    for small_side, scale_px, steps in _COARSE:
+        small = [
+            normalise_locally(
+                cv2.resize(image, (small_side, small_side), interpolation=cv2.INTER_AREA), 1.0, scale_px, 8.0
+            )
+            for image in (still, moving)
+        ]
+        correlation, found = _align(small[0], small[1], _rescale(matrix, small_side / side), steps)
+        matrix = _rescale(found, side / small_side)
+        if correlation < _LEAST_CORRELATION:
+            break
+    return correlation, matrix
 
 
 def _align(still: Floats, moving: Floats, start: Matrix, steps: int) -> tuple[float, Matrix]:

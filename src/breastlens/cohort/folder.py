@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def list_folder(root: Path) -> Listing:
         DataError: No such folder, a folder that cannot be listed, or no image below a category folder.
     """
     require_folder(root)
-    rows: list[dict[str, str]] = []
+    rows: list[tuple[str, str, str]] = []
     ignored: list[str] = []
     for path in visible_files(root):
         category, inside, _ = path.partition("/")
@@ -73,23 +74,23 @@ def list_folder(root: Path) -> Listing:
         if suffix not in IMAGE_SUFFIXES or (not inside and suffix in TEXT_SUFFIXES):
             ignored.append(printable(path))
         elif not inside:
-            rows.append({"path": printable(path), "category": "", "excluded": NOT_IN_A_CATEGORY})
+            rows.append((printable(path), "", NOT_IN_A_CATEGORY))
         elif path != printable(path):
-            rows.append({"path": printable(path), "category": printable(category), "excluded": NAME_NOT_UTF8})
+            rows.append((printable(path), printable(category), NAME_NOT_UTF8))
         else:
-            rows.append({"path": path, "category": category, "excluded": ""})
+            rows.append((path, sys.intern(category), ""))
     for name in ignored:
         if "/" not in name and name.lower().endswith(".csv"):
             logger.warning("%s lies in %s and is not used; a manifest is named with --manifest", name, root)
     if ignored:
         logger.info("%d files in %s are no images and are ignored", len(ignored), root)
-    if not any(row["excluded"] != NOT_IN_A_CATEGORY for row in rows):
+    if all(excluded == NOT_IN_A_CATEGORY for _, _, excluded in rows):
         beside = f" ({len(rows)} images lie directly in it)" if rows else ""
         raise DataError(
             f"no images in subfolders of {root}{beside}: expected a subfolder a category, such as healthy/ "
             f"and sick/, with {', '.join(sorted(IMAGE_SUFFIXES))} files, or a --manifest"
         )
-    empty = {printable(name) for name in _folders(root)} - {row["category"] for row in rows}
+    empty = {printable(name) for name in _folders(root)} - {category for _, category, _ in rows}
     table = pd.DataFrame(rows, columns=["path", "category", "excluded"])
     return Listing(table, tuple(ignored), tuple(sorted(empty)))
 
@@ -122,7 +123,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[
     try:
         identity = folder.stat()
         with os.scandir(folder) as opened:
-            entries = list(opened)
+            entries = [(entry.name, _is_folder(entry)) for entry in opened if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"{printable(str(folder))} cannot be listed: {error.strerror}") from error
     here = (identity.st_dev, identity.st_ino)
@@ -130,13 +131,11 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[
         logger.warning("%s links back to a folder above it and is not followed", folder)
         return []
     found: list[str] = []
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            found += _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {here})
+    for name, is_folder in entries:
+        if is_folder:
+            found += _walk(folder / name, f"{prefix}{name}/", above | {here})
         else:
-            found.append(prefix + entry.name)
+            found.append(prefix + name)
     return found
 
 

@@ -73,7 +73,7 @@ def find_candidates(
 
     def compare(start: int) -> NDArray[np.float64]:
         rows = slice(start, start + _RERANK_CHUNK)
-        return _compare_outlines(fingerprints.outlines, start, neighbour[rows], change[rows])
+        return _compare_outlines(fingerprints, start, neighbour[rows], change[rows])
 
     parts = map_in_order(compare, range(0, len(neighbour), _RERANK_CHUNK), workers=workers)
     table = np.concatenate([np.empty((0, 4)), *parts])
@@ -164,7 +164,7 @@ def _build_index(bits: Bits) -> Any:
 
 
 def _compare_outlines(
-    outlines: NDArray[np.int8], start: int, neighbour: NDArray[np.int64], change: NDArray[np.int64]
+    fingerprints: Fingerprints, start: int, neighbour: NDArray[np.int64], change: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Columns query, other, change and likeness of the neighbours that are alike at some small shift."""
     from scipy.fft import irfft2, rfft2
@@ -174,11 +174,12 @@ def _compare_outlines(
         return np.empty((0, 4))
     other, changes = neighbour[row, place], change[row, place]
     turn, flip = np.divmod(changes, len(FLIPS))
-    turned = outlines[turn, start + row].astype(np.float32)
+    queries = np.stack([fingerprints.turned_outlines[start + each] for each in range(len(neighbour))])
+    turned = queries.view(np.int8)[row, turn].astype(np.float32)
     for number, (upside_down, mirrored) in enumerate(FLIPS):
         which = flip == number
         turned[which] = turned[which][:, :: -1 if upside_down else 1, :: -1 if mirrored else 1]
-    still = outlines[0, other].astype(np.float32)
+    still = fingerprints.outlines[other].astype(np.float32)
     product = rfft2(turned, axes=(1, 2)) * np.conj(rfft2(still, axes=(1, 2)))
     correlation = irfft2(product, s=turned.shape[1:], axes=(1, 2))
     near = np.r_[0 : _LARGEST_SHIFT + 1, -_LARGEST_SHIFT:0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -64,16 +65,16 @@ class ImageStack:
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         """One image; no more than it is brought into memory."""
-        image = self._array[row] if self._file is None else self._map(self._file, row, 1)[0]
-        return np.asarray(image)
+        if self._file is None:
+            return np.asarray(self._array[row])
+        read = os.pread(self._file.fileno(), self._bytes, row * self._bytes)
+        return np.frombuffer(read, np.uint8).reshape(self._shape[1:])
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         return (self[row] for row in range(len(self)))
 
     def as_array(self) -> NDArray[np.uint8]:
         """All images, (count, ...), once there are as many; those in a file are read when they are used."""
-        return self._array if self._file is None else self._map(self._file, 0, len(self))
-
-    def _map(self, file: IO[bytes], row: int, count: int) -> NDArray[np.uint8]:
-        """Lays a part of the file into memory, from which it goes again with the array."""
-        return np.asarray(np.memmap(file, np.uint8, "r", row * self._bytes, (count, *self._shape[1:])))
+        if self._file is None:
+            return self._array
+        return np.asarray(np.memmap(self._file, np.uint8, "r", shape=self._shape))

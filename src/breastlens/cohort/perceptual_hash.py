@@ -36,11 +36,13 @@ class Fingerprints:
 
     Attributes:
         bits: uint8 (t, n, HASH_BITS / 8), signs of the low cosine frequencies.
-        outlines: int8 (t, n, 32, 32), the locally normalised image, darker towards its border.
+        outlines: int8 (n, 32, 32), the locally normalised image as it is, darker towards its border.
+        turned_outlines: The same under each turn, the bytes of int8 (t, 32, 32) for every image.
     """
 
     bits: Bits
     outlines: NDArray[np.int8]
+    turned_outlines: ImageStack
 
 
 def thumbnail(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -113,11 +115,13 @@ def fingerprint(
     chosen = np.arange(len(thumbnails)) if rows is None else rows
     count, turns = len(chosen), len(TURNS)
     bits = np.empty((turns, count, HASH_BITS // 8), dtype=np.uint8)
-    outlines = np.empty((turns, count, _OUTLINE_SIDE, _OUTLINE_SIDE), dtype=np.int8)
+    outlines = np.empty((count, _OUTLINE_SIDE, _OUTLINE_SIDE), dtype=np.int8)
+    turned_outlines = ImageStack(count, (turns, _OUTLINE_SIDE, _OUTLINE_SIDE))
     down, across = _frequencies()
     taper = _taper()
 
-    def describe(index: int) -> None:
+    def describe(index: int) -> NDArray[np.int8]:
+        under_turns = np.zeros((turns, _OUTLINE_SIDE, _OUTLINE_SIDE), dtype=np.int8)
         small = cv2.resize(thumbnails[chosen[index]], (_WORK_SIDE, _WORK_SIDE), interpolation=cv2.INTER_AREA)
         for turn in range(turns):
             turned = small
@@ -132,11 +136,14 @@ def fingerprint(
             outline = _outline(turned.astype(np.float32), taper)
             bits[turn, index] = np.packbits(cv2.dct(outline)[down, across] > 0)
             peak = float(np.abs(outline).max())
-            outlines[turn, index] = np.rint(outline * (127 / peak)) if peak > 0 else 0
+            if peak > 0:
+                under_turns[turn] = np.rint(outline * (127 / peak))
+        return under_turns
 
-    for _ in map_in_order(describe, range(count), workers=workers):
-        pass
-    return Fingerprints(bits, outlines)
+    for index, under_turns in enumerate(map_in_order(describe, range(count), workers=workers)):
+        outlines[index] = under_turns[0]
+        turned_outlines.append(under_turns.view(np.uint8))
+    return Fingerprints(bits, outlines, turned_outlines)
 
 
 def _outline(pixels: Floats, taper: Floats) -> Floats:

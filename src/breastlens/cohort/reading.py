@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Hashable, Sequence
+import sys
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ NEVER_READ = frozenset({NOT_IN_A_CATEGORY, NAME_NOT_UTF8})
 _LEADING = ("path", "frame", "category", "label", "patient_id", "split")
 COLUMN_ORDER = (*_LEADING, *(name for name in MEASURED_COLUMNS if name not in _LEADING))
 _SHOWN = 5
+_RECORDS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +100,15 @@ def scan(
         listing = read_manifest(Path(manifest), root, conditions)
     files, source = _settle_patients(listing.table, pattern)
 
-    def read(row: dict[Hashable, Any]) -> list[dict[Hashable, Any]]:
+    listed = {name: files[name].to_numpy() for name in files}
+
+    def read(number: int) -> list[dict[Hashable, Any]]:
+        row: dict[Hashable, Any] = {name: values[number] for name, values in listed.items()}
         # A pattern says of every path whose it is; a manifest may leave that to the file.
         return _read_file(root, row, every_frame, limits, patient_from_header=source != "pattern")
 
-    rows = files.to_dict(orient="records")
-    found = map_in_order(read, rows, workers=workers, on_progress=on_progress)
-    table = pd.DataFrame([record for records in found for record in records])
+    found = map_in_order(read, range(len(files)), workers=workers, on_progress=on_progress)
+    table = _gather(record for records in found for record in records)
     if pattern is not None:
         _require_patients(table, pattern)
     if source is None and (table["patient_id"] != "").any():
@@ -113,6 +118,14 @@ def scan(
     table["duplicate_group"] = name_groups(table["pixels_sha256"])
     named_by = None if manifest is None else Path(manifest)
     return Scan(root, _tidy(table), image, named_by, source, listing.ignored, listing.empty)
+
+
+def _gather(records: Iterator[dict[Hashable, Any]]) -> pd.DataFrame:
+    """A table of many records, of which only a few are held as such, since a record takes more room than a row."""
+    pieces = []
+    while piece := list(islice(records, _RECORDS_AT_ONCE)):
+        pieces.append(pd.DataFrame(piece))
+    return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
 
 
 def as_names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -195,8 +208,8 @@ def _settle_patients(
         raise DataError(
             "the manifest has a patient_id column and --patient-pattern is given; use one of the two"
         )
-    matches = [pattern.search(path) for path in files["path"]]
-    patients = [(match["patient_id"] or "").strip() if match else "" for match in matches]
+    matches = (pattern.search(path) for path in files["path"])
+    patients = [sys.intern((match["patient_id"] or "").strip()) if match else "" for match in matches]
     if not any(patients):
         raise DataError(
             f"--patient-pattern '{pattern.pattern}' matches none of {len(files)} paths, "

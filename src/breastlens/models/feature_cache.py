@@ -261,7 +261,8 @@ def _read_keys(path: Path) -> list[bytes]:
 
 def _map_rows(path: Path, header: _Header) -> NDArray[np.float32]:
     offset = _HEADER_BYTES + header.images * _KEY_BYTES
-    return np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=(header.images, *header.shape))
+    # as a plain array, since each row of a memmap carries a dictionary
+    return np.asarray(np.memmap(path, "<f4", "r", offset, (header.images, *header.shape)))
 
 
 def _key(image: Images) -> bytes:

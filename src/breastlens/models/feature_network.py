@@ -119,7 +119,12 @@ class FeatureNetwork:
         """
         batches = _in_batches(images) if isinstance(images, np.ndarray) else images
         rows = self._cache.features(self.identity, batches, self._compute, on_done=on_done)
-        return np.stack(rows) if rows else self.engine.run(())["features"]
+        if not rows:
+            return self.engine.run(())["features"]
+        features = np.empty((len(rows), *rows[0].shape), np.float32)
+        for number in reversed(range(len(rows))):  # a file goes from memory with the last row of it
+            features[number] = rows.pop()
+        return features
 
     def _compute(self, batches: Iterable[Images]) -> Iterator[Row]:
         # looked at first: where everything is known there is nothing to build a network for
