@@ -50,6 +50,14 @@ class TestFolder:
         assert cohort.patient_source is None
         assert cohort.labels.describe() == "positive (1) = sick; negative (0) = healthy"
 
+    def test_a_table_gathered_in_pieces_is_that_gathered_at_once(self, data, monkeypatch):
+        for name in ("healthy/T1/broken.png", "healthy/T1/worse.png"):  # a piece of its own, without measurements
+            (data / name).write_bytes(b"not an image")
+        at_once = Cohort.read(data).table
+        monkeypatch.setattr("breastlens.cohort.reading._RECORDS_AT_ONCE", 1)
+        pd.testing.assert_frame_equal(Cohort.read(data).table, at_once)
+        assert at_once["width"].isna().sum() == 2
+
     def test_measures_every_file(self, data):
         row = Cohort.read(data, image=ImageRecipe(image_size=64)).table.iloc[0]
         file = data / "healthy/T1/a.png"
