@@ -9,6 +9,7 @@ empty caches. After loading: the same command on a single file taken off, so wha
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -161,6 +162,10 @@ def make_sides(
             sides[KERAS] = partial(
                 run_side, [sys.executable, script, run / "model" / "model.keras"], [], images, folder
             )
+        used = json.loads((run / "run.json").read_text(encoding="utf-8"))["precision"]["used"]
+        if used != precision:
+            say(f"{backbone}: {precision} was refused or was not to be had, so there is no row of it")
+            continue
         sides[f"breastlens {precision}"] = partial(
             run_side, [*BREASTLENS, "predict", run, "--quiet"], ["--out"], images, folder
         )

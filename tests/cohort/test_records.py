@@ -51,7 +51,7 @@ class TestFolder:
         assert cohort.labels.describe() == "positive (1) = sick; negative (0) = healthy"
 
     def test_a_table_gathered_in_pieces_is_that_gathered_at_once(self, data, monkeypatch):
-        for name in ("healthy/T1/broken.png", "healthy/T1/worse.png"):  # a piece of its own, without measurements
+        for name in ("healthy/T1/broken.png", "healthy/T1/worse.png"):  # each a piece without measurements
             (data / name).write_bytes(b"not an image")
         at_once = Cohort.read(data).table
         monkeypatch.setattr("breastlens.cohort.reading._RECORDS_AT_ONCE", 1)

@@ -80,13 +80,16 @@ class FeatureNetwork:
     def identity(self) -> str:
         """What decides a feature besides the pixels.
 
-        Processor and version are part of it, since the last digits of a float32 differ between them and a home folder
-        may be shared by several machines.
+        Processor and versions are part of it, since the last digits of a float32 differ between them, another version
+        of BreastLens may pool otherwise, and a home folder may be shared by several machines.
         """
-        openvino = import_openvino()
-        processor = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
-        keras = importlib.metadata.version("keras") if importlib.util.find_spec("keras") else None
-        return repr((*self._parts, "fp32", processor, keras, importlib.metadata.version("openvino")))
+        processor = import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
+        versions = [
+            importlib.metadata.version(name)
+            for name in ("breastlens", "openvino", "keras")
+            if importlib.util.find_spec(name)
+        ]
+        return repr((*self._parts, "fp32", processor, *versions))
 
     def frozen_part(self, stage: str) -> FrozenPart:
         """The network up to a stage, for a training that moves only what lies above it."""
