@@ -3,7 +3,8 @@
 Run as ``python benchmarks/predict.py [--weights FOLDER] [--data FOLDER]``.
 
 Both use the very same model: model.keras and the graph of one bundle. Whole: from starting the command to the CSV, with
-empty caches. After loading: the same command on a single file taken off, so what is left is the images alone.
+empty caches. After loading: the same command on a single file taken off, so what is left is the images alone. For
+BreastLens that is also told as a share of what its engine reaches on squares in memory, in the same turns.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from breastlens import load
 from breastlens.cohort.folder import TEXT_SUFFIXES
 from breastlens.imaging.decode import IMAGE_SUFFIXES
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
@@ -35,6 +37,7 @@ from side_by_side import (
     report,
     run_child,
     say,
+    seconds,
     spread,
     take_turns,
     temporary_folder,
@@ -43,6 +46,7 @@ from side_by_side import (
 WIDTH, HEIGHT, QUALITY = 640, 480, 90
 PHANTOMS = 100
 KERAS = "Keras"
+ENGINE_IMAGES, WARM_UP = 600, 32
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,27 @@ class Images:
 
 @dataclass(frozen=True)
 class Times:
-    """One side once: the whole command on all images, on one, and the scores it wrote."""
+    """One side once.
+
+    Attributes:
+        whole: The command on all images.
+        single: On one.
+        scores: What it wrote.
+        engine_images_per_s: The engine alone, on squares in memory; None for Keras.
+    """
 
     whole: Child
     single: Child
     scores: NDArray[np.float64]
+    engine_images_per_s: float | None
 
 
 def main() -> None:
-    """Prints one table over all backbones and precisions."""
+    """Prints one table over all backbones and precisions; or, started by itself, how fast an engine is."""
     arguments = parse()
+    if arguments.engine is not None:
+        print(time_engine(arguments.engine))
+        return
     rows: list[list[str]] = []
     figures: dict[str, Any] = {}
     with temporary_folder() as folder:
@@ -89,6 +104,7 @@ def main() -> None:
             "processor s",
             "images/s after loading",
             "faster",
+            "of engine alone",
             "peak MB",
         ),
         rows,
@@ -112,6 +128,7 @@ def parse() -> argparse.Namespace:
         default=["fp32"],
         help="rows of BreastLens; others than fp32 go to train --precision",
     )
+    parser.add_argument("--engine", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -160,20 +177,22 @@ def make_sides(
         if not sides:
             script = Path(__file__).with_name("keras_folder.py")
             sides[KERAS] = partial(
-                run_side, [sys.executable, script, run / "model" / "model.keras"], [], images, folder
+                run_side, [sys.executable, script, run / "model" / "model.keras"], [], images, folder, None
             )
         used = json.loads((run / "run.json").read_text(encoding="utf-8"))["precision"]["used"]
         if used != precision:
             say(f"{backbone}: {precision} was refused or was not to be had, so there is no row of it")
             continue
         sides[f"breastlens {precision}"] = partial(
-            run_side, [*BREASTLENS, "predict", run, "--quiet"], ["--out"], images, folder
+            run_side, [*BREASTLENS, "predict", run, "--quiet"], ["--out"], images, folder, run
         )
     return sides, weights
 
 
-def run_side(command: list[str | Path], before_out: list[str], images: Images, folder: Path) -> Times:
-    """Runs one command on all images and on one."""
+def run_side(
+    command: list[str | Path], before_out: list[str], images: Images, folder: Path, run: Path | None
+) -> Times:
+    """Runs one command on all images and on one, and the engine of a run alone."""
     out = folder / "scores.csv"
     children = []
     for place in (images.one, images.many):
@@ -182,7 +201,19 @@ def run_side(command: list[str | Path], before_out: list[str], images: Images, f
     scores = pd.read_csv(out)["y_score"].to_numpy()
     if len(scores) != images.count:
         raise RuntimeError(f"{len(scores)} scores of {images.count} images")
-    return Times(children[1], children[0], scores)
+    alone = None
+    if run is not None:
+        alone = float(run_child([sys.executable, Path(__file__), "--engine", run]).stdout.splitlines()[-1])
+    return Times(children[1], children[0], scores, alone)
+
+
+def time_engine(run: Path) -> float:
+    """Images a second of a run's engine on squares in memory."""
+    engine = load(run).bundle.engine
+    size = engine.image_size
+    squares = np.random.default_rng(0).integers(0, 256, (ENGINE_IMAGES, size, size, 3), dtype=np.uint8)
+    engine.run(squares[:WARM_UP])
+    return ENGINE_IMAGES / seconds(lambda: engine.run(squares))
 
 
 def measure(taken: dict[str, list[Times]], side: str, images: int) -> dict[str, Any]:
@@ -196,6 +227,8 @@ def measure(taken: dict[str, list[Times]], side: str, images: int) -> dict[str, 
 
     whole, rate = timed(side)
     keras_whole, keras_rate = timed(KERAS)
+    alone = [each.engine_images_per_s for each in taken[side] if each.engine_images_per_s is not None]
+    shares = [each / engine for each, engine in zip(rate.values, alone, strict=True)] if alone else []
     return {
         "whole_s": whole,
         "single_s": spread([each.single.elapsed_s for each in taken[side]]),
@@ -203,6 +236,8 @@ def measure(taken: dict[str, list[Times]], side: str, images: int) -> dict[str, 
         "images_per_s": rate,
         "faster_whole": keras_whole.median / whole.median,
         "faster_after_loading": rate.median / keras_rate.median,
+        "engine_images_per_s": alone,
+        "share_of_engine": spread(shares) if shares else None,
         "largest_difference": float(np.abs(taken[side][0].scores - taken[KERAS][0].scores).max()),
         "peak_bytes": [each.whole.peak_bytes for each in taken[side]],
     }
@@ -220,6 +255,7 @@ def tabulate(backbone: str, weights: str, side: str, row: dict[str, Any]) -> lis
         row["processor_s"].written(),
         row["images_per_s"].written(0),
         f"{row['faster_after_loading']:.1f}",
+        f"{row['share_of_engine'].median:.0%}" if row["share_of_engine"] else "",
         f"{max(peaks) / 1e6:,.0f}" if peaks else "-",
     ]
 
