@@ -3,8 +3,8 @@
 Run as ``python benchmarks/roofline.py``.
 
 Operations are those of convolutions and dense layers, a multiply-add counted as two. The limit is the fastest square
-float32 product on all cores, by NumPy or by OpenVINO, measured in the same turns: neither library is the faster one on
-every processor. Images lie in memory; weights are random.
+float32 product on all cores, by NumPy or by OpenVINO, measured in the same turns; NumPy's library does not know every
+processor. Images lie in memory; weights are random.
 """
 
 from __future__ import annotations

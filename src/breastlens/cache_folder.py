@@ -88,15 +88,18 @@ def shrink(folder: Path, pattern: str, limit_bytes: int) -> int:
     for path, status in sorted(files, key=lambda file: file[1].st_mtime):
         if total <= limit_bytes:
             break
-        remove(path)
-        total -= status.st_size
+        if remove(path):
+            total -= status.st_size
     for path, status in list_files(folder, f"**/{UNFINISHED}*"):
         if time.time() - status.st_mtime > ABANDONED_S:
             remove(path)
     return before - total
 
 
-def remove(path: Path) -> None:
-    """Remove a file, unless another process did or, on Windows, still reads it."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+def remove(path: Path) -> bool:
+    """Remove a file; False where that is not allowed or, on Windows, another process still reads it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

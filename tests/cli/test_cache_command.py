@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,25 @@ def test_info_counts_and_clear_removes(command, phantom_dir, cache):
     assert command("cache", "clear").out == f"{cache}: removed: {kept}\n"
     assert not [path for path in cache.rglob("*") if path.is_file()]
     assert json.loads(command("cache", "info", "--json").out)["rows"] == 0
+
+
+def test_clear_says_what_it_could_not_remove(command, phantom_dir, cache, monkeypatch):
+    (cache / "features" / "network").mkdir(parents=True)
+    for name in ("kept.features", "gone.features"):
+        (cache / "features" / "network" / name).write_bytes(bytes(3_000_000))
+    unlink = Path.unlink
+
+    def refuse(path, missing_ok=False):
+        if path.name == "kept.features":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    done = command("cache", "clear")
+    assert done.code == 2
+    assert (
+        done.out
+        == f"{cache}: removed: 0 rows of features of 0 networks (3.0 MB), compiled networks (0.0 MB)\n"
+    )
+    assert f"{cache}: 3.0 MB could not be removed" in " ".join(done.err.split())
+    assert [path.name for path in cache.rglob("*.features")] == ["kept.features"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from breastlens.cohort import Cohort, hash_search, image_stack
-from breastlens.cohort.hash_search import nearest_hashes
+from breastlens.cohort.hash_search import find_candidates, nearest_hashes
 from breastlens.cohort.image_stack import ImageStack
 from breastlens.cohort.near_duplicates import (
     LARGE_GROUP,
@@ -18,7 +18,15 @@ from breastlens.cohort.near_duplicates import (
     find_near_duplicates,
     thumbnail,
 )
-from breastlens.cohort.perceptual_hash import FLIPS, HASH_BITS, TURNS, fingerprint, flip_masks
+from breastlens.cohort.perceptual_hash import (
+    FLIPS,
+    HASH_BITS,
+    THUMBNAIL_SIDE,
+    TURNS,
+    fingerprint,
+    flip_masks,
+    turn_matrix,
+)
 from breastlens.imaging.decode import decode
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 
@@ -208,6 +216,21 @@ def test_a_flip_of_the_image_is_an_inversion_of_hash_bits():
     plain = fingerprint(np.stack(flipped)).bits[0]
     for mask, bits in zip(flip_masks(), plain, strict=True):
         assert np.unpackbits(plain[0] ^ mask ^ bits).sum() <= 1
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_turned_copy_is_proposed_by_its_outline_under_that_turn(turn: int):
+    pictures = [thumbnail(draw_picture(seed, grain=2.0)) for seed in range(20)]
+    copy = cv2.warpAffine(
+        pictures[7],
+        turn_matrix(turn, THUMBNAIL_SIDE),
+        (THUMBNAIL_SIDE, THUMBNAIL_SIDE),
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    found = find_candidates(fingerprint(np.stack([*pictures, copy])))
+    (pair,) = np.flatnonzero((found.query == 7) & (found.other == 20))
+    assert found.turn[pair] == turn
+    assert found.likeness[pair] > 0.97
 
 
 def random_hashes(count: int) -> np.ndarray:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -273,10 +274,45 @@ def test_a_disk_that_refuses_more_costs_nothing_but_the_time(tmp_path, caplog):
     assert files(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_made_costs_nothing_but_the_time(tmp_path, caplog):
+def test_a_folder_that_cannot_be_made_costs_nothing_but_the_time_and_is_told_once(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(room, "_SEGMENT_BYTES", 3 * 4 * WIDTH)
     (tmp_path / "file").write_text("in the way")
-    np.testing.assert_array_equal(features(FeatureCache(tmp_path / "file"), make_images(10)), EXPECTED)
-    assert "features were not kept" in caplog.text
+    cache = FeatureCache(tmp_path / "file")
+    np.testing.assert_array_equal(features(cache, make_images(10)), EXPECTED)
+    assert caplog.text.count("features were not kept") == 1
+    assert cache.room_bytes() == 0
+
+
+@pytest.mark.parametrize("reader", ["_read_keys", "_map_rows"])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(24, "Too many open files")]
+)
+def test_a_file_that_may_not_be_read_now_is_no_damaged_one(tmp_path, caplog, monkeypatch, reader, error):
+    features(FeatureCache(tmp_path), make_images(10))
+    before, whole = files(tmp_path), getattr(room, reader)
+
+    def refuse(path, *given):
+        if path in before:
+            raise error
+        return whole(path, *given)
+
+    monkeypatch.setattr(room, reader, refuse)
+    np.testing.assert_array_equal(features(FeatureCache(tmp_path), make_images(10)), EXPECTED)
+    assert "is damaged" not in caplog.text
+    assert set(before) < set(files(tmp_path))
+
+
+def test_room_is_the_limit_or_what_the_disk_has_left_for_it(tmp_path, monkeypatch):
+    cache = FeatureCache(tmp_path / "features", limit_bytes=5000)
+    features(cache, make_images(10))
+    used = cache.use().size_bytes
+    free = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: free._replace(free=5000 - used))
+    assert cache.room_bytes() == 5000
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: free._replace(free=10))
+    assert cache.room_bytes() == used + 10
 
 
 def test_beyond_the_limit_what_was_not_used_for_longest_goes_first(tmp_path):

@@ -208,6 +208,18 @@ def test_auto_does_without_what_is_not_there(graph, pixels, monkeypatch):
     assert [one.images_per_s for one in found.candidates[1:]] == [None, None]
 
 
+def test_a_failure_of_nncf_does_not_lose_the_trained_model(graph, pixels, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("first line\nno such operation")
+
+    monkeypatch.setattr(precision, "can_quantise", lambda: True)
+    monkeypatch.setattr(precision, "quantise", fail)
+    found = chosen("int8", graph, pixels)
+    assert found.used == "fp32"
+    assert found.graph is graph
+    assert "int8 was not tried: NNCF failed (no such operation)." in found.notes[0]
+
+
 def test_int8_without_nncf_is_refused_before_anything_is_read(phantoms, tmp_path, monkeypatch):
     pytest.importorskip("keras")
     from breastlens.runs.train import train

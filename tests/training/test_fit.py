@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from breastlens.config import TrainingRecipe
 from breastlens.errors import SplitError
 from breastlens.models.backbones import Backbone
+from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
+from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
+from breastlens.runs.outcome import Occluded, fit_split
 from breastlens.training import fit as room
+from breastlens.training import learner
 from breastlens.training.finetune import TrainedNetwork
 from breastlens.training.fit import Fit, TrainingImages, fit_model, score_with
 from breastlens.training.precision import Choice
@@ -229,3 +234,52 @@ def test_from_scratch_needs_no_features(
     assert one.kept == "scratch"
     assert [row["phase"] for row in one.history] == ["scratch", "scratch"]
     assert one.scores(bare, TEST).shape == (30,)
+
+
+@pytest.mark.parametrize("stages", [None, 1])
+def test_all_trainings_of_a_run_are_in_the_precision_of_the_first(
+    images: TrainingImages,
+    tiny_backbone: Backbone,
+    build_tiny: Build,
+    recipe: Callable[..., TrainingRecipe],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stages: int | None,
+) -> None:
+    """Two folds, each with a part set aside, and everyone: six trainings."""
+    chosen: list[Choice] = []
+    used: list[Choice] = []
+
+    def choose(measure: object, steps: int, task: dict[str, Any]) -> Choice:
+        chosen.append(Choice("float32" if chosen else "bfloat16", steps, {}))
+        return chosen[-1]
+
+    fit_learner = learner.Learner.fit
+    monkeypatch.setattr(learner, "choose_precision", choose)
+    monkeypatch.setattr(
+        learner.Learner, "fit", lambda self, *given: used.append(self.choice) or fit_learner(self, *given)
+    )
+    monkeypatch.setattr(room, "_compare", lambda *_: (True, "as told"))
+
+    def frozen_part(stage: str) -> FrozenPart:
+        return FrozenPart(build_tiny, tiny_backbone, stage, identity="tiny", cache=FeatureCache(tmp_path))
+
+    held_out = np.where(images.groups % 2, "1", "0")
+    outcome = fit_split(
+        images,
+        held_out,
+        "folds",
+        backbone=tiny_backbone,
+        build_features_model=build_tiny,
+        frozen_part=frozen_part,
+        features_model=build_tiny(),
+        occluded={"border": Occluded(lambda pixels: [pixels[:3], pixels[3:]], images.features)},
+        recipe=recipe(training_precision="auto", epochs=1, trainable_stages=stages, views=8),
+        progress=Progress(),
+        tensorboard=None,
+    )
+    assert len(chosen) == 1
+    assert used == [chosen[0]] * 6
+    assert outcome.final.choice == chosen[0]
+    assert outcome.final.kept == "finetune"
+    np.testing.assert_allclose(outcome.occluded["border"], outcome.y_score, atol=1e-6)

@@ -201,6 +201,20 @@ def test_fewer_views_where_the_cache_is_small_and_none_where_it_is_smaller(
         assert note.endswith("so all layers ran at every step; --cache-limit allows more.")
 
 
+def test_where_the_cache_cannot_be_written_all_layers_run_instead_of_filling_the_memory(
+    show: Callable[..., Any],
+    part: Callable[..., FrozenPart],
+    recipe: Callable[..., TrainingRecipe],
+    tmp_path: Path,
+) -> None:
+    settings = recipe(epochs=20, views=8, trainable_stages=1, augmentation=TURNED)
+    (tmp_path / "cache").write_text("in the way")
+    with show(part, settings) as (shown, (note,)):
+        assert isinstance(shown, WholeImages)
+        assert "more than the cache may (0 GB), so all layers ran at every step" in note
+        assert note.endswith(f"{tmp_path / 'cache'} has no more room, BREASTLENS_CACHE names another folder.")
+
+
 def test_without_a_cache_the_activations_lie_in_a_folder_that_is_gone_afterwards(
     show: Callable[..., Any],
     part: Callable[..., FrozenPart],

@@ -9,6 +9,7 @@ import typer
 
 from breastlens.cache_folder import cache_folder
 from breastlens.cli.options import AsJson
+from breastlens.errors import BreastLensError
 
 if TYPE_CHECKING:
     from breastlens.models.feature_cache import CacheUse
@@ -30,12 +31,18 @@ def info(as_json: AsJson = False) -> None:
 @cache.command()
 def clear(as_json: AsJson = False) -> None:
     """Remove everything from the cache; whatever is wanted again is computed again."""
-    from breastlens.models.compiled_cache import clear_compiled
+    from breastlens.models.compiled_cache import clear_compiled, compiled_size
     from breastlens.models.feature_cache import FeatureCache
     from breastlens.training.precision import forget_measured
 
     forget_measured()
-    _tell(FeatureCache().clear(), clear_compiled(), as_json=as_json, what="removed: ")
+    features = FeatureCache()
+    _tell(features.clear(), clear_compiled(), as_json=as_json, what="removed: ")
+    left = features.use().size_bytes + compiled_size()
+    if left > 0:
+        raise BreastLensError(
+            f"{cache_folder()}: {_size(left)} could not be removed; they belong to another user or are in use"
+        )
 
 
 def _tell(features: CacheUse, compiled_bytes: int, *, as_json: bool, what: str = "") -> None:

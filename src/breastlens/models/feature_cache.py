@@ -9,6 +9,8 @@ import logging
 import math
 import os
 import secrets
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,13 +46,11 @@ class CacheUse:
     """What a cache holds.
 
     Attributes:
-        folder: Where it lies.
         rows: How many rows of features.
         networks: Of how many networks, each with its image size and precision.
         size_bytes: On disk.
     """
 
-    folder: Path
     rows: int
     networks: int
     size_bytes: int
@@ -63,8 +63,9 @@ class FeatureCache:
     augmentation, is part of its key. Each file is written under a temporary name and renamed when it is whole, and
     never changed afterwards. So several processes may use one cache at once without locks, and one that is killed
     leaves nothing that would be read. Keys and rows have a checksum each; a file that fails it is removed and its rows
-    are computed anew. When the cache outgrows its limit, the files that were not used for longest go first. A disk that
-    is full or cannot be written costs nothing but the time to compute again.
+    are computed anew. When the cache outgrows its limit, the files that were not used for longest go first; what a
+    process still reads leaves the disk when it ends. A disk that is full or cannot be written costs nothing but the
+    time to compute again.
 
     Attributes:
         folder: Where it lies.
@@ -126,26 +127,37 @@ class FeatureCache:
                 if wanted:
                     yield batch[wanted]
 
-        kept = 0
+        kept, writable = 0, True
         for number, row in enumerate(compute(missing())):
             fresh[ordered[number]] = row
-            if (number + 1 - kept) * row.nbytes >= _SEGMENT_BYTES:
-                self._keep(segments, ordered[kept : number + 1], fresh)
+            if writable and (number + 1 - kept) * row.nbytes >= _SEGMENT_BYTES:
+                writable = self._keep(segments, ordered[kept : number + 1], fresh)
                 kept = number + 1
-        self._keep(segments, ordered[kept:], fresh)
+        if writable and kept < len(ordered):
+            self._keep(segments, ordered[kept:], fresh)
         return [fresh[one] if isinstance(one, bytes) else one for one in found]
 
-    def _keep(self, segments: _Segments, keys: Sequence[bytes], fresh: dict[bytes, Row]) -> None:
-        """Write rows, and let the file stand in for those in memory."""
-        if not keys:
-            return
+    def _keep(self, segments: _Segments, keys: Sequence[bytes], fresh: dict[bytes, Row]) -> bool:
+        """Write rows, and let the file stand in for those in memory; False where they could not be written."""
         try:
             fresh.update(zip(keys, segments.add(keys, [fresh[key] for key in keys]), strict=True))
-            shrink(self.folder, _PATTERN, self.limit_bytes)
         except OSError as error:
             logger.warning(
                 "%s: features were not kept for the next time: %s", self.folder, error.strerror or error
             )
+            return False
+        shrink(self.folder, _PATTERN, self.limit_bytes)
+        return True
+
+    def room_bytes(self) -> int:
+        """How much it may hold: its limit, or less where the disk has less; nothing where it cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                free = shutil.disk_usage(self.folder).free
+        except OSError:
+            return 0
+        return min(self.limit_bytes, free + self.use().size_bytes)
 
     def use(self) -> CacheUse:
         """Count what is there."""
@@ -155,13 +167,16 @@ class FeatureCache:
                 rows += _Header.read(path).images
             networks.add(path.parent)
             size += status.st_size
-        return CacheUse(self.folder, rows, len(networks), size)
+        return CacheUse(rows, len(networks), size)
 
     def clear(self) -> CacheUse:
-        """Remove everything; gives what was there."""
+        """Remove everything that may be removed; gives what that was."""
         before = self.use()
         shrink(self.folder, _PATTERN, 0)
-        return before
+        left = self.use()
+        return CacheUse(
+            before.rows - left.rows, before.networks - left.networks, before.size_bytes - left.size_bytes
+        )
 
     def _folder_of(self, network: str) -> Path:
         return self.folder / hashlib.blake2b(network.encode(), digest_size=_KEY_BYTES).hexdigest()
@@ -178,7 +193,9 @@ class _Segments:
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
             try:
                 keys = _read_keys(path)
-            except (OSError, ValueError):
+            except OSError:  # another process removed it, or it may not be read here; that is no damage
+                continue
+            except ValueError:
                 _discard(path)
             else:
                 self._place |= {key: (path, row) for row, key in enumerate(keys)}
@@ -213,9 +230,9 @@ class _Segments:
             rows = _map_rows(path, header)
             whole = zlib.crc32(rows.data) == header.rows_crc32
             used_now(path)
-        except FileNotFoundError:  # another process needed the room
+        except OSError:  # another process needed the room, or there are too many open files
             return None
-        except (OSError, ValueError):
+        except ValueError:
             whole = False
         if not whole:
             _discard(path)

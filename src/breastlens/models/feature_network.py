@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,15 @@ class FeatureNetwork:
         Processor and versions are part of it, since the last digits of a float32 differ between them, another version
         of BreastLens may pool otherwise, and a home folder may be shared by several machines.
         """
-        processor = import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
-        versions = [
-            importlib.metadata.version(name)
-            for name in ("breastlens", "openvino", "keras")
-            if importlib.util.find_spec(name)
+        core = import_openvino().Core()
+        processor = [
+            core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
         ]
-        return repr((*self._parts, "fp32", processor, *versions))
+        versions = {}
+        for name in ("breastlens", "openvino", "keras", "tensorflow", "tensorflow-cpu"):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                versions[name] = importlib.metadata.version(name)
+        return repr((*self._parts, "fp32", processor, versions))
 
     def frozen_part(self, stage: str) -> FrozenPart:
         """The network up to a stage, for a training that moves only what lies above it."""

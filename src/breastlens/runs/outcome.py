@@ -16,7 +16,8 @@ from breastlens.config import TrainingRecipe
 from breastlens.models.backbones import Backbone
 from breastlens.models.cut import FrozenPart
 from breastlens.progress import Progress
-from breastlens.training.fit import Fit, TrainingImages, fit_model
+from breastlens.training.fit import Fit, TrainingImages, fit_model, in_parts
+from breastlens.training.precision import Choice
 
 Rows = NDArray[np.intp]
 
@@ -106,9 +107,11 @@ def fit_split(
     Raises:
         SplitError: A part has one class only, or too few patients.
     """
+    choice: Choice | None = None
 
     def fit(train: Rows, validation: Rows | None, title: str) -> Fit:
-        return fit_model(
+        nonlocal choice  # of the first training, so that all of a run are trained alike
+        one = fit_model(
             images,
             train,
             validation,
@@ -121,7 +124,10 @@ def fit_split(
             tensorboard=None
             if tensorboard is None
             else str(tensorboard / f"{recipe.strategy}{title}".replace(" ", "-")),
+            choice=choice,
         )
+        choice = one.choice
+        return one
 
     if kind == "folds":
         return _fit_folds(images, split, fit, features_model, occluded)
@@ -187,7 +193,10 @@ def _score_occluded(
     fit: Fit, images: TrainingImages, rows: Rows, occluded: Mapping[str, Occluded]
 ) -> dict[str, NDArray[np.float64]]:
     return {
-        name: fit.score(each.features[rows], each.hide(images.pixels[rows]))
+        name: fit.score(
+            each.features[rows],
+            (batch for part in in_parts(rows) for batch in each.hide(images.pixels[part])),
+        )
         for name, each in occluded.items()
     }
 

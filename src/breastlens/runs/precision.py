@@ -143,9 +143,14 @@ def choose_precision(
             if precision == "int8" and not can_quantise():
                 impossible.append(_impossible(precision, "NNCF is not installed"))
                 continue
-            made = (
-                quantise(graph, pixels[spread(learnt, CALIBRATION_IMAGES)]) if precision == "int8" else graph
-            )
+            made = graph
+            if precision == "int8":
+                try:
+                    made = quantise(graph, pixels[spread(learnt, CALIBRATION_IMAGES)])
+                except Exception as error:  # noqa: BLE001  of any kind, and a trained model must not be lost for it
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                    impossible.append(_impossible(precision, f"NNCF failed ({reason})"))
+                    continue
             engine = Engine.from_graph(made, precision="bf16" if precision == "bf16" else "fp32")
             if precision == "bf16" and engine.precision != "bf16":
                 impossible.append(_impossible(precision, "this processor has no instructions for it"))

@@ -237,7 +237,7 @@ def _train_into(
             "chosen_on": outcome.final.chosen_on,
         },
         kept=outcome.final.kept,
-        execution=outcome.final.execution,
+        execution=outcome.final.choice and outcome.final.choice.describe(),
         precision=chosen.describe(),
         notes=[
             *_unused_settings(recipe, tensorboard),

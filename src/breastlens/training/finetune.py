@@ -57,6 +57,7 @@ def train_network(
     progress: Progress,
     title: str,
     tensorboard: str | None = None,
+    choice: Choice | None = None,
 ) -> TrainedNetwork:
     """Train with AdamW, warm-up and cosine decay, stopping when the validation AUC no longer rises.
 
@@ -80,19 +81,22 @@ def train_network(
         progress: Where to tell how far it is.
         title: What to call this training there.
         tensorboard: Folder for TensorBoard's logs, if wanted.
+        choice: In which precision, where an earlier training of the same run has chosen it; None: as the recipe says.
 
     Raises:
         DataError: The training diverged, or the backbone has fewer stages than are to be trained.
     """
     batches = training_batches(shown, labels, train, recipe)
-    learner = Learner.prepare(build_features_model, backbone, probe, shown, recipe, batches, recipe.epochs)
+    learner = Learner.prepare(
+        build_features_model, backbone, probe, shown, recipe, batches, recipe.epochs, choice
+    )
     keras = import_keras()
     history: list[dict[str, Any]] = []
     # the network has not moved yet: what it says now is what the probe says
     before = None if probe is None else learner.logits(shown, validation)
     held_out = HeldOut(shown, validation, labels[validation], before)
     phase = "scratch" if probe is None else "finetune"
-    with progress.task(title, learner.choice.steps) as advance:
+    with progress.task(title, learner.steps) as advance:
         callbacks = [
             write_history(learner, history, phase, held_out),
             keras.callbacks.EarlyStopping(
@@ -130,7 +134,7 @@ def train_again(
     """Train as a first training turned out best, on more rows and without a validation part of their own.
 
     The network learns for as many epochs as the first one's best weights had seen, with warm-up and decay over exactly
-    these, and takes over its calibration.
+    these, and takes over its precision and its calibration.
 
     Args:
         build_features_model: Makes a fresh features model with the starting weights.
@@ -148,9 +152,11 @@ def train_again(
         DataError: The training diverged.
     """
     batches = training_batches(shown, labels, train, recipe)
-    learner = Learner.prepare(build_features_model, backbone, probe, shown, recipe, batches, first.epochs)
+    learner = Learner.prepare(
+        build_features_model, backbone, probe, shown, recipe, batches, first.epochs, first.choice
+    )
     history: list[dict[str, Any]] = []
-    with progress.task(title, learner.choice.steps) as advance:
+    with progress.task(title, learner.steps) as advance:
         callbacks = [
             write_history(learner, history, "again", held_out=None),
             show_progress(advance, len(batches)),

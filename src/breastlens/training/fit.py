@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,11 +21,14 @@ from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.training.finetune import LEAST_SPREAD, train_again, train_network
+from breastlens.training.precision import Choice
 from breastlens.training.probe import Probe, fit_probe, sigmoid
 from breastlens.training.views import Shown, show_images
 
 Rows = NDArray[np.integer]
 Images = NDArray[np.uint8]
+
+_AT_ONCE = 256
 
 CARVED_FOLDS = 5
 """Cross-validation has no validation part: fine-tuning sets aside this fraction (1 in 5) of its training patients."""
@@ -60,7 +63,7 @@ class Fit:
         notes: Sentences for the reader.
         probe: The probe, where that was kept.
         network: The trained classifier (a ``keras.Model``), where that was kept.
-        execution: In which precision it was trained and what that was chosen by, for run.json; None where nothing was.
+        choice: In which precision it was trained and why; None where nothing was trained with Keras.
     """
 
     kept: Strategy
@@ -70,12 +73,12 @@ class Fit:
     notes: list[str] = field(default_factory=list)
     probe: Probe | None = None
     network: Any = None
-    execution: dict[str, Any] | None = None
+    choice: Choice | None = None
 
     def scores(self, images: TrainingImages, rows: Rows) -> NDArray[np.float64]:
         """Calibrated probability of positive for some of the images, (len(rows),)."""
         features = None if images.features is None else images.features[rows]
-        return self.score(features, images.pixels[rows])
+        return self.score(features, (images.pixels[part] for part in in_parts(rows)))
 
     def score(
         self, features: NDArray[np.float32] | None, pixels: Images | Iterable[Images]
@@ -84,7 +87,7 @@ class Fit:
 
         Args:
             features: Of the frozen backbone, (n, d); a probe scores these.
-            pixels: The same images, uint8 (n, s, s, 3) or batches of them; a network scores these.
+            pixels: The same images, uint8 (n, s, s, 3) or batches of them; a network scores these, a probe reads none.
         """
         if self.probe is not None and features is not None:
             return self.probe.scores(features)
@@ -101,6 +104,11 @@ class Fit:
         return self.network
 
 
+def in_parts(rows: Rows) -> Iterator[Rows]:
+    """Rows in parts, so that no more than some of the images are copied at once."""
+    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+
+
 def fit_model(
     images: TrainingImages,
     train: Rows,
@@ -113,6 +121,7 @@ def fit_model(
     progress: Progress,
     title: str,
     tensorboard: str | None = None,
+    choice: Choice | None = None,
 ) -> Fit:
     """Train on some rows; every choice is made on these rows and the validation rows alone.
 
@@ -129,6 +138,7 @@ def fit_model(
         progress: Where to tell how far it is.
         title: What to call this training there.
         tensorboard: Folder for TensorBoard's logs, if wanted.
+        choice: In which precision, where an earlier training of the same run has chosen it; None: as the recipe says.
 
     Raises:
         SplitError: The training rows hold one class only, or too few patients to set a validation part aside.
@@ -159,6 +169,7 @@ def fit_model(
             progress=progress,
             title=title,
             tensorboard=tensorboard,
+            choice=choice,
         )
     return replace(fit, notes=[*fit.notes, *said])
 
@@ -176,6 +187,7 @@ def _fit_network(
     progress: Progress,
     title: str,
     tensorboard: str | None,
+    choice: Choice | None,
 ) -> Fit:
     """Train on ``learn`` and choose on ``check``; where that is part of ``train``, train again on all of it."""
     carved = np.isin(check, train).any()
@@ -198,6 +210,7 @@ def _fit_network(
         progress=progress,
         title=title,
         tensorboard=tensorboard,
+        choice=choice,
     )
     labels, scores = images.labels[check], score_with(trained.network, images.pixels[check])
     history, notes = trained.history, []
@@ -207,7 +220,7 @@ def _fit_network(
         if not better:
             kept = _fit_probe_alone(images, train, None if carved else check, recipe)
             notes = [f"Fine-tuning was no better than the probe, which was kept ({verdict})."]
-            return replace(kept, history=history, notes=notes, execution=trained.choice.describe())
+            return replace(kept, history=history, notes=notes, choice=trained.choice)
         notes.append(
             f"The fine-tuned network, averaged with the probe it started from, was kept ({verdict})."
         )
@@ -244,7 +257,7 @@ def _fit_network(
         history,
         notes,
         network=trained.network,
-        execution=trained.choice.describe(),
+        choice=trained.choice,
     )
 
 

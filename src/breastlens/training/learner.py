@@ -53,6 +53,7 @@ class Learner:
         trained: The same, compiled for Keras's ``fit``; use ``fit``.
         schedule: The learning rate by step.
         probe: The classifier that it starts from and is averaged with; None from scratch.
+        steps: How many steps it is trained for at most.
         choice: In which precision it is trained.
     """
 
@@ -61,6 +62,7 @@ class Learner:
     trained: Any
     schedule: Any
     probe: Any
+    steps: int
     choice: Choice
 
     @classmethod
@@ -73,6 +75,7 @@ class Learner:
         recipe: TrainingRecipe,
         batches: Any,
         epochs: int,
+        choice: Choice | None,
     ) -> Learner:
         """Build it, and choose the precision.
 
@@ -84,6 +87,8 @@ class Learner:
             recipe: Rates, batch size, trainable stages, precision, seed.
             batches: What it is to be trained on.
             epochs: How long at most.
+            choice: In which precision, where an earlier training of the same run has chosen it; None: as the recipe
+                says.
 
         Raises:
             DataError: The backbone has fewer stages than are to be trained.
@@ -115,9 +120,12 @@ class Learner:
             with computing_in(layers_of_backbone(classifier), _POLICIES[precision]):
                 return time_steps(compiled[precision], batches)
 
-        if recipe.training_precision == "auto":
+        if choice is None and recipe.training_precision != "auto":
+            choice = Choice(recipe.training_precision, steps, {})
+        elif choice is None:
             task = {
                 "backbone": backbone.name,
+                "strategy": recipe.strategy,
                 "stages": stages,
                 "cut": shown.stage,
                 "input": network.input.shape[1:],
@@ -125,12 +133,10 @@ class Learner:
             }
             choice = choose_precision(measure, steps, task)
             make_deterministic(recipe.seed)  # as if nothing had been measured
-        else:
-            choice = Choice(recipe.training_precision, steps, {})
         # what was compiled for measuring need not be compiled again
         trained = compiled.get(choice.precision) or _compiled(network, schedule, recipe)
         start = None if probe is None else build_classifier(build_features_model(), probe.head)
-        return cls(classifier, network, trained, schedule, start, choice)
+        return cls(classifier, network, trained, schedule, start, steps, choice)
 
     def fit(self, batches: Any, epochs: int, callbacks: list[Any]) -> None:
         """Train with Keras, with the recipe's batches in their order."""

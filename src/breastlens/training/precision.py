@@ -66,7 +66,7 @@ class Choice:
 
     Attributes:
         precision: Chosen.
-        steps: How many steps it is for.
+        steps: How many steps it was chosen for; of several trainings of a run, the first has so many.
         measured: What was measured, by precision; empty where the recipe names one.
     """
 
@@ -135,6 +135,7 @@ def _describe_machine() -> dict[str, Any]:
         "processor": import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"),
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
+        "breastlens": importlib.metadata.version("breastlens"),
         "keras": importlib.metadata.version("keras"),
         "tensorflow": _tensorflow_version(),
     }

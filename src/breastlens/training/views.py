@@ -135,9 +135,9 @@ def show_images(
 ) -> Iterator[tuple[Shown, list[str]]]:
     """Settle what a network that learns is shown: activations at the cut where there is one and they have room.
 
-    Room is what the cache may take. Where it does not hold as many views as asked for, there are fewer of them, but no
-    less than ``FEWEST_VIEWS``; beyond that all layers run at every step. A cache of no size is replaced by a temporary
-    folder of the default size.
+    Room is what the cache may take and its disk has. Where it does not hold as many views as asked for, there are fewer
+    of them, but no less than ``FEWEST_VIEWS``; beyond that all layers run at every step. A cache of no size is replaced
+    by a temporary folder of the default size.
 
     Args:
         pixels: All images, uint8 (n, s, s, 3).
@@ -167,19 +167,22 @@ def show_images(
             folder = tempfile.TemporaryDirectory(prefix="breastlens-", ignore_cleanup_errors=True)
             cache = FeatureCache(Path(held.enter_context(folder)))
         # of every image, since the folds of a run share them: as it is, and its views
-        room = int(cache.limit_bytes / (frozen.row_bytes * len(pixels))) - 1
+        room_bytes = cache.room_bytes()
+        room = int(room_bytes / (frozen.row_bytes * len(pixels))) - 1
         views, notes = min(wanted, room), []
         if views < wanted:
             gigabytes = frozen.row_bytes * len(pixels) * (wanted + 1) / 1e9
             said = (
                 f"The activations of {wanted} views of each image take {gigabytes:.1f} GB, more than the cache may "
-                f"({cache.limit_bytes / 1e9:g} GB)"
+                f"({room_bytes / 1e9:.2g} GB)"
             )
+            more = "--cache-limit allows more"
+            if room_bytes < cache.limit_bytes:
+                more = f"{cache.folder} has no more room, BREASTLENS_CACHE names another folder"
             if views < FEWEST_VIEWS:
-                said += ", so all layers ran at every step; --cache-limit allows more."
-                yield WholeImages(pixels, recipe), [said]
+                yield WholeImages(pixels, recipe), [f"{said}, so all layers ran at every step; {more}."]
                 return
-            notes = [f"{said}, so there were {views}; --cache-limit allows more."]
+            notes = [f"{said}, so there were {views}; {more}."]
         yield (
             CutImages(
                 pixels, frozen, cache, views, learn, check, recipe=recipe, progress=progress, title=title
