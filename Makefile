@@ -41,13 +41,18 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix src tests benchmarks scripts
 	$(BIN)/ruff format src tests benchmarks scripts
 
-# What needs no data of one's own; docs/performance.md names the others.
+# What needs no data of one's own; with BUSI=FOLDER (and WEIGHTS=FOLDER) also what trains on its images.
+WEIGHTS ?= imagenet
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/augment.py --repeats 3
 	$(BIN)/python benchmarks/first_answer.py
 	$(BIN)/python benchmarks/roofline.py --repeats 3
 	$(BIN)/python benchmarks/predict.py --repeats 1
 	$(BIN)/python benchmarks/scale.py --sizes 1000 10000
+ifdef BUSI
+	$(BIN)/python benchmarks/train.py --data $(BUSI) --positive malignant --weights $(WEIGHTS) --repeats 1
+	$(BIN)/python benchmarks/finetune.py --data $(BUSI) --positive malignant --weights $(WEIGHTS) --stages 2 --repeats 1
+endif
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -94,6 +94,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--backbone", default="mobilenet:0.75")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--training-precision", default="float32", help="float32, bfloat16 or auto")
     ways = ["2x8", "1x8", "1x4", "1x20", "1x0"]
     parser.add_argument("--ways", nargs="+", default=ways, help="STAGESxVIEWS; no views: all layers run")
     return parser.parse_args()
@@ -122,7 +123,7 @@ def train_all(
             epochs=arguments.epochs,
             trainable_stages=stages,
             views=views,
-            training_precision="float32",
+            training_precision=arguments.training_precision,
         )
         _, split = split_records(seen.used, seen.groups, recipe)
         train, validation, test = (

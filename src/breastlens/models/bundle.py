@@ -49,7 +49,7 @@ class BundleCard(Settings):
     )
     precision: Precision = Field(
         default="fp32",
-        description="what the network computes with; the rest of the bundle is the same for all three",
+        description="what the network computes with; the graph of int8 is quantised, bf16 is the graph of fp32",
     )
     threshold: float = Field(ge=0, le=1, description="a score at or above it is called positive")
     threshold_rule: str = Field(description="how the threshold was chosen, in words")
