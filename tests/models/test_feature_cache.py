@@ -248,6 +248,25 @@ def test_two_processes_may_fill_one_cache_at_once(tmp_path):
     assert compute.count == 0
 
 
+def test_what_another_process_writes_meanwhile_is_neither_lost_nor_mixed(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "_SEGMENT_BYTES", 3 * 4 * WIDTH)
+    images, other = make_images(10), np.concatenate([make_images(10)[::-2], make_images(4, seed=1)])
+
+    def compute(batches):
+        for number, batch in enumerate(batches):
+            rows = features(FeatureCache(tmp_path), other[number:])  # from its first file to its last
+            np.testing.assert_array_equal(rows, [feature_of(image) for image in other[number:]])
+            yield from map(feature_of, batch)
+
+    np.testing.assert_array_equal(features(FeatureCache(tmp_path), images, compute), EXPECTED)
+    again = Counted()
+    np.testing.assert_array_equal(
+        features(FeatureCache(tmp_path), np.concatenate([images, other]), again),
+        [feature_of(image) for image in (*images, *other)],
+    )
+    assert again.count == 0
+
+
 def test_a_file_removed_by_another_process_is_computed_again(tmp_path):
     images, compute = make_images(10), Counted()
     features(FeatureCache(tmp_path), images)

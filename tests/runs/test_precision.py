@@ -230,19 +230,29 @@ def test_int8_without_nncf_is_refused_before_anything_is_read(phantoms, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-@needs_bf16
-def test_a_run_says_what_it_computes_in_and_prediction_follows(phantoms, quick, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "asked", [pytest.param("bf16", marks=needs_bf16), pytest.param("int8", marks=needs_nncf)]
+)
+def test_a_run_says_what_it_computes_in_and_prediction_follows(
+    asked, phantoms, phantom_dir, quick, tmp_path, monkeypatch
+):
     pytest.importorskip("keras")
     from breastlens.runs.train import train
 
     monkeypatch.setattr(precision, "AUC_LIMIT", 1.0)
     monkeypatch.setattr(precision, "CHANGED_LIMIT", 1.0)
-    run = train(phantoms, out=tmp_path / "run", precision="bf16", audit=False, **quick)
+    run = train(phantoms, out=tmp_path / "run", precision=asked, audit=False, **quick)
     facts = json.loads((run.directory / "run.json").read_text(encoding="utf-8"))
-    assert facts["precision"]["used"] == facts["precision"]["asked"] == "bf16"
-    assert [one["precision"] for one in facts["precision"]["candidates"]] == ["fp32", "bf16"]
-    assert any("computes in bf16" in note for note in facts["notes"])
+    assert facts["precision"]["used"] == facts["precision"]["asked"] == asked
+    assert [one["precision"] for one in facts["precision"]["candidates"]] == ["fp32", asked]
+    assert any(f"computes in {asked}" in note for note in facts["notes"])
     predictor = load(run.directory)
-    assert predictor.bundle.card.precision == "bf16"
-    assert predictor.bundle.engine.precision == "bf16"
+    assert predictor.bundle.card.precision == asked
+    assert predictor.bundle.engine.precision == ("bf16" if asked == "bf16" else "fp32")
     assert predictor.bundle.engine.outputs == ("activation_map", "features", "score")
+    rows = run.predictions
+    found = list(predictor.predict_files([phantom_dir / path for path in rows["path"]]))
+    off = np.abs([one.y_score - score for one, score in zip(found, rows["y_score"], strict=True)])
+    assert 0 < off.max() < 0.2  # the run's own scores are in fp32
+    again = list(load(run.directory).predict_files([phantom_dir / path for path in rows["path"]]))
+    assert again == found
