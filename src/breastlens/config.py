@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -185,8 +185,8 @@ class TrainingRecipe(Settings):
     patience: int = Field(
         default=8, ge=1, description="epochs without a better validation AUC before stopping"
     )
-    trainable_stages: int | None = Field(
-        default=None, ge=0, description="top stages that fine-tuning moves; None: default"
+    trainable_stages: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        default=2, description="top stages of the backbone that fine-tuning moves"
     )
     views: int = Field(
         default=8,

@@ -65,7 +65,9 @@ def test_the_two_parts_are_the_whole_wherever_it_is_cut(mobilenet: tuple[Backbon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilenetv2:0.35", "mobilenetv3small", "resnet50v2", "densenet121"])
+@pytest.mark.parametrize(
+    "name", ["mobilenetv2:0.35", "mobilenetv3small", "resnet50v2", "densenet121", "vgg16"]
+)
 def test_so_it_is_where_branches_and_blocks_meet(name: str) -> None:
     backbone = get_backbone(name)
     classifier = classifier_of(build(backbone))
@@ -74,6 +76,13 @@ def test_so_it_is_where_branches_and_blocks_meet(name: str) -> None:
         row = build_lower(classifier, backbone, stage)(IMAGES)
         scores = np.asarray(build_upper(classifier, backbone, stage)(row))
         np.testing.assert_allclose(scores, whole, atol=1e-5, err_msg=stage)
+
+
+def test_what_the_layers_above_never_see_is_not_kept() -> None:
+    backbone = get_backbone("vgg16")
+    classifier = classifier_of(build(backbone))
+    row = build_lower(classifier, backbone, "block3_conv3").output
+    assert row.shape[-1] == 4 * 4 * 256 + 2 * 256, "the maxima of 8 by 8, and the features of the stage"
 
 
 def test_what_the_upper_part_learns_the_whole_has_learnt(mobilenet: tuple[Backbone, Any]) -> None:

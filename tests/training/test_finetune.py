@@ -76,14 +76,14 @@ def moved(before: dict[str, list[np.ndarray]], after: dict[str, list[np.ndarray]
 
 @pytest.mark.parametrize(
     ("stages", "expected"),
-    [(0, set()), (1, {"conv2"}), (None, {"conv0", "conv1", "conv2"})],
+    [(0, set()), (1, {"conv2"}), ("all", {"conv0", "conv1", "conv2"})],
 )
 def test_only_the_top_stages_learn_and_batch_norm_never(
     train: Train,
     probe: Probe,
     build_tiny: Callable[[], Any],
     recipe: Callable[..., TrainingRecipe],
-    stages: int | None,
+    stages: int | str,
     expected: set[str],
 ) -> None:
     before = weights_of(build_tiny())
@@ -139,7 +139,7 @@ def test_the_best_epoch_is_kept_not_the_last_and_calibrated_on_validation(
     recipe: Callable[..., TrainingRecipe],
 ) -> None:
     pixels, labels = pictures[0][VALIDATION], pictures[1][VALIDATION]
-    trained = train(recipe(epochs=10, learning_rate=0.03, patience=10, seed=2), probe)
+    trained = train(recipe(epochs=10, learning_rate=0.03, patience=10, seed=2, trainable_stages="all"), probe)
     areas = [row["val_auc"] for row in trained.history]
     assert [row["epoch"] for row in trained.history] == list(range(10))
     candidates = areas[5:]

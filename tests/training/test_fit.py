@@ -236,7 +236,7 @@ def test_from_scratch_needs_no_features(
     assert one.scores(bare, TEST).shape == (30,)
 
 
-@pytest.mark.parametrize("stages", [None, 1])
+@pytest.mark.parametrize("stages", ["all", 1])
 def test_all_trainings_of_a_run_are_in_the_precision_of_the_first(
     images: TrainingImages,
     tiny_backbone: Backbone,
@@ -244,7 +244,7 @@ def test_all_trainings_of_a_run_are_in_the_precision_of_the_first(
     recipe: Callable[..., TrainingRecipe],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    stages: int | None,
+    stages: int | str,
 ) -> None:
     """Two folds, each with a part set aside, and everyone: six trainings."""
     chosen: list[Choice] = []

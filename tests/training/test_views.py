@@ -163,7 +163,11 @@ def test_a_second_training_computes_nothing(
 
 @pytest.mark.parametrize(
     ("changes", "given"),
-    [({"trainable_stages": None}, True), ({"trainable_stages": 1, "views": 0}, True), ({"trainable_stages": 1}, False)],
+    [
+        ({"trainable_stages": "all"}, True),
+        ({"trainable_stages": 1, "views": 0}, True),
+        ({"trainable_stages": 1}, False),
+    ],
 )  # fmt: skip
 def test_all_layers_run_where_nothing_is_frozen_or_that_is_asked_for(
     show: Callable[..., Any],

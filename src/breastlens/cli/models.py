@@ -75,7 +75,8 @@ def train(
     ] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without a better validation AUC.")] = None,
     trainable_stages: Annotated[
-        int | None, typer.Option(help="How many top stages fine-tuning moves.")
+        str | None,
+        typer.Option(metavar="N", help="How many top stages fine-tuning moves, or all. [default: 2]"),
     ] = None,
     views: Annotated[
         int | None,

@@ -163,8 +163,8 @@ def average_classifiers(tuned: Any, probe: Any) -> Any:
 
 
 def learning_stages(backbone: Backbone, recipe: TrainingRecipe) -> int:
-    """How many of ``backbone.stages`` learn, counted from the top: from scratch, and unless told otherwise, all."""
-    if recipe.strategy == "scratch" or recipe.trainable_stages is None:
+    """How many of ``backbone.stages`` learn, counted from the top; from scratch all of them."""
+    if recipe.strategy == "scratch" or recipe.trainable_stages == "all":
         return len(backbone.stages)
     return recipe.trainable_stages
 

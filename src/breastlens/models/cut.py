@@ -22,8 +22,8 @@ def build_lower(features_model: Any, backbone: Backbone, stage: str) -> Any:
         stage: One of ``backbone.stages``: where to cut.
 
     Returns:
-        ``keras.Model`` from uint8 ``image`` (n, s, s, 3) to float32 ``row`` (n, d): the activations of the stage, and
-        then the pooled features of the stages before it.
+        ``keras.Model`` from uint8 ``image`` (n, s, s, 3) to float32 ``row`` (n, d): the activations of the stage (their
+        maxima, where the layers above take only those), and then the pooled features that were made up to there.
     """
     keras = import_keras()
     activations, *pooled = _at_cut(features_model, backbone, stage)
@@ -56,12 +56,32 @@ def build_upper(classifier: Any, backbone: Backbone, stage: str) -> Any:
 
 
 def _at_cut(model: Any, backbone: Backbone, stage: str) -> list[Any]:
-    """What crosses the cut: the activations of the stage, and the pooled features of those before it."""
-    before = backbone.stages[: backbone.stages.index(stage)]
+    """What crosses the cut: the activations of the stage, and the pooled features of those before it.
+
+    Where the layers above take no more than the maxima of the activations, as in VGG, these cross, a quarter as many,
+    and the pooled features of the stage with them.
+    """
+    activations = model.get_layer(stage).output
+    maxima = _maxima(model, activations)
+    before = backbone.stages[: backbone.stages.index(stage) + (maxima is not None)]
     pooled = model.get_layer("features").input  # two of each probe stage: average and maximum
     of_stage = [name for name in backbone.probe_stages for _ in range(2)]
     crossing = [tensor for tensor, name in zip(pooled, of_stage, strict=True) if name in before]
-    return [model.get_layer(stage).output, *crossing]
+    return [activations if maxima is None else maxima, *crossing]
+
+
+def _maxima(model: Any, activations: Any) -> Any | None:
+    """What max pooling makes of activations, if nothing else but the features is made of them."""
+    keras = import_keras()
+    features = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+    takers = [
+        layer
+        for layer in model.layers
+        if any(tensor is activations for tensor in keras.tree.flatten(layer.input))
+        and not isinstance(layer, (keras.layers.InputLayer, *features))
+    ]
+    alone = len(takers) == 1 and isinstance(takers[0], keras.layers.MaxPooling2D)
+    return takers[0].output if alone else None
 
 
 class FrozenPart:
@@ -88,7 +108,7 @@ class FrozenPart:
         self.cache = cache
         self._build = build
         self._backbone = backbone
-        self._identity = repr((identity, "up to", stage))
+        self._identity = repr((identity, "cut after", stage))
 
     @functools.cached_property
     def _lower(self) -> Any:

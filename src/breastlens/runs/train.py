@@ -144,7 +144,7 @@ def _train_into(
     network = FeatureNetwork(
         backbone, image_size=given.image.image_size, weights=starting, seed=recipe.seed, cache=cache
     )
-    if recipe.trainable_stages is not None and recipe.trainable_stages > len(backbone.stages):
+    if recipe.trainable_stages != "all" and recipe.trainable_stages > len(backbone.stages):
         raise DataError(
             f"--trainable-stages: {backbone.name} has {len(backbone.stages)} stages, received {recipe.trainable_stages}"
         )
