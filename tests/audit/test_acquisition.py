@@ -20,7 +20,6 @@ from breastlens.audit.association import (
     compare_overlap,
     cramers_v,
     find_blocks,
-    holm,
     permutation_p_values,
 )
 from breastlens.audit.columns import read_column, say_why_untested
@@ -29,6 +28,7 @@ from breastlens.audit.finding import Finding
 from breastlens.audit.properties import PROPERTY_COLUMNS
 from breastlens.audit.survey import survey_images
 from breastlens.cohort import Cohort
+from breastlens.evaluation.significance import holm
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 
 SICK, COUNT = 40, 100

@@ -119,7 +119,7 @@ def test_means_and_counts():
     assert found["excess"]["value"] == pytest.approx(0.2)
     assert found["share"]["low"] < 0.7 < found["share"]["high"]
     assert found["share"]["level"] == 0.95
-    assert found["share"]["method"] == "patient bootstrap, percentile, 2000 draws"
+    assert found["share"]["method"] == "bootstrap of patients, BCa, 2000 draws"
     assert "reason" not in found
     json.dumps(found, allow_nan=False)
 
@@ -137,7 +137,7 @@ def test_the_interval_is_that_of_a_mean_over_patients():
     by_patient = 1.96 * shares.reshape(20, 20).mean(axis=1).std() / np.sqrt(20)
     assert grouped["high"] - grouped["low"] == pytest.approx(2 * by_patient, rel=0.1)
     unknown = describe_body_share(shares, areas, [""] * 400, seed=0)["share"]
-    assert unknown["method"] == "image bootstrap (patients unknown), percentile, 2000 draws"
+    assert unknown["method"] == "bootstrap of images (patients unknown), BCa, 2000 draws"
     assert unknown["high"] - unknown["low"] == pytest.approx(2 * half_width, rel=0.1)
 
 

@@ -145,7 +145,7 @@ def test_a_model_that_is_turned_round_is_an_error() -> None:
     assert finding.evidence.value == pytest.approx(roc_auc_score(labels, scores))
     assert finding.evidence.high is not None
     assert finding.evidence.high < 0.5
-    assert finding.evidence.method.startswith("patient bootstrap")
+    assert finding.evidence.method == "DeLong over patients, scale of log-odds"
     assert find_inverted_labels(table(labels, 2), 1 - scores) == []
 
 

@@ -104,7 +104,7 @@ def test_a_control_is_held_against_the_model_on_the_same_images() -> None:
         roc_auc_score(y_true, good) - roc_auc_score(y_true, poor), abs=1e-12
     )
     assert 0 < margin["low"] < margin["value"] < margin["high"]
-    assert "patient bootstrap" in found["method"]
+    assert found["method"] == "DeLong over patients, scale of log-odds"
 
 
 def test_one_class_gives_nulls_that_json_can_hold() -> None:

@@ -93,7 +93,7 @@ def test_weighted_scalars_agree_with_scikit_learn(case, threshold):
     y_true, y_score, weights = (np.array(column) for column in zip(*case, strict=True))
     y_pred = (y_score >= threshold).astype(int)
     rows = np.stack([np.ones(len(weights)), weights.astype(float)])
-    values = scalar_metrics(y_true, y_score.astype(float), threshold, rows)
+    values = scalar_metrics(y_true, y_score.astype(float), y_score >= threshold, rows)
     for name, oracle in ORACLE.items():
         expected = oracle(y_true, y_score, y_pred, weights)
         assert values[name][1] == pytest.approx(expected, abs=1e-12, rel=0, nan_ok=True), name
@@ -102,8 +102,8 @@ def test_weighted_scalars_agree_with_scikit_learn(case, threshold):
 def test_weights_of_zero_are_as_if_the_image_were_not_there():
     y_true, y_score = random_case(1)
     kept = np.random.default_rng(2).random(60) < 0.5
-    masked = scalar_metrics(y_true, y_score, 0.4, kept[None].astype(float))
-    alone = scalar_metrics(y_true[kept], y_score[kept], 0.4, np.ones((1, kept.sum())))
+    masked = scalar_metrics(y_true, y_score, y_score >= 0.4, kept[None].astype(float))
+    alone = scalar_metrics(y_true[kept], y_score[kept], y_score[kept] >= 0.4, np.ones((1, kept.sum())))
     for name in SCALAR_METRICS:
         assert masked[name][0] == pytest.approx(alone[name][0], abs=1e-12), name
 
@@ -111,7 +111,7 @@ def test_weights_of_zero_are_as_if_the_image_were_not_there():
 def test_weights_whose_top_scores_or_one_class_are_all_zero():
     y_true, y_score = np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.4, 0.2])
     weights = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
-    values = scalar_metrics(y_true, y_score, 0.5, weights)
+    values = scalar_metrics(y_true, y_score, y_score >= 0.5, weights)
     assert values["average_precision"][0] == 1.0
     assert values["auc"][0] == 1.0
     assert np.isnan(values["auc"][1])
@@ -265,7 +265,7 @@ def test_by_patient_is_the_block_of_mean_scores():
     assert by_patient["confusion_matrix"] == [[2, 1], [1, 1]]
     assert by_patient["auc"] == pytest.approx((2 + 0.5 + 1 + 0.5) / 6)
     assert by_patient["threshold"] == 0.45
-    assert by_patient["intervals"]["auc"]["method"].startswith("patient bootstrap")
+    assert by_patient["intervals"]["auc"]["method"] == "DeLong over patients, scale of log-odds"
     assert "patients" not in by_patient["reasons"]
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from breastlens.errors import DataError
-from breastlens.evaluation.intervals import bootstrap_intervals
+from breastlens.evaluation.inputs import find_units
+from breastlens.evaluation.resampling import bootstrap_interval, draw_figures
+from breastlens.evaluation.scalars import weighted_auc
 from breastlens.evaluation.stratified import stratified_auc
 
 
@@ -58,12 +60,19 @@ def test_is_the_share_of_won_pairs(rows):
     json.dumps(found, allow_nan=False)
 
 
-def test_one_stratum_is_the_ordinary_auc_with_the_ordinary_interval():
+def test_one_stratum_is_the_ordinary_auc_with_its_bootstrap_interval():
     rng = np.random.default_rng(1)
     labels, scores = rng.integers(0, 2, 120), rng.random(120)
     patients = [f"P{number}" for number in rng.integers(0, 60, 120)]
     found = stratified_auc(labels, scores, ["all"] * 120, patients, seed=3, draws=300)
-    plain = bootstrap_intervals(labels, scores, 0.5, patients, seed=3, draws=300)[0]["auc"]
+    drawn = draw_figures(
+        lambda weights: {"auc": weighted_auc(labels, scores, weights)},
+        labels,
+        find_units(patients, 120),
+        3,
+        300,
+    )
+    plain = bootstrap_interval(drawn["auc"], 0.95, "")
     assert found["value"] == pytest.approx(roc_auc_score(labels, scores))
     assert (found["low"], found["high"]) == (pytest.approx(plain["low"]), pytest.approx(plain["high"]))
 
@@ -103,8 +112,9 @@ def test_patients_are_drawn_whole_and_counted():
     by_image = stratified_auc(labels, scores, strata, draws=500)
     assert by_patient["high"] - by_patient["low"] > 1.5 * (by_image["high"] - by_image["low"])
     assert (by_patient["patients_used"], by_patient["patients_left_out"]) == (38, 2)
-    assert by_patient["method"].startswith("patient bootstrap")
-    assert "pairs within 1 stratum" in by_patient["method"]
+    assert by_patient["method"].startswith(
+        "pairs within 1 stratum, bootstrap of patients, stratified by class, BCa"
+    )
     assert (by_image["patients_used"], by_image["patients_left_out"]) == (0, 0)
 
 

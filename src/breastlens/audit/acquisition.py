@@ -16,7 +16,6 @@ from breastlens.audit.association import (
     compare_numbers,
     cramers_v,
     find_blocks,
-    holm,
     permutation_p_values,
 )
 from breastlens.audit.columns import show_text
@@ -24,6 +23,7 @@ from breastlens.audit.dates import find_hardly_overlapping_dates, find_unreadabl
 from breastlens.audit.finding import Evidence, Finding
 from breastlens.audit.properties import PRESENCE, Property, list_properties, list_sources
 from breastlens.cohort.description import count_values
+from breastlens.evaluation.significance import holm
 
 TELLING_EFFECT = 0.2
 """Cramer's V or size of Cliff's delta from which a property is reported.

@@ -204,16 +204,6 @@ def permutation_p_values(
     return p_values
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for their number (Holm, Scandinavian Journal of Statistics 6, 1979), in their order."""
-    adjusted = [1.0] * len(p_values)
-    largest = 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - place)))
-        adjusted[index] = largest
-    return adjusted
-
-
 def _test_alike(statistics: Sequence[Statistic], real: Floats, *, seed: int, draws: int) -> list[float]:
     """Test statistics of the same blocks, whose labels are ``real``, against the same dealings."""
     observed = [float(statistic.measure(real[None])[0]) for statistic in statistics]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.evaluation.inputs import find_units
-from breastlens.evaluation.intervals import name_method, percentile_interval, resample
+from breastlens.evaluation.resampling import bootstrap_interval, draw_figures, name_bootstrap
 from breastlens.imaging.body import body_mask
 
 DRAWS = 2000
@@ -70,7 +70,7 @@ def describe_body_share(
     Returns:
         ``images``, how many were measured; ``without_body``, in how many no body stood out; ``without_map``, how many
         have a body and a map that is zero everywhere. ``share`` and ``excess`` (share minus area): the mean over the
-        measured images and its 95 % percentile interval over patients, as ``value``, ``low``, ``high``, ``level``,
+        measured images and its 95 % bootstrap interval over patients, as ``value``, ``low``, ``high``, ``level``,
         ``method``, with a ``reason`` where low and high are None. ``area``: its mean over the same images. Where no
         image was measured these three are None and ``reason`` says why.
 
@@ -115,18 +115,16 @@ def _mean_over_patients(values: NDArray[np.float64], patients: Sequence[str], se
     units = find_units(patients, values.size)
     # the classes are not told apart here: one stratum holds everyone
     one_class = np.zeros(values.size, dtype=np.int64)
-    method = name_method(units, DRAWS).replace(", stratified by class", "")
-    value = float(values.mean())
-    if units.count < 2:
-        interval: dict[str, Any] | str = "there is one patient only; drawing patients needs at least two"
-    else:
-        drawn = np.concatenate(
-            [weights @ values / weights.sum(axis=1) for weights in resample(one_class, units, seed, DRAWS)]
+    method = name_bootstrap(one_class, units)
+    interval: dict[str, Any] | str = "there is one patient only; drawing patients needs at least two"
+    if units.count >= 2:
+        drawn = draw_figures(
+            lambda weights: {"mean": weights @ values / weights.sum(axis=1)}, one_class, units, seed, DRAWS
         )
-        interval = percentile_interval(value, drawn, LEVEL, method, [])
+        interval = bootstrap_interval(drawn["mean"], LEVEL, method)
     if isinstance(interval, str):
         return {
-            "value": value,
+            "value": float(values.mean()),
             "low": None,
             "high": None,
             "level": LEVEL,

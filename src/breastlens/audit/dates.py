@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from breastlens.audit.association import compare_overlap, find_blocks, holm, permutation_p_values
+from breastlens.audit.association import compare_overlap, find_blocks, permutation_p_values
 from breastlens.audit.columns import Column, show_text
 from breastlens.audit.finding import Evidence, Finding, name_records, say_count
+from breastlens.evaluation.significance import holm
 
 LEAST_SHARED = 0.5
 """Share of a label's images in years with both labels; below it most of them cannot be compared within a year."""

@@ -33,7 +33,6 @@ def describe_control(
     patient_id: list[str],
     *,
     linked: NDArray[np.integer] | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Hold a control against the real model on the same images.
 
@@ -43,15 +42,14 @@ def describe_control(
         y_score: The real model's scores, (n,).
         control_score: The control's scores, (n,).
         patient_id: "" where unknown.
-        linked: (n,), which images without a patient are drawn together; None for each alone.
-        seed: Of the bootstrap.
+        linked: (n,), which images without a patient belong together; None for each alone.
 
     Returns:
         ``what``, ``auc``, ``low``, ``high`` of the control, and ``margin``: the real model's AUC minus the control's,
-        with a paired bootstrap interval over patients.
+        with its paired interval over patients.
     """
-    return describe_scores(what, y_true, control_score, patient_id, linked=linked, seed=seed) | {
-        "margin": paired_difference(y_true, y_score, control_score, patient_id, linked=linked, seed=seed)
+    return describe_scores(what, y_true, control_score, patient_id, linked=linked) | {
+        "margin": paired_difference(y_true, y_score, control_score, patient_id, linked=linked)
     }
 
 
@@ -62,7 +60,6 @@ def describe_scores(
     patient_id: list[str],
     *,
     linked: NDArray[np.integer] | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """An AUC and its interval over patients: ``what``, ``auc``, ``low``, ``high``, ``level``, ``method``.
 
@@ -72,9 +69,8 @@ def describe_scores(
         y_score: The scores, (n,).
         patient_id: "" where unknown.
         linked: As of ``describe_control``.
-        seed: Of the bootstrap.
     """
-    found = auc_interval(y_true, y_score, patient_id, linked=linked, seed=seed)
+    found = auc_interval(y_true, y_score, patient_id, linked=linked)
     return {"what": what, "auc": found["value"]} | {
         name: found[name] for name in ("low", "high", "level", "method")
     }

@@ -96,11 +96,11 @@ def find_doubtful_labels(
     Args:
         used: The records in use.
         y_score: Out-of-fold probability of positive, (n,).
-        seed: Of the bootstrap and of the labels that are drawn.
+        seed: Of the labels that are drawn.
         linked: (n,) which images without a patient belong together, as `find_units` takes it.
     """
     labels, patients = used["label"].to_numpy(), used["patient_id"].tolist()
-    area = auc_interval(labels, y_score, patients, linked=linked, seed=seed, level=LEVEL)
+    area = auc_interval(labels, y_score, patients, linked=linked, level=LEVEL)
     if area["low"] is None or area["low"] <= 0.5:
         return []
     doubtful = rank_doubtful_labels(labels, y_score)
@@ -140,23 +140,21 @@ def find_inverted_labels(
     used: pd.DataFrame,
     y_score: NDArray[np.floating],
     *,
-    seed: int = 0,
     linked: NDArray[np.integer] | None = None,
 ) -> list[Finding]:
     """Say whether a given model's scores run against the labels of the whole set.
 
-    The rule: the upper end of the patient-bootstrap interval of the AUC lies below 0.5. An AUC of exactly 0 has no such
-    interval, since every draw gives the same; it counts as well with at least five patients of each label, where
+    The rule: the upper end of the AUC's interval over patients lies below 0.5. An AUC of exactly 0 has no such
+    interval, since its variance is estimated as 0; it counts as well with at least five patients of each label, where
     guessing would do so in 1 of 252. An image of unknown patient counts as one, linked ones together.
 
     Args:
         used: The records in use.
         y_score: Probability of positive by a model that was trained on other data, (n,).
-        seed: Of the bootstrap.
         linked: (n,) which images without a patient belong together, as `find_units` takes it.
     """
     labels, patients = used["label"].to_numpy(), used["patient_id"].tolist()
-    area = auc_interval(labels, y_score, patients, linked=linked, seed=seed, level=LEVEL)
+    area = auc_interval(labels, y_score, patients, linked=linked, level=LEVEL)
     if area["high"] is None:
         units = find_units(patients, labels.size, linked).index
         fewest = min(np.unique(units[labels == label]).size for label in (0, 1))

@@ -14,10 +14,10 @@ from breastlens.audit.association import (
     compare_categories,
     cramers_v,
     find_blocks,
-    holm,
     permutation_p_values,
 )
 from breastlens.audit.finding import Evidence, Finding, name_records, say_count
+from breastlens.evaluation.significance import holm
 from breastlens.imaging.marks import Kind, Marks
 
 KIND_NAMES: dict[Kind, str] = {

@@ -84,7 +84,7 @@ def nuisance_auc(
         inside, outside = rows[folds != fold], rows[folds == fold]
         probe = fit_probe(features[inside], target[folds != fold], groups[inside], seed=seed)
         scores[folds == fold] = probe.scores(features[outside])
-    found = auc_interval(target, scores, [str(group) for group in groups[rows]], seed=seed)
+    found = auc_interval(target, scores, [str(group) for group in groups[rows]])
     told |= {"auc": found["value"], **{key: found[key] for key in ("low", "high", "level")}}
     told["method"] = f"{FOLDS} folds by patient; {found['method']}"
     return told | {"reason": found["reason"]} if "reason" in found else told

@@ -100,9 +100,7 @@ class Judged:
             y_true: Other labels than the given ones, (m,).
         """
         labels = self.labels[self.rows] if y_true is None else y_true
-        return describe_scores(
-            what, labels, scores, self.patient_id, linked=self.groups[self.rows], seed=self.seed
-        )
+        return describe_scores(what, labels, scores, self.patient_id, linked=self.groups[self.rows])
 
 
 def occlusions(image: ImageRecipe, border_px: int | None = None) -> tuple[Occlusion, ...]:
@@ -240,7 +238,6 @@ def run_controls(shown: Iterable[Shown], judged: Judged) -> Iterator[tuple[str, 
             scores[judged.rows],
             judged.patient_id,
             linked=judged.groups[judged.rows],
-            seed=judged.seed,
         )
         yield each.name, found
 

@@ -4,7 +4,7 @@ Pure numerics on arrays; nothing here knows of files, images or models.
 """
 
 from breastlens.evaluation.calibration import apply_platt, fit_platt
-from breastlens.evaluation.intervals import auc_interval, bootstrap_intervals, paired_difference
+from breastlens.evaluation.intervals import auc_interval, metric_intervals, paired_difference
 from breastlens.evaluation.metrics import auc, evaluate_scores, precision_recall_points, roc_points
 from breastlens.evaluation.scalars import SCALAR_METRICS
 from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
@@ -15,10 +15,10 @@ __all__ = [
     "apply_platt",
     "auc",
     "auc_interval",
-    "bootstrap_intervals",
     "choose_operating_point",
     "evaluate_scores",
     "fit_platt",
+    "metric_intervals",
     "paired_difference",
     "precision_recall_points",
     "roc_points",

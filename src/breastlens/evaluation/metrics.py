@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_thresholds, find_units
-from breastlens.evaluation.intervals import bootstrap_intervals
+from breastlens.evaluation.intervals import metric_intervals
 from breastlens.evaluation.scalars import (
     CLASS_WORD,
     CLASSES_NEEDED,
@@ -166,10 +166,10 @@ def _block(
     called = scores >= threshold
     tn, fp = _count(~positive & ~called), _count(~positive & called)
     fn, tp = _count(positive & ~called), _count(positive & called)
-    values = scalar_metrics(labels, scores, threshold, np.ones((1, labels.size)))
+    values = scalar_metrics(labels, scores, called, np.ones((1, labels.size)))
     figures = {name: _number(values[name][0]) for name in SCALAR_METRICS}
     reasons = _reasons(figures, positives=tp + fn, negatives=tn + fp, what=what)
-    intervals, refused = bootstrap_intervals(
+    intervals, refused = metric_intervals(
         labels, scores, threshold, patient_id, linked=linked, **options._asdict()
     )
     reasons.update({f"{name} interval": reason for name, reason in refused.items() if name not in reasons})

@@ -76,8 +76,10 @@ def weighted_auc(y_true: Labels, y_score: Floats, weights: Floats) -> Floats:
     return _auc(positives, negatives)
 
 
-def scalar_metrics(y_true: Labels, y_score: Floats, threshold: Floats, weights: Floats) -> dict[str, Floats]:
-    """Give every scalar metric for each weighting; a score at or above the threshold is called positive.
+def scalar_metrics(
+    y_true: Labels, y_score: Floats, called: NDArray[np.bool_], weights: Floats
+) -> dict[str, Floats]:
+    """Give every scalar metric for each weighting.
 
     Definitions are scikit-learn's, with two exceptions: where scikit-learn warns and returns 0 or 0.5 for a
     metric whose class or whose called class has no weight, this returns NaN; and the MCC stays 0 when
@@ -87,14 +89,13 @@ def scalar_metrics(y_true: Labels, y_score: Floats, threshold: Floats, weights: 
     Args:
         y_true: Labels 0 / 1, (n,).
         y_score: Scores in [0, 1], (n,).
-        threshold: The operating point of each image, (n,).
+        called: Whether each image is called positive, (n,).
         weights: Non-negative weights, (draws, n), of positive sum in each draw.
 
     Returns:
         For each name in `SCALAR_METRICS` an array (draws,), NaN where the metric is not defined.
     """
     positive = y_true == 1
-    called = y_score >= threshold
     cells = np.stack(
         [
             ~positive & ~called,

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from breastlens.errors import DataError
 from breastlens.evaluation.inputs import check_labels, check_scores, find_units
-from breastlens.evaluation.intervals import (
+from breastlens.evaluation.resampling import (
+    bootstrap_interval,
     check_options,
+    draw_figures,
     find_lone_classes,
-    name_method,
-    percentile_interval,
-    resample,
+    name_bootstrap,
 )
 from breastlens.evaluation.scalars import Floats, Labels, weighted_auc
 
@@ -38,15 +38,15 @@ def stratified_auc(
     such a score. (The covariate-adjusted AUC of Janes and Pepe, Biometrika 96, 2009, is the same but for the weights:
     there every positive weighs the same.) Ties count half.
 
-    The interval is that of `bootstrap_intervals`: patients are drawn, those with a positive image and the others
-    separately, among the images that are used.
+    The interval is the bootstrap's: patients are drawn, those with a positive image and the others separately, among
+    the images that are used; see `breastlens.evaluation.resampling`.
 
     Args:
         y_true: Labels 0 / 1, (n,).
         y_score: Scores in [0, 1], (n,).
         strata: Stratum of each image, (n,); "" where it is unknown, and then the image is left out.
         patient_id: Patient of each image, "" where unknown; None where no patient is known.
-        linked: (n,) which images without a patient belong together, as for `bootstrap_intervals`.
+        linked: (n,) which images without a patient belong together, as for `find_units`.
         seed: Seed of the draws.
         draws: Number of draws, at least 1.
         level: Coverage aimed at, between 0 and 1.
@@ -99,18 +99,17 @@ def stratified_auc(
     own_labels, own_scores = labels[rows], scores[rows]
     units = find_units(known[rows].tolist(), rows.size, None if linked is None else np.asarray(linked)[rows])
     within = f"{len(used)} {'stratum' if len(used) == 1 else 'strata'}"
-    method = f"{name_method(units, draws, own_labels)}, pairs within {within}"
-    value = float(_pooled_auc(own_labels, own_scores, members, np.ones((1, rows.size)))[0])
-    drawn = np.concatenate(
-        [
-            _pooled_auc(own_labels, own_scores, members, weights)
-            for weights in resample(own_labels, units, seed, draws)
-        ]
-    )
-    lone = find_lone_classes(own_labels, units)
-    interval = percentile_interval(value, drawn, level, method, lone)
+    method = f"pairs within {within}, {name_bootstrap(own_labels, units)}"
+    drawn = draw_figures(
+        lambda weights: {"auc": _pooled_auc(own_labels, own_scores, members, weights)},
+        own_labels,
+        units,
+        seed,
+        draws,
+    )["auc"]
+    interval = bootstrap_interval(drawn, level, method, find_lone_classes(own_labels, units))
     if isinstance(interval, str):
-        return found | {"value": value, "method": method, "reason": interval}
+        return found | {"value": drawn.value, "method": method, "reason": interval}
     return found | interval
 
 

@@ -134,7 +134,7 @@ def _audit(
         facts["notes"].append("No probe was trained, as was asked for.")
     if predictor is not None:
         with watch.phase("given model"):
-            findings += _hold_against_model(cohort, seen, predictor, recipe.seed)
+            findings += _hold_against_model(cohort, seen, predictor)
     findings = most_severe_first(findings)
     facts = {
         "format": FORMAT,
@@ -192,10 +192,10 @@ def _probe(
     return probed.y_score, [*judge_controls(probed.controls, len(seen.used)), *doubtful]
 
 
-def _hold_against_model(cohort: Cohort, seen: Inspection, predictor: Predictor, seed: int) -> list[Finding]:
+def _hold_against_model(cohort: Cohort, seen: Inspection, predictor: Predictor) -> list[Finding]:
     prepared = prepare_each(replace(cohort, image=predictor.bundle.card.image), seen.used)
     scores = np.array([score for _, score in predictor.score_each(prepared)])
-    return find_inverted_labels(seen.used, scores, seed=seed, linked=seen.groups)
+    return find_inverted_labels(seen.used, scores, linked=seen.groups)
 
 
 def _describe_property(each: Association) -> dict[str, Any]:
