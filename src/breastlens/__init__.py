@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from breastlens.inference.predictor import Prediction, Predictor, load
     from breastlens.runs.audit import Audit, audit_cohort
-    from breastlens.runs.compare import train_all
+    from breastlens.runs.compare import compare_runs, train_all
     from breastlens.runs.directory import Run
     from breastlens.runs.evaluate import evaluate
     from breastlens.runs.train import train
@@ -51,6 +51,7 @@ _HOME = {
     "TrainingRecipe": "config",
     "WeightsError": "errors",
     "audit_cohort": "runs.audit",
+    "compare_runs": "runs.compare",
     "evaluate": "runs.evaluate",
     "load": "inference.predictor",
     "train": "runs.train",
@@ -78,6 +79,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "audit_cohort",
+    "compare_runs",
     "evaluate",
     "load",
     "train",

@@ -85,7 +85,7 @@ def make_block(y_true: np.ndarray, y_score: np.ndarray, patients: int | None = N
                 "low": max(0.0, value - 0.05),
                 "high": min(1.0, value + 0.04),
                 "level": 0.95,
-                "method": "patient bootstrap, percentile, 2000 draws",
+                "method": "DeLong over patients, scale of log-odds",
             }
     block["reasons"] = {
         name: why for name, value in block.items() if value is None and name not in ("by_patient",)

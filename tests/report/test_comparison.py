@@ -26,7 +26,8 @@ def test_table_and_page_hold_every_run_and_every_failure(run_factory: RunFactory
     assert (table.name, page.name) == ("comparison.csv", "comparison.html")
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["backbone"] for row in rows] == ["resnet50", "vgg16", "densenet121"]
+    assert [row["run"] for row in rows] == ["resnet50", "vgg16", "densenet121"]
+    assert [row["backbone"] for row in rows] == ["mobilenet:0.75", "", "mobilenet:0.75"]
     test = json.loads((first / "metrics.json").read_text())["test"]
     assert float(rows[0]["auc"]) == test["auc"]
     assert float(rows[0]["auc_high"]) == test["intervals"]["auc"]["high"]
@@ -79,7 +80,7 @@ def test_a_run_without_auc_is_listed(run_factory: RunFactory, tmp_path: Path) ->
     metrics["test"].update(auc=None, intervals={})
     (run / "metrics.json").write_text(json.dumps(metrics))
     _, page = write_comparison(tmp_path, [ComparisonEntry("vgg16", run, None)])
-    assert "AUC by backbone: vgg16 –." in page.read_text()
+    assert "AUC of each: vgg16 –." in page.read_text()
 
 
 def test_a_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -90,8 +91,8 @@ def test_a_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_the_title_counts_what_worked(run_factory: RunFactory, tmp_path: Path) -> None:
     good = [ComparisonEntry("a", run_factory("a"), None), ComparisonEntry("b", run_factory("b"), None)]
     bad = [ComparisonEntry(name, None, "no weights") for name in ("c", "d")]
-    assert "<h1>Comparison of 2 backbones</h1>" in write_comparison(tmp_path, good)[1].read_text()
-    page = write_comparison(tmp_path, [good[0], *bad])[1].read_text()
+    assert "<h1>Comparison of 2 runs</h1>" in write_comparison(tmp_path, good)[1].read_text()
+    page = write_comparison(tmp_path, [good[0], *bad], noun="backbone")[1].read_text()
     assert "<h1>Comparison of 1 of 3 backbones: 2 failed</h1>" in page
     assert "BreastLens: Comparison of 1 of 3 backbones: 2 failed</title>" in page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -52,18 +53,23 @@ def test_one_that_fails_does_not_lose_the_others(
         )
     assert page == tmp_path / "all" / "comparison.html"
     assert sorted(path.name for path in page.parent.iterdir()) == [
-        "comparison.csv", "comparison.html", "mobilenet-0.25", "mobilenet-0.75",
+        "comparison.csv", "comparison.html", "comparison.json", "mobilenet-0.25", "mobilenet-0.75",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
     runs = {name: Run.read(page.parent / name.replace(":", "-")) for name in (names[0], names[2])}
     assert len({run.facts["split"]["hash"] for run in runs.values()}) == 1
-    table = pd.read_csv(page.parent / "comparison.csv", keep_default_na=False).set_index("backbone")
+    table = pd.read_csv(page.parent / "comparison.csv", keep_default_na=False).set_index("run")
     assert list(table.index) == list(names)
     assert table["error"].tolist() == ["", "out of <memory>", ""]
     for name, run in runs.items():
         assert float(table.at[name, "auc"]) == run.metrics["test"]["auc"]
         assert float(table.at[name, "border_auc"]) == run.metrics["controls"]["border"]["auc"]
         assert (page.parent / table.at[name, "report"]).samefile(run.report)
+    paired = json.loads((page.parent / "comparison.json").read_text(encoding="utf-8"))
+    assert [(pair["first"], pair["second"]) for pair in paired["pairs"]] == [(names[0], names[2])]
+    first, second = (run.metrics["test"] for run in runs.values())
+    assert paired["images"] == first["n"]
+    assert paired["pairs"][0]["differences"]["auc"]["value"] == pytest.approx(first["auc"] - second["auc"])
     written = page.read_text(encoding="utf-8")
     assert "out of &lt;memory&gt;" in written
     assert "mobilenet:0.5 failed: out of <memory>" in heard.lines

@@ -34,6 +34,7 @@ for command in (
     audit.audit,
     models.train,
     models.evaluate,
+    models.compare,
     models.predict,
     data.backbones,
 ):

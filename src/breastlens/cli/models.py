@@ -172,6 +172,29 @@ def train(
         print_verdict(run.directory)
 
 
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)
+    ],
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Also ask whether an AUC is not worse than another's by more than this."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory to make.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs, every two of them, on the patients that all of them judged."""
+    from breastlens.report.comparison import JSON_NAME, comparison_lines
+    from breastlens.runs.compare import compare_runs
+
+    page = compare_runs(runs, out=out, margin=margin, seed=seed)
+    if as_json:
+        print(page.with_name(JSON_NAME).read_text(encoding="utf-8"), end="")
+    else:
+        print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
+
+
 def evaluate(
     model: ModelPath,
     data: DataPath,

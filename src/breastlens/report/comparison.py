@@ -1,17 +1,25 @@
-"""Writes the comparison of several runs: comparison.csv for programs, comparison.html for people."""
+"""Writes the comparison of several runs: comparison.csv and .json for programs, comparison.html for people."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from breastlens.errors import RunDirectoryError
+from breastlens.report.differences import (
+    pair_columns,
+    pair_lines,
+    pair_sentence,
+    picture_differences,
+    size_sentence,
+)
 from breastlens.report.figures import ComparisonRow, draw_comparison
 from breastlens.report.page import REPORT_NAME
 from breastlens.report.rendering import Picture, embed, write_page
@@ -28,6 +36,7 @@ from breastlens.report.wording import (
 )
 
 CSV_NAME = "comparison.csv"
+JSON_NAME = "comparison.json"
 PAGE_NAME = "comparison.html"
 BORDER_CONTROL = "border"
 
@@ -37,7 +46,7 @@ class ComparisonEntry:
     """One run to compare, or the reason why there is none.
 
     Attributes:
-        name: The backbone as the user asked for it.
+        name: What the reader knows it by: the backbone that was asked for, or the run's directory.
         run_dir: Its run directory, None where it failed.
         error: What went wrong, None where it succeeded.
     """
@@ -50,7 +59,8 @@ class ComparisonEntry:
 class ComparisonLine(NamedTuple):
     """One row of comparison.csv; numbers are None where there are none."""
 
-    backbone: str
+    run: str
+    backbone: str = ""
     parameters: int | None = None
     part: str = ""
     images: int | None = None
@@ -77,12 +87,29 @@ class PageLine(NamedTuple):
     cells: list[MetricCell]
 
 
-def write_comparison(out_dir: Path, runs: Sequence[ComparisonEntry]) -> tuple[Path, Path]:
-    """Write comparison.csv and comparison.html for runs over the same data.
+def read_entries(runs: Sequence[ComparisonEntry]) -> dict[str, RunFiles]:
+    """Read the run directories of those that have one, by name.
+
+    Raises:
+        RunDirectoryError: One of them cannot be read.
+    """
+    return {run.name: read_run_files(run.run_dir) for run in runs if run.run_dir is not None}
+
+
+def write_comparison(
+    out_dir: Path,
+    runs: Sequence[ComparisonEntry],
+    paired: Mapping[str, Any] | None = None,
+    *,
+    noun: str = "run",
+) -> tuple[Path, Path]:
+    """Write comparison.csv and comparison.html for runs over the same data, and comparison.json where they are paired.
 
     Args:
         out_dir: Existing directory to write to; links lead from there to each run's report.html.
         runs: The runs in the order of the table, failed ones too.
+        paired: Every two of them compared, from ``breastlens.runs.pairs.compare_pairs``; None where there are no two.
+        noun: What a run stands for on the page: ``run`` or ``backbone``.
 
     Returns:
         The paths of the table and of the page.
@@ -90,8 +117,10 @@ def write_comparison(out_dir: Path, runs: Sequence[ComparisonEntry]) -> tuple[Pa
     Raises:
         RunDirectoryError: A run directory that is given cannot be read.
     """
-    out_dir = Path(out_dir)
-    found = {run.name: read_run_files(run.run_dir) for run in runs if run.run_dir is not None}
+    found = read_entries(runs)
+    if paired is not None:
+        text = json.dumps(paired, indent=1, ensure_ascii=False, allow_nan=False)
+        (out_dir / JSON_NAME).write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     lines = [_line(run, found.get(run.name), out_dir) for run in runs]
     table = out_dir / CSV_NAME
     with table.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
@@ -100,7 +129,8 @@ def write_comparison(out_dir: Path, runs: Sequence[ComparisonEntry]) -> tuple[Pa
         writer.writerows(lines)
     worked = [line for line in lines if not line.error]
     context = {
-        "title": _title(len(worked), len(runs)),
+        "title": _title(len(worked), len(runs), noun),
+        "noun": noun,
         "size": size_of(next(iter(found.values())).block) if found else "",
         "part": PART_TITLES[worked[0].part].lower() if worked else "",
         "comparable": len({(line.part, line.split_hash) for line in worked}) <= 1,
@@ -108,6 +138,11 @@ def write_comparison(out_dir: Path, runs: Sequence[ComparisonEntry]) -> tuple[Pa
         "lines": [_page_line(line, _columns(worked)) for line in worked],
         "failed": [line for line in lines if line.error],
         "picture": _picture(worked) if worked else None,
+        "paired": paired,
+        "pair_size": size_sentence(paired) if paired else "",
+        "pair_columns": pair_columns(paired) if paired else [],
+        "pair_lines": pair_lines(paired) if paired else [],
+        "pair_picture": picture_differences(paired) if paired else None,
         "no_control": not any(line.border_auc is not None for line in worked),
         "few": few_sentence(next(iter(found.values()))) if found else "",
         "research_use": RESEARCH_USE,
@@ -116,10 +151,10 @@ def write_comparison(out_dir: Path, runs: Sequence[ComparisonEntry]) -> tuple[Pa
 
 
 def comparison_lines(page: Path) -> list[str]:
-    """What a comparison found, a line a backbone for the terminal: its AUC with interval, and the border control's.
+    """What a comparison found, for the terminal: each run's AUC with interval and the border control's, then each pair.
 
     Args:
-        page: The path of comparison.html; the table is read that lies beside it.
+        page: The path of comparison.html; the files are read that lie beside it.
 
     Raises:
         RunDirectoryError: There is no such table.
@@ -132,12 +167,21 @@ def comparison_lines(page: Path) -> list[str]:
         raise RunDirectoryError(
             f"{table.parent} is not a complete comparison: it has no {CSV_NAME}"
         ) from error
-    return [_terminal_line(row) for row in rows]
+    lines = [_terminal_line(row) for row in rows]
+    details = Path(page).with_name(JSON_NAME)
+    if not details.is_file():
+        return lines
+    paired = json.loads(details.read_text(encoding="utf-8"))
+    return [
+        *lines,
+        size_sentence(paired),
+        *(pair_sentence(pair, paired["margin"]) for pair in paired["pairs"]),
+    ]
 
 
 def _terminal_line(row: Mapping[str, str]) -> str:
     if row["error"]:
-        return f"{row['backbone']}: failed: {' '.join(row['error'].split())}"
+        return f"{row['run']}: failed: {' '.join(row['error'].split())}"
     auc, low, high, border = (
         float(row[name]) if row[name] else None for name in ("auc", "auc_low", "auc_high", "border_auc")
     )
@@ -145,22 +189,23 @@ def _terminal_line(row: Mapping[str, str]) -> str:
     if auc is not None and low is None:
         reached += ", no interval"
     control = "no border control" if border is None else f"border control {figure_text(border)}"
-    return f"{row['backbone']}: {reached}; {control}"
+    return f"{row['run']}: {reached}; {control}"
 
 
-def _title(worked: int, asked: int) -> str:
+def _title(worked: int, asked: int, noun: str) -> str:
     if worked == asked:
-        return f"Comparison of {count_text(asked, 'backbone')}"
-    return f"Comparison of {worked} of {count_text(asked, 'backbone')}: {asked - worked} failed"
+        return f"Comparison of {count_text(asked, noun)}"
+    return f"Comparison of {worked} of {count_text(asked, noun)}: {asked - worked} failed"
 
 
 def _line(run: ComparisonEntry, files: RunFiles | None, out_dir: Path) -> ComparisonLine:
     if files is None or run.run_dir is None:
-        return ComparisonLine(backbone=run.name, error=run.error or "not run")
+        return ComparisonLine(run=run.name, error=run.error or "not run")
     block, facts = files.block, files.facts
     interval, border = block.intervals.get("auc"), files.controls.get(BORDER_CONTROL)
     return ComparisonLine(
-        backbone=run.name,
+        run=run.name,
+        backbone=facts.backbone.name,
         parameters=facts.backbone.parameters,
         part=files.part,
         images=block.n,
@@ -180,12 +225,14 @@ def _line(run: ComparisonEntry, files: RunFiles | None, out_dir: Path) -> Compar
 
 
 def _columns(lines: Sequence[ComparisonLine]) -> list[str]:
-    """Headings of the page's table; validation and border appear only where a run has them."""
+    """Headings of the page's table; some appear only where they say something."""
     optional = {
+        "Backbone": any(line.run != line.backbone for line in lines),
         "Validation AUC": any(line.validation_auc is not None for line in lines),
         "Border control AUC": any(line.border_auc is not None for line in lines),
     }
     every = [
+        "Backbone",
         "Parameters",
         "Validation AUC",
         "AUC",
@@ -201,6 +248,7 @@ def _columns(lines: Sequence[ComparisonLine]) -> list[str]:
 def _page_line(line: ComparisonLine, columns: Sequence[str]) -> PageLine:
     ends = "" if line.auc_low is None else f"{figure_text(line.auc_low)} to {figure_text(line.auc_high)}"
     cells = {
+        "Backbone": MetricCell(line.backbone),
         "Parameters": MetricCell("–" if line.parameters is None else f"{line.parameters:,}"),
         "Validation AUC": MetricCell(figure_text(line.validation_auc)),
         "AUC": MetricCell(figure_text(line.auc), ends),
@@ -210,19 +258,17 @@ def _page_line(line: ComparisonLine, columns: Sequence[str]) -> PageLine:
         "Border control AUC": MetricCell(figure_text(line.border_auc)),
         "Seconds": MetricCell("–" if line.seconds is None else f"{line.seconds:,.0f}"),
     }
-    return PageLine(line.backbone, quote(line.report), [cells[title] for title in columns])
+    return PageLine(line.run, quote(line.report), [cells[title] for title in columns])
 
 
 def _picture(lines: Sequence[ComparisonLine]) -> Picture:
-    rows = [
-        ComparisonRow(line.backbone, line.auc, line.auc_low, line.auc_high, line.border_auc) for line in lines
-    ]
+    rows = [ComparisonRow(line.run, line.auc, line.auc_low, line.auc_high, line.border_auc) for line in lines]
     with tempfile.TemporaryDirectory() as place:
         png = draw_comparison(rows, Path(place) / "comparison.png").read_bytes()
     said = "; ".join(
-        f"{line.backbone} {with_interval(line.auc, Interval(low=line.auc_low, high=line.auc_high))}"
+        f"{line.run} {with_interval(line.auc, Interval(low=line.auc_low, high=line.auc_high))}"
         for line in lines
     )
     return embed(
-        png, caption="AUC of each run; the whisker is its interval.", alternative=f"AUC by backbone: {said}."
+        png, caption="AUC of each run; the whisker is its interval.", alternative=f"AUC of each: {said}."
     )

@@ -1,4 +1,4 @@
-"""Several backbones on the same split, and the page that sets them side by side."""
+"""Several runs on the same images, trained here or before, and the page that sets them side by side."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
-from breastlens.errors import BreastLensError
+from breastlens.errors import BreastLensError, DataError
 from breastlens.models.backbones import ALL_COMPARED
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
-from breastlens.report.comparison import ComparisonEntry, write_comparison
+from breastlens.report.comparison import ComparisonEntry, read_entries, write_comparison
 from breastlens.runs.directory import first_free, new_directory
+from breastlens.runs.pairs import compare_pairs
 from breastlens.runs.preparation import prepare
 from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable
@@ -84,5 +85,47 @@ def train_all(
                 entries.append(ComparisonEntry(name, None, reason))
         if all(entry.error for entry in entries):
             raise BreastLensError(f"every backbone failed; the first: {entries[0].error}")
-        write_comparison(unfinished, entries)
+        found = read_entries(entries)
+        paired = compare_pairs(found, seed=recipe.seed) if len(found) > 1 else None
+        write_comparison(unfinished, entries, paired, noun="backbone")
     return out / "comparison.html"
+
+
+def compare_runs(
+    runs: Sequence[str | Path], *, out: str | Path | None = None, margin: float | None = None, seed: int = 0
+) -> Path:
+    """Compare finished runs, every two of them, on the images that all of them judged.
+
+    Args:
+        runs: Their directories, from training or evaluation.
+        out: A directory to make, with comparison.html, .csv and .json; None: ``runs/comparison-N``.
+        margin: By how much the AUC of one may be worse than another's without being inferior; None: not asked.
+        seed: Of the bootstrap.
+
+    Returns:
+        The path of comparison.html.
+
+    Raises:
+        DataError: There are fewer than two runs, one is named twice, or the margin is not above 0 and below 1.
+        RunDirectoryError: A run cannot be read, they share no judged image, label one differently, or the directory
+            cannot be made.
+    """
+    paths = [Path(run) for run in runs]
+    if len(paths) < 2:
+        raise DataError(f"a comparison needs at least two runs, received {len(paths)}")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise DataError("a run is named twice")
+    if margin is not None and not 0 < margin < 1:
+        raise DataError(f"the margin must lie between 0 and 1, received {margin:g}")
+    entries = [ComparisonEntry(name, path, None) for name, path in zip(_names(paths), paths, strict=True)]
+    paired = compare_pairs(read_entries(entries), margin=margin, seed=seed)
+    out = first_free(Path("runs"), "comparison") if out is None else Path(out)
+    with new_directory(out) as unfinished:
+        write_comparison(unfinished, entries, paired)
+    return out / "comparison.html"
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path; where two are the same, the paths as they were given."""
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
