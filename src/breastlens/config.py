@@ -174,6 +174,10 @@ class TrainingRecipe(Settings):
     weights: str = "imagenet"
     strategy: Strategy = "probe"
     folds: int | None = Field(default=None, ge=2, description="None: one training, validation and test part")
+    repeats: int = Field(
+        default=1, ge=1, description="how often the folds are dealt, each time by another seed"
+    )
+    learning_curve: bool = Field(default=False, description="judge probes that learnt from fewer patients")
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
     seed: int = Field(default=0, ge=0, lt=2**32)
     epochs: int = Field(default=20, ge=1)
@@ -222,6 +226,14 @@ class TrainingRecipe(Settings):
         if any(part <= 0 for part in self.split) or abs(sum(self.split) - 1) > 1e-6:
             shares = ", ".join(f"{part:g}" for part in self.split)
             raise ValueError(f"the split takes three positive shares that add up to 1, got {shares}")
+        return self
+
+    @model_validator(mode="after")
+    def _only_folds_are_repeated(self) -> Self:
+        if self.repeats > 1 and self.folds is None:
+            raise ValueError(
+                f"{self.repeats} repeats need folds: give their number, too, such as 5; one split is not repeated"
+            )
         return self
 
 

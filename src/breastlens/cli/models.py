@@ -58,6 +58,12 @@ def train(
     folds: Annotated[
         int | None, typer.Option(help="Cross-validation with K folds instead of one split.")
     ] = None,
+    repeats: Annotated[
+        int, typer.Option(metavar="R", help="Deal the folds so often, each time by another seed.")
+    ] = 1,
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Also judge probes that learnt from fewer patients.")
+    ] = False,
     split: Annotated[
         str | None, typer.Option(help="Shares of training, validation and test. [default: 0.6,0.2,0.2]")
     ] = None,
@@ -115,6 +121,8 @@ def train(
         "weights": weights,
         "strategy": strategy,
         "folds": folds,
+        "repeats": repeats,
+        "learning_curve": learning_curve,
         "split": None if split is None else read_split(split),
         "seed": seed,
         "target_sensitivity": sensitivity,

@@ -39,7 +39,20 @@ class AucEstimates:
             which: Which of the scores.
             level: Coverage aimed at, between 0 and 1.
         """
-        value, variance = float(self.values[which]), float(self.covariance[which, which])
+        return self._ends(float(self.values[which]), float(self.covariance[which, which]), level)
+
+    def mean_interval(self, level: float) -> tuple[float, float] | None:
+        """The interval of the mean of all AUCs, as `interval`.
+
+        The variance of a mean is the mean of all entries of the covariance: scores of the same patients go up and down
+        together, and many of them are hardly more certain than one.
+
+        Args:
+            level: Coverage aimed at, between 0 and 1.
+        """
+        return self._ends(float(self.values.mean()), float(self.covariance.mean()), level)
+
+    def _ends(self, value: float, variance: float, level: float) -> tuple[float, float] | None:
         if variance <= _NO_VARIANCE or not 0 < value < 1:
             return None
         log_odds = np.log(value / (1 - value))

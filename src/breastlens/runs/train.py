@@ -42,6 +42,7 @@ from breastlens.runs.outcome import Occluded, Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.precision import Chosen, choose_precision
 from breastlens.runs.preparation import Prepared, prepare, prove_pairs
+from breastlens.runs.repeats import repeat_folds
 from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable, say_unused, split_records
 from breastlens.runs.tables import predictions_table, records_table
@@ -184,6 +185,21 @@ def _train_into(
             progress=progress,
             tensorboard=tensorboard,
         )
+    repeats = None
+    if recipe.repeats > 1:
+        with watch.phase("repeats"):
+            repeats = repeat_folds(
+                used,
+                seen,
+                images,
+                outcome,
+                network,
+                backbone=backbone,
+                recipe=recipe,
+                cache=cache,
+                progress=progress,
+            )
+            split_facts["repeats"] = repeats.splits
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with watch.phase("precision"):
         chosen = choose_precision(
@@ -204,6 +220,9 @@ def _train_into(
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed) | doubts.metrics
+        if repeats is not None:
+            metrics["repeats"] = repeats.metrics
+            write_table(directory / "repeats.csv", repeats.table)
         _write_tables(directory, cohort, used, seen.loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):
