@@ -57,8 +57,8 @@ def evaluate_repeats(
 
     Returns:
         For each metric ``mean`` (``value``, ``low``, ``high``, ``level``, ``method``; ``reason`` where one of the first
-        three is None), ``values`` (one a repeat, None where undefined), and of these ``standard_deviation`` (with n - 1;
-        None of a single one), ``smallest`` and ``largest``.
+        three is None), ``values`` (one a repeat, None where undefined), and of these ``standard_deviation`` (with
+        n - 1; None of a single one), ``smallest`` and ``largest``.
 
     Raises:
         DataError: As `breastlens.evaluation.metrics.evaluate_scores`.

@@ -38,6 +38,7 @@ from breastlens.runs.directory import (
 )
 from breastlens.runs.doubts import chosen_occlusions, doubt_model
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split, describe_versions
+from breastlens.runs.learning_curve import measure_learning_curve
 from breastlens.runs.outcome import Occluded, Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.precision import Chosen, choose_precision
@@ -217,12 +218,28 @@ def _train_into(
         bundle = _save_model(directory / "model", cohort, used, backbone, outcome, chosen, created)
     with watch.phase("negative controls"):
         doubts = doubt_model(prepared, used, features, occluded, outcome, bundle, recipe, progress)
+    curve = None
+    if recipe.learning_curve:
+        with watch.phase("learning curve"):
+            judged = outcome.scored[used["split"].to_numpy()[outcome.scored] != "validation"]
+            curve = measure_learning_curve(
+                features,
+                images.labels,
+                seen.groups,
+                outcome.held_out_from,
+                judged,
+                used["patient_id"].iloc[judged].tolist(),
+                seed=recipe.seed,
+                progress=progress,
+            )
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed) | doubts.metrics
         if repeats is not None:
             metrics["repeats"] = repeats.metrics
             write_table(directory / "repeats.csv", repeats.table)
+        if curve is not None:
+            metrics["learning_curve"] = curve
         _write_tables(directory, cohort, used, seen.loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):
