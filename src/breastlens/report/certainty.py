@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from breastlens.report.repeats import headline_auc
 from breastlens.report.run_files import Block, Interval, Matched, Reached, RunFiles
 
 FEWEST_JUDGED = 20
@@ -46,8 +47,8 @@ def plain_reason(reason: str, unit: str) -> str:
 
 def low_end_of_auc(files: RunFiles) -> float | None:
     """The lowest that the model's AUC may be, as `low_end`."""
-    block = files.block
-    return low_end(files, block.auc, block.intervals.get("auc"), block.reasons.get("auc interval", ""))
+    auc = headline_auc(files)
+    return low_end(files, auc.value, auc, auc.reason)
 
 
 def low_end_of_control(files: RunFiles, control: Reached) -> float | None:

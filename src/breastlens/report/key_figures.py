@@ -11,6 +11,7 @@ from breastlens.report import certainty
 from breastlens.report.audit_files import AuditFacts
 from breastlens.report.control_wording import find_worst, seen_by
 from breastlens.report.phrasing import range_text, short_text
+from breastlens.report.repeats import headline_auc, read_repeats, runs_text
 from breastlens.report.run_files import Control, Interval, Matched, Reached, RunFiles
 from breastlens.report.wording import find_lowest
 
@@ -45,6 +46,7 @@ class Measured:
         low_of_auc: The lowest that the AUC may be; None where nothing can be concluded.
         low_of_margin: The same of a margin.
         low_of_matched: The same of a score within strata.
+        meaning: One short line about the AUC.
     """
 
     auc: float | None
@@ -54,19 +56,22 @@ class Measured:
     low_of_auc: float | None
     low_of_margin: Callable[[Interval], float | None]
     low_of_matched: Callable[[Matched], float | None]
+    meaning: str = "1 is perfect, 0.5 is guessing"
 
 
 def key_figures(files: RunFiles) -> list[KeyFigure]:
     """The key figures of a run, as `list_figures`."""
+    auc, repeats = headline_auc(files), read_repeats(files)
     return list_figures(
         Measured(
-            files.block.auc,
-            files.block.intervals.get("auc"),
+            auc.value,
+            auc,
             files.controls,
             files.matched,
             certainty.low_end_of_auc(files),
             partial(certainty.low_end_of_margin, files),
             partial(certainty.low_end_of_matched, files),
+            *([] if repeats is None else [f"mean of {runs_text(repeats)}"]),
         )
     )
 
@@ -108,7 +113,7 @@ def list_figures(measured: Measured) -> list[KeyFigure]:
             "AUC",
             short_text(measured.auc),
             range_text(measured.interval),
-            "1 is perfect, 0.5 is guessing",
+            measured.meaning,
             "warning" if low is None or low <= 0.5 else "",
         ),
         *_control_figures(measured),

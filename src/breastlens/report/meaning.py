@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from breastlens.audit.judgement import SHORTCUT_AUC, UNSEEN
 from breastlens.report import certainty
 from breastlens.report.control_wording import find_worst, seen_by
+from breastlens.report.repeats import headline_auc
 from breastlens.report.run_files import Control, RunFiles
 
 NOT_SHOWN = "These data cannot show that the model sees the breast."
@@ -93,8 +94,8 @@ def _rival_sentence(rivals: Mapping[str, Control], named: str | None) -> str:
 
 def _chance_sentence(files: RunFiles) -> str:
     """That the AUC may be chance; nothing where it is none."""
-    block, low = files.block, certainty.low_end_of_auc(files)
-    if block.auc is not None and block.auc <= 0.5:
+    auc, low = headline_auc(files), certainty.low_end_of_auc(files)
+    if auc.value is not None and auc.value <= 0.5:
         return "The AUC is not above 0.5: on these data the model may be no better than guessing."
     if low is None:
         return no_interval_sentence(files)
@@ -105,11 +106,11 @@ def _chance_sentence(files: RunFiles) -> str:
 
 def no_interval_sentence(files: RunFiles) -> str:
     """Why the AUC has no interval where it has none, and what follows; nothing where it has one."""
-    block = files.block
-    if block.auc is None or certainty.has_interval(block.intervals.get("auc")):
+    auc = headline_auc(files)
+    if auc.value is None or certainty.has_interval(auc):
         return ""
-    why = certainty.plain_reason(block.reasons.get("auc interval", ""), certainty.unit_of(block))
+    why = certainty.plain_reason(auc.reason, certainty.unit_of(files.block))
     follows = " How far it may be off is not known."
     if certainty.low_end_of_auc(files) is None:  # that an AUC of 0.5 or less may be chance is said elsewhere
-        follows = " This may be chance." if block.auc > 0.5 else ""
+        follows = " This may be chance." if auc.value > 0.5 else ""
     return f"The AUC has no interval{f': {why}' if why else ''}.{follows}"

@@ -10,6 +10,7 @@ from breastlens.report import captions, control_wording, sections, tables, wordi
 from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
+from breastlens.report.resampling import resampling_context
 from breastlens.report.run_files import Block, RunFiles, read_run_files
 
 REPORT_NAME = "report.html"
@@ -77,6 +78,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "threshold": sections.threshold_sentence(files),
         "calibration": sections.calibration_sentence(files),
         "command": shlex.join(facts.command),
+        **resampling_context(files),
         "total_wall_s": sum(phase.wall_s for phase in facts.phases),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from breastlens.report.run_files import Interval, Reached
@@ -32,11 +33,18 @@ def with_interval(value: float | None, interval: Interval | Reached | None) -> s
     return f"{figure_text(value)} ({figure_text(interval.low)} to {figure_text(interval.high)})"
 
 
-def range_text(interval: Interval | Reached | None) -> str:
-    """The ends of an interval in short, for example ``0.87 to 0.95``; that there is none, where there is none."""
+def range_text(
+    interval: Interval | Reached | None, written: Callable[[float | None], str] = short_text
+) -> str:
+    """The ends of an interval in short, for example ``0.87 to 0.95``; that there is none, where there is none.
+
+    Args:
+        interval: What has ends.
+        written: How each end is written.
+    """
     if interval is None or interval.low is None or interval.high is None:
         return "no interval"
-    return f"{short_text(interval.low)} to {short_text(interval.high)}"
+    return f"{written(interval.low)} to {written(interval.high)}"
 
 
 def short_with_interval(value: float | None, interval: Interval | Reached | None) -> str:

@@ -17,6 +17,7 @@ from breastlens.report.phrasing import (
     short_with_interval,
     with_interval,
 )
+from breastlens.report.repeats import headline_auc, read_repeats, runs_text
 from breastlens.report.run_files import Block, Matched, RunFiles
 from breastlens.report.sections import disjointness, nameless_images
 
@@ -56,7 +57,10 @@ def verdict(files: RunFiles) -> str:
     block = files.block
     if block.auc is None:
         return f"No AUC can be given: {block.reasons.get('auc', 'it is not defined there').rstrip('.')}."
-    said = f"AUC {short_with_interval(block.auc, block.intervals.get('auc'))}"
+    auc, repeats = headline_auc(files), read_repeats(files)
+    said = f"AUC {short_with_interval(auc.value, auc)}"
+    if repeats is not None:
+        said += f", the mean of {runs_text(repeats, ' that ran from ')}"
     name = find_worst(files.controls)
     if name is None:
         return f"{said}; what a model reaches without the breast is not known."
@@ -77,9 +81,11 @@ def judged_on(files: RunFiles) -> str:
         "external": _origin(files),
     }[files.part]
     said = f"Judged on {size_of(block)} {where}: {labels.positive_name} against {labels.negative_name}."
-    interval = block.intervals.get("auc")
-    if interval is not None and certainty.has_interval(interval):
+    interval = headline_auc(files)
+    if certainty.has_interval(interval):
         said += f" Ranges are {interval.level:.0%} intervals over {certainty.unit_of(block)}s."
+    if read_repeats(files) is not None:
+        said += " Controls are held against the first repeat, and results are shown of it."
     return said
 
 
@@ -99,6 +105,8 @@ def calls(files: RunFiles) -> str:
         )
         if not tp + fn:
             parts[0] = f"called {parts[0]}"
+    if read_repeats(files) is not None:
+        return f"In the first repeat, at {threshold_text(files.block.threshold)}, it {' and '.join(parts)}."
     return f"At {threshold_text(files.block.threshold)} it {' and '.join(parts)}."
 
 

@@ -20,8 +20,6 @@ from breastlens.training.fit import Fit, TrainingImages, fit_model, in_parts
 from breastlens.training.precision import Choice
 
 Rows = NDArray[np.intp]
-Fitting = Callable[[Rows, Rows | None, str], Fit]
-"""Trains on some rows, chooses on others (None: inside the first), and is told what to call that."""
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -90,6 +88,8 @@ def fit_split(
     recipe: TrainingRecipe,
     progress: Progress,
     tensorboard: Path | None,
+    everyone: Fit | None = None,
+    repeat: str = "",
 ) -> Outcome:
     """Train on a split: once, or once a fold and then on everyone.
 
@@ -105,22 +105,35 @@ def fit_split(
         recipe: How to train.
         progress: Where to tell how far it is.
         tensorboard: Folder for TensorBoard's logs, if wanted; each training gets its own below it.
+        everyone: With folds, the model of everyone where that was trained before; None: it is trained here.
+        repeat: Which repeat of the folds this is, in words, for titles.
 
     Raises:
         SplitError: A part has one class only, or too few patients.
     """
-    fit = fitting(
-        images,
-        backbone=backbone,
-        build_features_model=build_features_model,
-        frozen_part=frozen_part,
-        recipe=recipe,
-        progress=progress,
-        title=recipe.strategy,
-        tensorboard=tensorboard,
-    )
+    choice: Choice | None = None if everyone is None else everyone.choice
+
+    def fit(train: Rows, validation: Rows | None, title: str) -> Fit:
+        nonlocal choice  # of the first training, so that all of a run are trained alike
+        title = f"{recipe.strategy}{repeat}{title}"
+        one = fit_model(
+            images,
+            train,
+            validation,
+            backbone=backbone,
+            build_features_model=build_features_model,
+            frozen_part=frozen_part,
+            recipe=recipe,
+            progress=progress,
+            title=title,
+            tensorboard=None if tensorboard is None else str(tensorboard / title.replace(" ", "-")),
+            choice=choice,
+        )
+        choice = one.choice
+        return one
+
     if kind == "folds":
-        return _fit_folds(images, split, fit, features_model, occluded)
+        return _fit_folds(images, split, fit, features_model, occluded, everyone)
     train, validation, test = (np.flatnonzero(split == part) for part in PARTS)
     final = fit(train, validation, "")
     network = final.to_network(features_model)
@@ -138,125 +151,43 @@ def fit_split(
     )
 
 
-def fitting(
+def _fit_folds(
     images: TrainingImages,
-    *,
-    backbone: Backbone,
-    build_features_model: Callable[[], Any],
-    frozen_part: Callable[[str], FrozenPart] | None,
-    recipe: TrainingRecipe,
-    progress: Progress,
-    title: str,
-    tensorboard: Path | None = None,
-    choice: Choice | None = None,
-) -> Fitting:
-    """What trains one model after the other on the same images, all in the precision of the first.
-
-    Args:
-        images: All images that are used.
-        backbone: Which network.
-        build_features_model: As for ``fit_split``.
-        frozen_part: As for ``fit_split``.
-        recipe: How to train.
-        progress: Where to tell how far it is.
-        title: What to call it there.
-        tensorboard: Folder for TensorBoard's logs, if wanted; each training gets its own below it.
-        choice: The precision, where that is chosen already.
-    """
-
-    def fit(train: Rows, validation: Rows | None, which: str) -> Fit:
-        nonlocal choice  # of the first training, so that all of a run are trained alike
-        name = f"{title}{which}"
-        one = fit_model(
-            images,
-            train,
-            validation,
-            backbone=backbone,
-            build_features_model=build_features_model,
-            frozen_part=frozen_part,
-            recipe=recipe,
-            progress=progress,
-            title=name,
-            tensorboard=None if tensorboard is None else str(tensorboard / name.replace(" ", "-")),
-            choice=choice,
-        )
-        choice = one.choice
-        return one
-
-    return fit
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Every image scored by the model of a fold that it was not in.
-
-    Attributes:
-        y_score: (n,).
-        thresholds: Each image's own fold's, (n,).
-        occluded: By occlusion, the scores that the same models give the same images when these are occluded.
-        parts: For each fold, the rows trained on and the rows scored.
-        histories: Each fold and the rows of its history.
-        notes: Sentences for the reader.
-    """
-
-    y_score: NDArray[np.float64]
-    thresholds: NDArray[np.float64]
-    occluded: dict[str, NDArray[np.float64]]
-    parts: list[tuple[Rows, Rows]]
-    histories: list[tuple[str | None, list[dict[str, Any]]]]
-    notes: list[str]
-
-
-def score_folds(
-    images: TrainingImages, split: NDArray[np.str_], fit: Fitting, occluded: Mapping[str, Occluded]
-) -> HeldOut:
-    """Train without each fold in turn, everything chosen inside the others, and score that fold.
-
-    Args:
-        images: All images that are used.
-        split: The fold of each, (n,), numbers as text.
-        fit: From ``fitting``.
-        occluded: As for ``fit_split``.
-
-    Raises:
-        SplitError: The folds beside one hold one class only, or too few patients.
-    """
+    split: NDArray[np.str_],
+    fit: Callable[[Rows, Rows | None, str], Fit],
+    features_model: Any,
+    occluded: Mapping[str, Occluded],
+    everyone: Fit | None,
+) -> Outcome:
     count = split.size
-    held = HeldOut(np.empty(count), np.empty(count), {name: np.empty(count) for name in occluded}, [], [], [])
+    y_score, thresholds = np.empty(count), np.empty(count)
+    unseen = {name: np.empty(count) for name in occluded}
+    parts: list[tuple[Rows, Rows]] = []
+    histories: list[tuple[str | None, list[dict[str, Any]]]] = []
+    notes: list[str] = []
     folds = sorted(set(split.tolist()), key=int)
     for fold in folds:
         inside, outside = np.flatnonzero(split != fold), np.flatnonzero(split == fold)
         one = fit(inside, None, f" fold {int(fold) + 1} of {len(folds)}")
-        held.y_score[outside] = one.scores(images, outside)
-        held.thresholds[outside] = one.operating_point.threshold
+        y_score[outside] = one.scores(images, outside)
+        thresholds[outside] = one.operating_point.threshold
         for name, scores in _score_occluded(one, images, outside, occluded).items():
-            held.occluded[name][outside] = scores
-        held.parts.append((inside, outside))
-        held.histories.append((fold, one.history))
-        held.notes.extend(f"Fold {fold}: {note}" for note in one.notes)
-    return held
-
-
-def _fit_folds(
-    images: TrainingImages,
-    split: NDArray[np.str_],
-    fit: Fitting,
-    features_model: Any,
-    occluded: Mapping[str, Occluded],
-) -> Outcome:
-    held = score_folds(images, split, fit, occluded)
-    final = fit(np.arange(split.size), None, " on everyone")
+            unseen[name][outside] = scores
+        parts.append((inside, outside))
+        histories.append((fold, one.history))
+        notes += [f"Fold {fold}: {note}" for note in one.notes]
+    final = everyone or fit(np.arange(count), None, " on everyone")
     return Outcome(
         final=final,
         network=final.to_network(features_model),
-        scored=np.arange(split.size),
-        y_score=held.y_score,
-        occluded=held.occluded,
-        thresholds=held.thresholds,
-        held_out_from=held.parts,
-        history=_history([*held.histories, ("everyone", final.history)]),
+        scored=np.arange(count),
+        y_score=y_score,
+        occluded=unseen,
+        thresholds=thresholds,
+        held_out_from=parts,
+        history=_history([*histories, ("everyone", final.history)]),
         notes=[
-            *held.notes,
+            *notes,
             " ".join(["The model that was saved is trained on the patients of all folds.", *final.notes]),
         ],
     )

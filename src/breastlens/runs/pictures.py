@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.config import LabelMap
-from breastlens.report import figures
+from breastlens.report import figures, learning_curve, repeats
+from breastlens.report.resampling_figures import draw_learning_curve, draw_repeats
 from breastlens.report.run_files import MAIN_BLOCKS
 
 
@@ -51,6 +52,12 @@ def draw_figures(
     )
     if history is not None:
         figures.draw_history(history, folder / "history.png")
+    if repeats.KEY in metrics:
+        found = repeats.Repeats.model_validate(metrics[repeats.KEY])
+        draw_repeats(found, folder / f"{repeats.KEY}.png")
+    curve = learning_curve.LearningCurve.model_validate(metrics.get(learning_curve.KEY, {}))
+    if curve.points:
+        draw_learning_curve(curve, folder / f"{learning_curve.KEY}.png")
     wrong = figures.most_wrong_rows(judged)
     titles = [
         f"{path}\n{names[truth]}, score {score:.3f}"

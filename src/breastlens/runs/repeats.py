@@ -16,9 +16,8 @@ from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.feature_network import FeatureNetwork
 from breastlens.progress import Progress
 from breastlens.runs.facts import describe_split
-from breastlens.runs.outcome import Outcome, fitting, score_folds
+from breastlens.runs.outcome import Outcome, fit_split
 from breastlens.runs.preparation import prove_pairs
-from breastlens.runs.tables import predictions_table
 from breastlens.training.fit import TrainingImages
 
 _SEEDS = 2**32
@@ -87,18 +86,22 @@ def repeat_folds(
                     seed=own.seed,
                     cache=cache,
                 )
-            fit = fitting(
+            one = fit_split(
                 images,
+                split,
+                "folds",
                 backbone=backbone,
                 build_features_model=start.build,
                 frozen_part=start.frozen_part,
+                features_model=start.model,
+                occluded={},
                 recipe=own,
                 progress=progress,
-                title=f"{own.strategy} repeat {repeat}",
-                choice=first.final.choice,
+                tensorboard=None,
+                everyone=first.final,
+                repeat=f" repeat {repeat}",
             )
-            held = score_folds(images, split, fit, {})
-            scored.append((split, held.y_score, held.thresholds))
+            scored.append((split, one.y_score, one.thresholds))
         advance(recipe.repeats)
     tables, splits = [], []
     for repeat, (split, y_score, thresholds) in enumerate(scored, start=1):
@@ -106,7 +109,10 @@ def repeat_folds(
         facts = describe_split("folds", rows)
         facts["proof"] |= prove_pairs(seen, split)
         splits.append({"repeat": repeat, "seed": seed_of(repeat, recipe)} | facts)
-        tables.append(predictions_table(rows, y_score, thresholds).assign(repeat=repeat))
+        called = (y_score >= thresholds).astype(int)
+        tables.append(
+            used[["path", "frame"]].assign(repeat=repeat, split=split, y_score=y_score, y_pred=called)
+        )
     metrics = evaluate_repeats(
         images.labels,
         [y_score for _, y_score, _ in scored],
@@ -117,6 +123,5 @@ def repeat_folds(
     )
     seeds = [each["seed"] for each in splits]
     told = {"count": recipe.repeats, "seeds": seeds, "metrics": metrics}
-    columns = ["path", "frame", "repeat", "split", "y_score", "y_pred"]
     table = pd.concat(tables, ignore_index=True)
-    return Repeats(table[[name for name in columns if name in table]], told, splits)
+    return Repeats(table if (table["frame"] > 0).any() else table.drop(columns="frame"), told, splits)
