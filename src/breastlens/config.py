@@ -206,6 +206,15 @@ class TrainingRecipe(Settings):
         default="fp32", description="of the saved model; auto: the fastest that decides like fp32"
     )
     target_sensitivity: float | None = Field(default=None, gt=0, le=1)
+    coverage: float = Field(
+        default=0.9,
+        gt=0,
+        lt=1,
+        description="of each class, the share whose prediction set is to hold the truth",
+    )
+    false_alarms: float = Field(
+        default=0.05, gt=0, lt=1, description="of images like those of training, the share refused as novel"
+    )
     audit: bool = Field(
         default=True, description="look at files and pixels first, and set right what needs no judgement"
     )

@@ -32,7 +32,7 @@ from breastlens.cli.options import (
 )
 from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
-from breastlens.errors import RunDirectoryError
+from breastlens.errors import DataError, RunDirectoryError
 from breastlens.progress import Progress
 from breastlens.runs.settings import checked
 
@@ -70,6 +70,16 @@ def train(
     seed: Annotated[int, typer.Option(help="Decides the split and everything random.")] = 0,
     sensitivity: Annotated[
         float | None, typer.Option(help="Operating point: reach this sensitivity on validation.")
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Of each class, the share whose prediction set is to hold the truth. [default: 0.9]"
+        ),
+    ] = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(help="Of images like those of training, the share refused as novel. [default: 0.05]"),
     ] = None,
     precision: Annotated[
         str, typer.Option(help="Of the saved model: fp32, bf16, int8 or auto, if it decides like fp32.")
@@ -126,6 +136,8 @@ def train(
         "split": None if split is None else read_split(split),
         "seed": seed,
         "target_sensitivity": sensitivity,
+        "coverage": coverage,
+        "false_alarms": false_alarms,
         "precision": precision,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -253,25 +265,43 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="New file to write to instead of to the terminal.")
     ] = None,
+    similar: Annotated[
+        int, typer.Option(min=0, help="Name so many of the most similar training images for each.")
+    ] = 0,
+    patient_pattern: PatientPattern = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="New file for a row a patient; needs --patient-pattern."),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Score images with a saved model; an unreadable file gets a row with its error."""
+    from breastlens.inference.patients import name_patients, patients_table, predict_patients
     from breastlens.inference.predictor import find_images, load, predictions_table
     from breastlens.runs.directory import explained_write_errors, write_table
 
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise RunDirectoryError(f"--out {out}: expected the name of a file in a folder that exists")
-    # A device such as /dev/stdout may be written to; a file may be somebody's manifest.
-    if out is not None and out.is_file() and not out.is_relative_to("/dev"):
-        raise RunDirectoryError(f"{out} exists already: choose another --out, or move it away first")
-    predictor = load(model)
+    for option, path in (("--out", out), ("--patients", patients)):
+        refuse_file(option, path)
+    if (patients is None) != (patient_pattern is None):
+        raise DataError(
+            "--patients CSV and --patient-pattern REGEX go together: where to write, and who is who"
+        )
+    predictor = load(model, similar=similar)
     progress = choose_progress(quiet=quiet)
-    predictions = list(predictor.predict_files(find_images(paths), progress))
+    files = find_images(paths)
+    patient_id = name_patients(map(str, files), patient_pattern) if patient_pattern else []
+    predictions = list(predictor.predict_files(files, progress))
     table = predictions_table(predictions)
+    if not similar:
+        table = table.drop(columns="similar")
     if out is not None:
         with explained_write_errors(out):
             write_table(out, table)
+    if patients is not None:
+        by_patient = predict_patients(predictions, patient_id, predictor.bundle.card)
+        with explained_write_errors(patients):
+            write_table(patients, patients_table(by_patient))
     if as_json:
         print(json.dumps([asdict(one) for one in predictions]))
     elif out is None:
@@ -279,6 +309,28 @@ def predict(
     failed = sum(one.error != "" for one in predictions)
     if failed:
         progress.say(f"{failed} of {len(predictions)} files could not be read; see the error column")
+    novel = sum(one.novel is True for one in predictions)
+    if novel:
+        progress.say(
+            f"{novel} of {len(predictions)} images are unlike those of training and were refused; "
+            "their scores say nothing"
+        )
+
+
+def refuse_file(option: str, path: Path | None) -> None:
+    """Refuse to write where something is already, or where there is no folder.
+
+    A device such as /dev/stdout may be written to; a file may be somebody's manifest.
+
+    Raises:
+        RunDirectoryError: It is so.
+    """
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir():
+        raise RunDirectoryError(f"{option} {path}: expected the name of a file in a folder that exists")
+    if path.is_file() and not path.is_relative_to("/dev"):
+        raise RunDirectoryError(f"{path} exists already: choose another {option}, or move it away first")
 
 
 def demo(

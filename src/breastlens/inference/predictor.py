@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,12 +22,16 @@ from breastlens.config import ReadingLimits
 from breastlens.errors import DataError, DecodeError
 from breastlens.imaging.decode import IMAGE_SUFFIXES, decode
 from breastlens.imaging.preprocess import PreparedImage, preprocess
+from breastlens.inference.answer import Answer, Answerer
+from breastlens.inference.novelty import Similar
 from breastlens.models.bundle import Bundle, load_bundle
 from breastlens.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 Read = TypeVar("Read", bound=PreparedImage | str)
+Row = dict[str, NDArray[np.float32]]
+"""What the network gives for one image, by name."""
 
 _MOST_UNREAD = 256
 
@@ -38,10 +42,19 @@ class Prediction:
 
     Attributes:
         path: The file, as it was given or found; bytes that are no UTF-8 are written as escapes.
-        y_score: Calibrated probability of positive in [0, 1], or None where the file could not be read.
-        y_pred: 1 where ``y_score`` reaches the bundle's threshold, else 0; None where there is no score.
-        category: The name of the predicted side, for example ``sick``; None where there is no score.
+        y_score: Calibrated probability of positive in [0, 1], or None where the file could not be read. It stays where
+            the image is refused, and then says nothing.
+        y_pred: 1 where ``y_score`` reaches the bundle's threshold, else 0; None where there is no score or the image is
+            refused.
+        category: The name of the predicted side, for example ``sick``; None where ``y_pred`` is.
         error: Why there is no score; empty where there is one.
+        decision: ``negative`` or ``positive`` where the prediction set holds that side alone, ``refer`` where it does
+            not, ``refused`` where the image is unlike those of training; None where there is no score.
+        prediction_set: ``negative``, ``positive``, ``both`` or ``none``: the sides that the score leaves open at the
+            bundle's coverage; None where there is no score, or the bundle knows no limits.
+        distance: From the training images; 0 is usual, 1 is where the farthest tenth of usual images begins.
+        novel: Whether that is too far for an answer; None where there is no distance.
+        similar: The most similar training images, where these were asked for.
     """
 
     path: str
@@ -49,14 +62,20 @@ class Prediction:
     y_pred: int | None
     category: str | None
     error: str = ""
+    decision: str | None = None
+    prediction_set: str | None = None
+    distance: float | None = None
+    novel: bool | None = None
+    similar: tuple[Similar, ...] = ()
 
 
 class Predictor:
     """A loaded bundle, ready to score images."""
 
-    def __init__(self, bundle: Bundle, limits: ReadingLimits | None = None) -> None:
+    def __init__(self, bundle: Bundle, limits: ReadingLimits | None = None, *, similar: int = 0) -> None:
         self.bundle = bundle
         self._limits = limits or ReadingLimits()
+        self._answerer = Answerer(bundle, similar=similar)
 
     def predict(self, path: str | Path) -> Prediction:
         """Score one image file.
@@ -78,11 +97,11 @@ class Predictor:
         with (
             (progress or Progress()).task("predict", len(paths)) as advance,
             closing(map_in_order(self._read, paths)) as images,
-            closing(self.score_each(images)) as scored,
+            closing(self._run_each(images)) as rows,
         ):
-            for done, (path, (image, y_score)) in enumerate(zip(paths, scored, strict=True), start=1):
+            for done, (path, (image, row)) in enumerate(zip(paths, rows, strict=True), start=1):
                 advance(done)
-                yield self._decide(path, image, y_score)
+                yield self._decide(path, image, row)
 
     def score_each(self, images: Iterable[Read]) -> Generator[tuple[Read, float]]:
         """Score prepared images one after the other, taking the next few while the network computes.
@@ -93,6 +112,18 @@ class Predictor:
         Yields:
             Each image and its calibrated probability of positive, in order; each text and nan.
         """
+        with closing(self._run_each(images)) as rows:
+            for image, row in rows:
+                yield image, row["score"].item() if row else math.nan
+
+    def answer_each(self, images: Iterable[PreparedImage]) -> Generator[tuple[PreparedImage, float, Answer]]:
+        """As `score_each`, and what the model answers to each."""
+        with closing(self._run_each(images)) as rows:
+            for image, row in rows:
+                yield image, row["score"].item(), self._answer(image, row)
+
+    def _run_each(self, images: Iterable[Read]) -> Generator[tuple[Read, Row]]:
+        """Each image and what the network gives for it, in order; each text and nothing."""
         source = iter(images)
         waiting: deque[Read] = deque()
 
@@ -108,12 +139,12 @@ class Predictor:
             with closing(self.bundle.engine.stream(next_pixels())) as rows:
                 for row in rows:
                     while not isinstance(waiting[0], PreparedImage):
-                        yield waiting.popleft(), math.nan
-                    yield waiting.popleft(), row["score"].item()
+                        yield waiting.popleft(), {}
+                    yield waiting.popleft(), row
             if not waiting:
                 return
             while waiting:
-                yield waiting.popleft(), math.nan
+                yield waiting.popleft(), {}
 
     def score_pixels(
         self, images: NDArray[np.uint8], *, on_done: Callable[[int], None] | None = None
@@ -138,25 +169,36 @@ class Predictor:
             logger.info("not scored: %s", error)
             return error.reason
 
-    def _decide(self, path: Path, image: PreparedImage | str, y_score: float) -> Prediction:
+    def _answer(self, image: PreparedImage, row: Row) -> Answer:
+        return self._answerer.answer(row["score"].item(), row["features"], image.pixels)
+
+    def _decide(self, path: Path, image: PreparedImage | str, row: Row) -> Prediction:
         name, card = printable(str(path)), self.bundle.card
         if isinstance(image, str):
             return Prediction(name, y_score=None, y_pred=None, category=None, error=image)
+        y_score, answer = row["score"].item(), self._answer(image, row)
         positive = y_score >= card.threshold
         category = card.labels.positive_name if positive else card.labels.negative_name
-        return Prediction(name, y_score=y_score, y_pred=int(positive), category=category)
+        return Prediction(
+            name,
+            y_score=y_score,
+            y_pred=None if answer.novel else int(positive),
+            category=None if answer.novel else category,
+            **{one.name: getattr(answer, one.name) for one in fields(answer)},
+        )
 
 
-def load(model: str | Path) -> Predictor:
+def load(model: str | Path, *, similar: int = 0) -> Predictor:
     """Load a saved model.
 
     Args:
         model: A bundle directory, or a run directory that holds one.
+        similar: How many similar training images each prediction is to name.
 
     Raises:
         BundleError: It is missing, damaged, altered or of a newer format.
     """
-    return Predictor(load_bundle(Path(model)))
+    return Predictor(load_bundle(Path(model)), similar=similar)
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
@@ -194,8 +236,20 @@ def _suffix(name: str) -> str:
 
 
 def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
-    """Predictions as a table: path, y_score, y_pred, category, error; what could not be scored is empty."""
-    table = pd.DataFrame(
-        [asdict(one) for one in predictions], columns=[one.name for one in fields(Prediction)]
+    """Predictions as a table, a column a field of ``Prediction``; what there is none of is empty.
+
+    ``similar`` is text, the nearest first: the image's number, its true label and its distance.
+    """
+    names = [one.name for one in fields(Prediction)]
+    rows = [
+        {name: getattr(one, name) for name in names} | {"similar": _similar_text(one.similar)}
+        for one in predictions
+    ]
+    table = pd.DataFrame(rows, columns=names)
+    return table.astype({"y_score": "float64", "y_pred": "Int64", "distance": "float64", "novel": "boolean"})
+
+
+def _similar_text(similar: Sequence[Similar]) -> str:
+    return "; ".join(
+        f"{one.number} {'positive' if one.label else 'negative'} {one.distance:.3g}" for one in similar
     )
-    return table.astype({"y_score": "float64", "y_pred": "Int64"})

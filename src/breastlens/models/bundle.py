@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from breastlens.config import ImageRecipe, LabelMap, Precision, Settings
 from breastlens.errors import BundleError
+from breastlens.models.abstention import Abstention
 from breastlens.models.engine import Engine, save_graph
 
 FORMAT: Literal[1] = 1
@@ -25,6 +26,8 @@ _KERAS = "model.keras"
 _GRAPH = "model.xml"
 _GRAPH_WEIGHTS = "model.bin"
 _FILES = (_KERAS, _GRAPH, _GRAPH_WEIGHTS)
+REFERENCE = "reference.npz"
+"""What novelty is measured from; bundles from before that have none."""
 
 
 _DIGITS = 10
@@ -53,6 +56,10 @@ class BundleCard(Settings):
     )
     threshold: float = Field(ge=0, le=1, description="a score at or above it is called positive")
     threshold_rule: str = Field(description="how the threshold was chosen, in words")
+    abstention: Abstention | None = Field(
+        default=None,
+        description="when the model does not answer; None in bundles from before it could decline",
+    )
     data_fingerprint: str = Field(description="SHA-256 over the training data")
     learnt_from: tuple[str, ...] = Field(
         default=(),
@@ -88,12 +95,19 @@ class Bundle:
         )
 
     @property
+    def reference_path(self) -> Path | None:
+        """What novelty is measured from; None where the bundle has no such file."""
+        return self.directory / REFERENCE if REFERENCE in self.card.files else None
+
+    @property
     def keras_path(self) -> Path:
         """The model as Keras saved it, for export and for training on."""
         return self.directory / _KERAS
 
 
-def save_bundle(directory: Path, keras_model: Any, graph: Any, card: BundleCard) -> Bundle:
+def save_bundle(
+    directory: Path, keras_model: Any, graph: Any, card: BundleCard, reference: bytes | None = None
+) -> Bundle:
     """Write a bundle; bundle.json goes last, so a directory that has it is whole.
 
     Args:
@@ -101,6 +115,7 @@ def save_bundle(directory: Path, keras_model: Any, graph: Any, card: BundleCard)
         keras_model: A classifier from ``build_classifier``, for export and for training on.
         graph: What ``convert`` or ``quantise`` made of it, for use; its outputs have ``score`` among them.
         card: What to say of it; its ``files`` are filled in.
+        reference: The content of ``reference.npz``, if the model can tell what is novel.
 
     Raises:
         BundleError: The directory holds files already.
@@ -111,7 +126,11 @@ def save_bundle(directory: Path, keras_model: Any, graph: Any, card: BundleCard)
         raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
     keras_model.save(directory / _KERAS)
     save_graph(graph, directory / _GRAPH)
-    complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in _FILES}})
+    names = _FILES
+    if reference is not None:
+        (directory / REFERENCE).write_bytes(reference)
+        names = (*_FILES, REFERENCE)
+    complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in names}})
     (directory / _CARD).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return Bundle(complete, directory)
 
@@ -132,7 +151,7 @@ def load_bundle(directory: Path) -> Bundle:
         directory = directory / "model"
     try:
         card = _read_card(directory)
-        for name in _FILES:
+        for name in (*_FILES, REFERENCE) if REFERENCE in card.files else _FILES:
             if _sha256(_regular(directory / name)) != card.files.get(name):
                 raise BundleError(
                     f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from breastlens.config import AskedPrecision, Precision
 from breastlens.evaluation.metrics import auc
-from breastlens.models.engine import Engine
+from breastlens.models.engine import Arithmetic, Engine
 from breastlens.models.quantise import CALIBRATION_IMAGES, can_quantise, quantise
 from breastlens.progress import Progress
 
@@ -82,6 +82,11 @@ class Chosen:
     compared_on: str | None = None
     images: int = 0
     candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What the engine that runs the graph is told; integers are in the graph itself."""
+        return "bf16" if self.used == "bf16" else "fp32"
 
     def describe(self) -> dict[str, Any]:
         """What run.json says of it."""

@@ -22,12 +22,13 @@ from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.models.activation_map import with_activation_map
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.bundle import Bundle, BundleCard, save_bundle, shorten_hashes
-from breastlens.models.engine import convert
+from breastlens.models.engine import Engine, convert
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.feature_network import FeatureNetwork
 from breastlens.models.quantise import require_quantisation
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
+from breastlens.runs.abstention import Abstaining, set_abstention
 from breastlens.runs.directory import (
     Run,
     explained_write_errors,
@@ -214,8 +215,12 @@ def _train_into(
         )
     for note in chosen.notes:
         progress.say(note)
+    with watch.phase("abstention"):
+        abstaining = _set_abstention(prepared, used, network, outcome, chosen, recipe)
     with watch.phase("save model"):
-        bundle = _save_model(directory / "model", cohort, used, backbone, outcome, chosen, created)
+        bundle = _save_model(
+            directory / "model", cohort, used, backbone, outcome, chosen, abstaining, created
+        )
     with watch.phase("negative controls"):
         doubts = doubt_model(prepared, used, features, occluded, outcome, bundle, recipe, progress)
     curve = None
@@ -234,7 +239,9 @@ def _train_into(
             )
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
-        metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed) | doubts.metrics
+        predictions = predictions.assign(**abstaining.columns)
+        metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed)
+        metrics |= doubts.metrics | abstaining.metrics
         if repeats is not None:
             metrics["repeats"] = repeats.metrics
             write_table(directory / "repeats.csv", repeats.table)
@@ -335,6 +342,30 @@ def _evaluate(
     return {"test": block(split == "test"), "validation": block(split == "validation")}
 
 
+def _set_abstention(
+    prepared: Prepared,
+    used: pd.DataFrame,
+    network: FeatureNetwork,
+    outcome: Outcome,
+    chosen: Chosen,
+    recipe: TrainingRecipe,
+) -> Abstaining:
+    """When the model does not answer, from features as the saved graph gives them."""
+    frozen = outcome.final.kept == "probe" and chosen.used == "fp32"  # such features are in the cache
+    engine = None if frozen else Engine.from_graph(chosen.graph, precision=chosen.arithmetic)
+    table = prepared.cohort.table.reset_index(drop=True)
+    places = {key: row for row, key in enumerate(zip(table["path"], table["frame"], strict=True), start=1)}
+    return set_abstention(
+        used,
+        np.array([places[key] for key in zip(used["path"], used["frame"], strict=True)]),
+        prepared.seen.groups,
+        prepared.seen.loaded.pixels,
+        network.run if engine is None else lambda pixels: engine.run(pixels)["features"],
+        outcome,
+        recipe,
+    )
+
+
 def _save_model(
     directory: Path,
     cohort: Cohort,
@@ -342,6 +373,7 @@ def _save_model(
     backbone: Backbone,
     outcome: Outcome,
     chosen: Chosen,
+    abstaining: Abstaining,
     created: str,
 ) -> Bundle:
     point = outcome.final.operating_point
@@ -354,11 +386,12 @@ def _save_model(
         precision=chosen.used,
         threshold=point.threshold,
         threshold_rule=f"{point.rule}, chosen on {outcome.final.chosen_on}",
+        abstention=abstaining.card,
         data_fingerprint=cohort.fingerprint,
         learnt_from=shorten_hashes(used.loc[used["split"] != "test", "pixels_sha256"]),
         versions=describe_versions(),
     )
-    return save_bundle(directory, outcome.network, chosen.graph, card)
+    return save_bundle(directory, outcome.network, chosen.graph, card, abstaining.reference)
 
 
 def _write_tables(

@@ -1,0 +1,113 @@
+"""What a model that may decline to answer is worth: coverage of its sets, and risk against the share answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from breastlens.evaluation.conformal import SET_NAMES, holds
+from breastlens.evaluation.inputs import Units
+from breastlens.evaluation.resampling import (
+    bootstrap_interval,
+    draw_figures,
+    find_lone_classes,
+    lone_reason,
+    name_bootstrap,
+)
+from breastlens.evaluation.scalars import Floats
+
+_CURVE_POINTS = 200
+
+
+def describe_sets(
+    sets: NDArray[np.int64], labels: NDArray[np.int64], units: Units, *, seed: int = 0, draws: int = 1000
+) -> dict[str, Any]:
+    """Count sets, and give the share of them that hold the true label, overall and by class.
+
+    Args:
+        sets: From ``find_sets``, (n,).
+        labels: 0 or 1, (n,).
+        units: Which images are drawn together.
+        seed: Of the bootstrap.
+        draws: Of the bootstrap.
+
+    Returns:
+        ``n``; ``sets``: how many by name; ``answered``: the share with one label; ``right``: the share of these whose
+        label is the true one; ``coverage``, ``coverage_negative`` and ``coverage_positive`` with their intervals.
+    """
+    held, single = holds(sets, labels), (sets == 1) | (sets == 2)
+    counted = {
+        "coverage": np.ones(labels.size, dtype=bool),
+        "coverage_negative": labels == 0,
+        "coverage_positive": labels == 1,
+    }
+
+    def shares(weights: Floats) -> dict[str, Floats]:
+        return {name: _share(weights, held, rows) for name, rows in counted.items()}
+
+    drawn = draw_figures(shares, labels, units, seed, draws)
+    lone, method = find_lone_classes(labels, units), name_bootstrap(labels, units)
+    figures = {}
+    for name, found in drawn.items():
+        one = lone_reason(lone) if lone else bootstrap_interval(found, 0.95, method)
+        value = None if np.isnan(found.value) else found.value
+        figures[name] = (
+            {"value": value, "low": None, "high": None, "level": 0.95, "method": method, "reason": one}
+            if isinstance(one, str)
+            else one
+        )
+    answered = int(single.sum())
+    return {
+        "n": int(labels.size),
+        "sets": {name: int(np.sum(sets == number)) for number, name in enumerate(SET_NAMES)},
+        "answered": answered / labels.size,
+        "right": float(held[single].mean()) if answered else None,
+        **figures,
+    }
+
+
+def risk_coverage(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) -> dict[str, Any]:
+    """Accuracy of what is answered against the share answered, the surest first, and the area above it.
+
+    How sure a score is of its call is its distance from the threshold as a share of what there is on that side, so
+    that the least sure are those at the threshold whatever that is. The area under the risk is that of El-Yaniv and
+    Wiener (Journal of Machine Learning Research 11, 2010) and Geifman and El-Yaniv (NeurIPS 2017); scores that are
+    equally sure are answered together.
+
+    Args:
+        y_true: Labels 0 / 1, (n,).
+        y_score: Scores in [0, 1], (n,).
+        thresholds: The operating point, one or one for each.
+
+    Returns:
+        ``answered`` (rising shares) and ``accuracy`` at each, at most some 200 points; ``area``, the mean risk over
+        all shares (smaller is better); ``area_at_best``, that of the same errors if all of them came last;
+        ``area_at_random``, if nothing were known of how sure a score is.
+    """
+    labels = np.asarray(y_true) == 1
+    scores, cut = np.asarray(y_score, dtype=np.float64), np.asarray(thresholds, dtype=np.float64)
+    called = scores >= cut
+    room = np.where(called, np.maximum(1 - cut, 1e-12), np.maximum(cut, 1e-12))
+    sure = np.abs(scores - cut) / room
+    levels, place = np.unique(-sure, return_inverse=True)
+    answered = np.cumsum(np.bincount(place, minlength=levels.size))
+    wrong = np.cumsum(np.bincount(place, weights=called != labels, minlength=levels.size))
+    count, errors = labels.size, int(wrong[-1])
+    steps = np.diff(answered, prepend=0) / count
+    ranks = np.arange(1, count + 1)
+    shown = np.unique(np.linspace(0, levels.size - 1, min(_CURVE_POINTS, levels.size)).astype(int))
+    return {
+        "answered": (answered[shown] / count).tolist(),
+        "accuracy": (1 - wrong[shown] / answered[shown]).tolist(),
+        "area": float(np.sum(steps * wrong / answered)),
+        "area_at_best": float(np.mean(np.maximum(0, ranks - (count - errors)) / ranks)),
+        "area_at_random": errors / count,
+    }
+
+
+def _share(weights: Floats, of: NDArray[np.bool_], among: NDArray[np.bool_]) -> Floats:
+    whole = weights[:, among].sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, weights[:, among] @ of[among].astype(np.float64) / whole, np.nan)

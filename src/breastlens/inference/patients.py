@@ -1,0 +1,121 @@
+"""From predictions of images to one of each patient."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from breastlens.errors import DataError
+from breastlens.inference.answer import decide
+from breastlens.inference.predictor import Prediction
+from breastlens.models.bundle import BundleCard
+
+
+@dataclass(frozen=True)
+class PatientPrediction:
+    """What a model says of one patient.
+
+    Attributes:
+        patient_id: Who.
+        images: How many files the patient has here.
+        unreadable: How many of them could not be read.
+        refused: How many of them are unlike the training images; they count for nothing.
+        y_score: Mean score of the others; None where there are none.
+        y_pred: 1 where that reaches the bundle's threshold, else 0; None where there is none.
+        category: The name of that side.
+        decision: ``negative``, ``positive``, ``refer`` or, where all images were refused, ``refused``; None where none
+            could be read.
+        prediction_set: Of the mean score: ``negative``, ``positive``, ``both`` or ``none``; None where there is none,
+            or the bundle knows no limits.
+    """
+
+    patient_id: str
+    images: int
+    unreadable: int
+    refused: int
+    y_score: float | None
+    y_pred: int | None
+    category: str | None
+    decision: str | None
+    prediction_set: str | None
+
+
+def name_patients(paths: Iterable[str], pattern: str) -> list[str]:
+    """The patient of each path, by a regular expression searched in it.
+
+    Args:
+        paths: Of the images.
+        pattern: With a group named ``patient_id``.
+
+    Raises:
+        DataError: It is no regular expression, has no such group, or does not match a path.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"--patient-pattern {pattern!r} is no regular expression: {error}") from error
+    if "patient_id" not in compiled.groupindex:
+        raise DataError(f"--patient-pattern {pattern!r} needs a group named patient_id: (?P<patient_id>...)")
+    found = [(path, compiled.search(path)) for path in paths]
+    lost = [path for path, match in found if match is None or not match["patient_id"]]
+    if lost:
+        raise DataError(
+            f"--patient-pattern {pattern!r} finds no patient in {len(lost)} of {len(found)} paths, such as {lost[0]}"
+        )
+    return [match["patient_id"] for _, match in found if match is not None]
+
+
+def predict_patients(
+    predictions: Sequence[Prediction], patient_id: Sequence[str], card: BundleCard
+) -> list[PatientPrediction]:
+    """Say of each patient what the mean score of their images says; refused images count for nothing.
+
+    Args:
+        predictions: Of images.
+        patient_id: Who each of them shows.
+        card: Of the model.
+
+    Returns:
+        One a patient, in order of first appearance.
+    """
+    own: dict[str, list[Prediction]] = {}
+    for name, prediction in zip(patient_id, predictions, strict=True):
+        own.setdefault(name, []).append(prediction)
+    return [_predict_patient(name, images, card) for name, images in own.items()]
+
+
+def _predict_patient(name: str, images: Sequence[Prediction], card: BundleCard) -> PatientPrediction:
+    unreadable = sum(one.y_score is None for one in images)
+    refused = sum(one.novel is True for one in images)
+    scores = [one.y_score for one in images if one.y_score is not None and not one.novel]
+    if not scores:
+        return PatientPrediction(
+            name, len(images), unreadable, refused, None, None, None, "refused" if refused else None, None
+        )
+    mean = float(np.clip(np.mean(scores), 0, 1))
+    positive = mean >= card.threshold
+    held, decision = None, "positive" if positive else "negative"
+    if card.abstention is not None:
+        held, decision = decide(mean, card.threshold, card.abstention.patients)
+    return PatientPrediction(
+        name,
+        len(images),
+        unreadable,
+        refused,
+        mean,
+        int(positive),
+        card.labels.positive_name if positive else card.labels.negative_name,
+        decision,
+        held,
+    )
+
+
+def patients_table(predictions: Sequence[PatientPrediction]) -> pd.DataFrame:
+    """A row a patient, a column a field of ``PatientPrediction``; what there is none of is empty."""
+    names = [one.name for one in fields(PatientPrediction)]
+    table = pd.DataFrame([[getattr(one, name) for name in names] for one in predictions], columns=names)
+    return table.astype({"y_score": "float64", "y_pred": "Int64"})

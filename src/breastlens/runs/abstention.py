@@ -1,0 +1,279 @@
+"""When a trained model is not to answer: its prediction sets and its measure of novelty, set and judged in training.
+
+Everything is set on images that were held out. Where the sets and refusals of held-out images are judged, nothing about
+those images or their patients decided them: with three parts the limits are those of validation and the test part is
+judged; with folds each is judged at limits from the other folds, and the saved model's are those of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.config import TrainingRecipe
+from breastlens.evaluation.conformal import (
+    SET_NAMES,
+    SetLimits,
+    draw_one_each,
+    find_sets,
+    fit_set_limits,
+    largest_conforming,
+    mean_of_units,
+)
+from breastlens.evaluation.inputs import find_units
+from breastlens.evaluation.selective import describe_sets, risk_coverage
+from breastlens.imaging.corruptions import corruptions
+from breastlens.imaging.layout import describe_layout
+from breastlens.inference.novelty import METHODS, Reference, fit_reference, measure_novelty
+from breastlens.inference.reference_file import pack_reference
+from breastlens.models.abstention import Abstention, Method, NoveltyLimit
+from breastlens.runs.outcome import Outcome
+
+CORRUPTED = 32
+"""So many held-out images are corrupted, in each way, to choose the measure of novelty by."""
+
+Rows = NDArray[np.intp]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Abstaining:
+    """When a trained model does not answer, and how that was on images that were held out.
+
+    Attributes:
+        card: For bundle.json.
+        reference: The content of reference.npz.
+        columns: For predictions.csv, a row an image with a held-out score: ``prediction_set``, ``distance``, ``novel``.
+        metrics: For metrics.json: ``abstention`` and ``novelty``.
+    """
+
+    card: Abstention
+    reference: bytes
+    columns: pd.DataFrame
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Images with a held-out score, in the order of ``Outcome.scored``.
+
+    Attributes:
+        labels: 0 or 1, (n,).
+        groups: What belongs together, (n,).
+        y_score: (n,).
+        decides: Which of them may decide limits, (n,).
+        turns: For each turn, which of those decide and which are judged by that.
+    """
+
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    y_score: Values
+    decides: NDArray[np.bool_]
+    turns: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+
+
+def set_abstention(
+    used: pd.DataFrame,
+    numbers: NDArray[np.integer],
+    groups: NDArray[np.int64],
+    pixels: NDArray[np.uint8],
+    features_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    outcome: Outcome,
+    recipe: TrainingRecipe,
+) -> Abstaining:
+    """Set when a trained model does not answer.
+
+    Args:
+        used: The records in use, with ``label``, ``patient_id`` and ``split``.
+        numbers: What each of them is called where it is shown as similar to another, (n,).
+        groups: What belongs together, (n,).
+        pixels: Their squares, uint8 (n, s, s, 3).
+        features_of: Gives the saved model's features of squares, (m, d).
+        outcome: What was trained, with its held-out scores.
+        recipe: Coverage, false alarms and seed.
+    """
+    labels, split = used["label"].to_numpy(), used["split"].to_numpy()
+    scored, folds = outcome.scored, "validation" not in set(split)
+    first = outcome.held_out_from[0][1]
+    usual = first if folds else first[split[first] == "validation"]
+    shown = _spread(usual)
+    features, layout = features_of(pixels), describe_layout(pixels)
+    held, references = _held_out_distances(features, layout, labels, groups, numbers, outcome, recipe.seed)
+    found = {
+        name: (features_of(changed), describe_layout(changed))
+        for name, changed in corruptions(pixels[shown], recipe.seed)
+    }
+    against = np.isin(scored, usual)
+    told = {
+        method: {
+            name: measure_novelty(references[method], method, *signals) for name, signals in found.items()
+        }
+        for method in METHODS
+    }
+    aucs = {
+        method: {name: _auc(held[method][against], far) for name, far in told[method].items()}
+        for method in METHODS
+    }
+    method = max(METHODS, key=lambda each: round(float(np.mean(list(aucs[each].values()))), 4))
+    if folds:  # the saved model has learnt from all of them
+        final = fit_reference(features, layout, labels, groups, numbers, seed=recipe.seed)[method]
+    else:
+        final = references[method]
+
+    part = split[scored]
+    everyone = np.ones(scored.size, dtype=bool)
+    judged = Judged(
+        labels[scored],
+        groups[scored],
+        outcome.y_score,
+        everyone if folds else part == "validation",
+        [(part != fold, part == fold) for fold in sorted(set(part))]
+        if folds
+        else [(part == "validation", everyone)],
+    )
+    distances = held[method]
+    limit, promised, units = _novelty_limit(judged, distances, judged.decides, recipe)
+    images, patients = _set_limits(judged, judged.decides, recipe)
+    several = len(np.unique(judged.groups)) < scored.size
+    card = Abstention(
+        coverage=recipe.coverage,
+        chosen_on="out-of-fold scores and distances, each by models that did not learn from the patient"
+        if folds
+        else "the validation part",
+        images=images,
+        patients=patients,
+        novelty=NoveltyLimit(
+            method=method,
+            threshold=limit,
+            false_alarms=promised,
+            asked_false_alarms=recipe.false_alarms,
+            units=units,
+        ),
+    )
+    columns, by_patient = _judge(judged, distances, recipe)
+    rows = everyone if folds else part == "test"
+    patient_id = used["patient_id"].iloc[scored[rows]].tolist()
+    near = find_units(patient_id, int(rows.sum()), groups[scored][rows])
+    sets = columns["prediction_set"].map(SET_NAMES.index).to_numpy()[rows]
+    metrics: dict[str, Any] = {
+        "abstention": {
+            "coverage": recipe.coverage,
+            "chosen_on": card.chosen_on,
+            "images": describe_sets(sets, judged.labels[rows], near, seed=recipe.seed),
+            "patients": _describe_patients(by_patient, recipe.seed) if several else None,
+            "risk_coverage": risk_coverage(
+                judged.labels[rows], judged.y_score[rows], outcome.thresholds[rows]
+            ),
+        },
+        "novelty": {
+            "method": method,
+            "threshold": limit,
+            "false_alarms": promised,
+            "asked_false_alarms": recipe.false_alarms,
+            "images": int(rows.sum()),
+            "refused": int(columns["novel"].to_numpy()[rows].sum()),
+            "corruptions": {
+                name: {"auc": aucs[method][name], "refused": float(np.mean(far > limit)), "images": far.size}
+                for name, far in told[method].items()
+            },
+            "methods": {each: float(np.mean(list(aucs[each].values()))) for each in METHODS},
+        },
+    }
+    return Abstaining(card, pack_reference(final), columns, metrics)
+
+
+def _held_out_distances(
+    features: NDArray[np.float32],
+    layout: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    numbers: NDArray[np.integer],
+    outcome: Outcome,
+    seed: int,
+) -> tuple[dict[Method, Values], dict[Method, Reference]]:
+    """Distances of held-out images by either method, in the order of ``scored``, and what the first were taken from."""
+    held = {method: np.zeros(len(labels)) for method in METHODS}
+    first: dict[Method, Reference] = {}
+    for inside, outside in outcome.held_out_from:
+        references = fit_reference(
+            features[inside], layout[inside], labels[inside], groups[inside], numbers[inside], seed=seed
+        )
+        for method in METHODS:
+            held[method][outside] = measure_novelty(
+                references[method], method, features[outside], layout[outside]
+            )
+        first = first or references
+    return {method: held[method][outcome.scored] for method in METHODS}, first
+
+
+def _set_limits(
+    judged: Judged, rows: NDArray[np.bool_], recipe: TrainingRecipe
+) -> tuple[SetLimits, SetLimits]:
+    """Limits for images and for the mean scores of patients, from some of the rows."""
+    labels, groups, scores = judged.labels[rows], judged.groups[rows], judged.y_score[rows]
+    drawn = draw_one_each(groups, labels, recipe.seed)
+    images = fit_set_limits(labels[drawn], scores[drawn], recipe.coverage)
+    _, of_units, means = mean_of_units(groups, labels, scores)
+    if not of_units.size:
+        return images, images
+    return images, fit_set_limits(of_units, means, recipe.coverage)
+
+
+def _novelty_limit(
+    judged: Judged, distances: Values, rows: NDArray[np.bool_], recipe: TrainingRecipe
+) -> tuple[float, float, int]:
+    """The threshold, the share of false alarms that it promises, and how many units decided it.
+
+    It is that of a conformal anomaly detector (Laxhammar and Falkman, 2010): an image of a new patient, exchangeable
+    with these, is refused no more often than was promised. Where there are too few units for what was asked, it is the
+    largest distance.
+    """
+    among = distances[rows]
+    drawn = draw_one_each(judged.groups[rows], np.zeros(among.size, dtype=np.int64), recipe.seed)
+    limit = largest_conforming(among[drawn], 1 - recipe.false_alarms)
+    if limit is None:
+        return float(among[drawn].max()), 1 / (drawn.size + 1), drawn.size
+    return limit, recipe.false_alarms, drawn.size
+
+
+def _judge(
+    judged: Judged, distances: Values, recipe: TrainingRecipe
+) -> tuple[pd.DataFrame, list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+    """Sets and refusals of all rows, and for each turn the sets and labels of the patients that it judges."""
+    sets, novel = np.zeros(judged.labels.size, dtype=np.int64), np.zeros(judged.labels.size, dtype=np.int64)
+    by_patient = []
+    for decide, apply in judged.turns:
+        images, patients = _set_limits(judged, decide, recipe)
+        sets[apply] = find_sets(judged.y_score[apply], images.negative_up_to, images.positive_from)
+        novel[apply] = distances[apply] > _novelty_limit(judged, distances, decide, recipe)[0]
+        others = apply & ~decide
+        _, labels, means = mean_of_units(judged.groups[others], judged.labels[others], judged.y_score[others])
+        by_patient.append((find_sets(means, patients.negative_up_to, patients.positive_from), labels))
+    columns = pd.DataFrame(
+        {"prediction_set": [SET_NAMES[one] for one in sets], "distance": distances, "novel": novel}
+    )
+    return columns, by_patient
+
+
+def _describe_patients(
+    by_patient: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], seed: int
+) -> dict[str, Any] | None:
+    sets, labels = (np.concatenate(each) for each in zip(*by_patient, strict=True))
+    return describe_sets(sets, labels, find_units(None, sets.size), seed=seed) if sets.size else None
+
+
+def _auc(usual: Values, far: Values) -> float:
+    """How often a corrupted image is farther away than a usual one."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = np.concatenate([np.zeros(usual.size), np.ones(far.size)])
+    return float(roc_auc_score(truth, np.concatenate([usual, far])))
+
+
+def _spread(rows: Rows) -> Rows:
+    return rows[np.unique(np.linspace(0, rows.size - 1, min(CORRUPTED, rows.size)).astype(np.intp))]
