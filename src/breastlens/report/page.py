@@ -10,6 +10,7 @@ from breastlens.report import captions, control_wording, sections, tables, wordi
 from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
+from breastlens.report.reviewer import reviewer_context
 from breastlens.report.run_files import Block, RunFiles, read_run_files
 
 REPORT_NAME = "report.html"
@@ -40,7 +41,7 @@ def write_report(run_dir: Path) -> Path:
 
 def _context(files: RunFiles) -> dict[str, Any]:
     facts = files.facts
-    return {
+    return reviewer_context(files) | {
         "facts": facts,
         "created": moment_text(facts.created),
         "verdict": wording.verdict(files),

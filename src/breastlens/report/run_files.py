@@ -272,6 +272,8 @@ class Activation(Facts):
 
 
 class _Metrics(Facts):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
     test: Block | None = None
     validation: Block | None = None
     out_of_fold: Block | None = None
@@ -301,6 +303,7 @@ class RunFiles:
         predictions: The judged part's rows of predictions.csv.
         history: history.csv; empty when there is none.
         figures: PNG bytes by figure name, only those that exist.
+        further: What else metrics.json holds, for the sections that read it themselves.
     """
 
     facts: RunFacts
@@ -316,6 +319,7 @@ class RunFiles:
     predictions: pd.DataFrame
     history: pd.DataFrame
     figures: dict[str, bytes]
+    further: dict[str, Any]
 
 
 def read_run_files(run_dir: Path) -> RunFiles:
@@ -336,7 +340,6 @@ def read_run_files(run_dir: Path) -> RunFiles:
     )
     predictions = predictions.astype({"y_true": "int64", "y_score": "float64", "y_pred": "int64"})
     has_history = (run_dir / "history.csv").is_file()
-    pictures = {name: run_dir / "figures" / f"{name}.png" for name in FIGURE_NAMES}
     return RunFiles(
         facts=facts,
         part=part,
@@ -365,7 +368,8 @@ def read_run_files(run_dir: Path) -> RunFiles:
         ),
         predictions=predictions[predictions["split"] == "test"] if part == "test" else predictions,
         history=pd.read_csv(run_dir / "history.csv") if has_history else pd.DataFrame(),
-        figures={name: path.read_bytes() for name, path in pictures.items() if path.is_file()},
+        figures={path.stem: path.read_bytes() for path in sorted((run_dir / "figures").glob("*.png"))},
+        further=metrics.model_extra or {},
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from breastlens.config import LabelMap
 from breastlens.report import figures
 from breastlens.report.run_files import MAIN_BLOCKS
+from breastlens.report.subgroups import FIGURE, draw_subgroups
 
 
 def draw_figures(
@@ -51,6 +52,8 @@ def draw_figures(
     )
     if history is not None:
         figures.draw_history(history, folder / "history.png")
+    if metrics.get("subgroups"):
+        draw_subgroups(metrics["subgroups"], block, folder / f"{FIGURE}.png")
     wrong = figures.most_wrong_rows(judged)
     titles = [
         f"{path}\n{names[truth]}, score {score:.3f}"

@@ -44,6 +44,7 @@ from breastlens.runs.precision import Chosen, choose_precision
 from breastlens.runs.preparation import Prepared, prepare, prove_pairs
 from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable, say_unused, split_records
+from breastlens.runs.subgroups import subgroup_metrics
 from breastlens.runs.tables import predictions_table, records_table
 from breastlens.training.fit import TrainingImages
 
@@ -204,6 +205,16 @@ def _train_into(
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
         metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed) | doubts.metrics
+        judged = np.flatnonzero((predictions["split"] == "test") | (kind == "folds"))
+        metrics |= subgroup_metrics(
+            used,
+            outcome.scored[judged],
+            outcome.y_score[judged],
+            outcome.thresholds[judged],
+            recipe.subgroups,
+            seed=recipe.seed,
+            linked=seen.groups,
+        )
         _write_tables(directory, cohort, used, seen.loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):
