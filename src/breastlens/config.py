@@ -218,6 +218,9 @@ class TrainingRecipe(Settings):
     audit: bool = Field(
         default=True, description="look at files and pixels first, and set right what needs no judgement"
     )
+    subgroups: tuple[str, ...] = Field(
+        default=(), description="columns in whose strata the scores are judged again, such as acquired:year"
+    )
     augmentation: Augmentation = Field(default=MILD, description="of training images; a probe uses none")
 
     @field_validator("weights", mode="before")

@@ -23,6 +23,7 @@ from breastlens.cli.options import (
     PatientPattern,
     Positive,
     Quiet,
+    Subgroups,
     command_line,
     open_cache,
     option_name,
@@ -101,6 +102,7 @@ def train(
     training_precision: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or auto: what Keras trains in. [default: auto]")
     ] = None,
+    subgroups: Subgroups = None,
     augment: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Augmentation by ImageDataGenerator's names; repeatable."),
@@ -146,6 +148,7 @@ def train(
         "trainable_stages": trainable_stages,
         "views": views,
         "training_precision": training_precision,
+        "subgroups": tuple(subgroups) if subgroups else None,
         "augmentation": read_augmentation(augment),
         "audit": not no_audit,
     }
@@ -224,6 +227,7 @@ def evaluate(
     negative: ModelNegative = None,
     exclude_when: ExcludeWhen = None,
     every_frame: EveryFrame = False,
+    subgroups: Subgroups = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory to make.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -250,7 +254,14 @@ def evaluate(
         every_frame=every_frame,
         image=card.image,
     )
-    run = evaluate_run(predictor, cohort, out=out, progress=progress, command=command_line())
+    run = evaluate_run(
+        predictor,
+        cohort,
+        out=out,
+        subgroups=tuple(subgroups or ()),
+        progress=progress,
+        command=command_line(),
+    )
     if as_json:
         print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
     else:

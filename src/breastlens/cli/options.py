@@ -64,6 +64,14 @@ ExcludeWhen = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN", help="Leave out records whose manifest column is not empty; repeatable."),
 ]
+Subgroups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subgroups",
+        metavar="COLUMN",
+        help="Judge within strata too, such as acquired:year or age:quartile; repeatable.",
+    ),
+]
 EveryFrame = Annotated[bool, typer.Option("--every-frame", help="One record a frame of multi-frame files.")]
 ImageSize = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square that the network sees.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the answer.")]

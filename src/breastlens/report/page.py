@@ -11,6 +11,7 @@ from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
 from breastlens.report.resampling import resampling_context
+from breastlens.report.reviewer import reviewer_context
 from breastlens.report.run_files import Block, RunFiles, read_run_files
 
 REPORT_NAME = "report.html"
@@ -41,7 +42,7 @@ def write_report(run_dir: Path) -> Path:
 
 def _context(files: RunFiles) -> dict[str, Any]:
     facts = files.facts
-    return {
+    return reviewer_context(files) | {
         "facts": facts,
         "created": moment_text(facts.created),
         "verdict": wording.verdict(files),

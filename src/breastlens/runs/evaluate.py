@@ -26,6 +26,7 @@ from breastlens.report.page import write_report
 from breastlens.runs.directory import Run, first_free, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split
 from breastlens.runs.pictures import draw_figures
+from breastlens.runs.subgroups import check_subgroups, subgroup_metrics
 from breastlens.runs.tables import predictions_table, records_table
 
 PART = "external"
@@ -36,6 +37,7 @@ def evaluate(
     cohort: Cohort,
     *,
     out: str | Path | None = None,
+    subgroups: Sequence[str] = (),
     progress: Progress | None = None,
     command: Sequence[str] = (),
 ) -> Run:
@@ -46,6 +48,7 @@ def evaluate(
         cohort: Labelled images; they are brought to the network's size as the model's training images were, whatever
             the cohort's own recipe says.
         out: The directory to make; None: ``runs/evaluation-N`` with the first free number.
+        subgroups: Columns in whose strata the scores are judged again, such as ``"acquired:year"``.
         progress: Where to tell how far it is.
         command: The command line, for run.json and the report.
 
@@ -54,13 +57,15 @@ def evaluate(
 
     Raises:
         BundleError: The directory holds no model that is whole.
-        DataError: A category stands on the other side than in training, so that every figure would be turned round.
+        DataError: A category stands on the other side than in training, so that every figure would be turned round;
+            or a column makes no subgroups.
         RunDirectoryError: The directory exists or cannot be written.
     """
     progress = progress or Progress()
     predictor = load(model) if isinstance(model, str | Path) else model
     card = predictor.bundle.card
     cohort.require_used()
+    check_subgroups(cohort.included, subgroups)
     _refuse_turned_labels(card.labels, cohort.labels)
     watch = Stopwatch()
     cohort = replace(cohort, image=card.image, table=cohort.table.assign(image_size=card.image.size_label))
@@ -91,7 +96,15 @@ def evaluate(
                 used["patient_id"].tolist(),
                 linked=cohort.groups(),
             )
-            metrics = {PART: block}
+            metrics = {PART: block} | subgroup_metrics(
+                used,
+                np.arange(len(used)),
+                y_score,
+                card.threshold,
+                subgroups,
+                seed=0,
+                linked=cohort.groups(),
+            )
             write_table(directory / "records.csv", records_table(cohort, used, loaded))
             write_table(directory / "predictions.csv", predictions)
             write_json(directory / "metrics.json", metrics)

@@ -14,6 +14,7 @@ from breastlens.config import LabelMap
 from breastlens.report import figures, learning_curve, repeats
 from breastlens.report.resampling_figures import draw_learning_curve, draw_repeats
 from breastlens.report.run_files import MAIN_BLOCKS
+from breastlens.report.subgroups import FIGURE, draw_subgroups
 
 
 def draw_figures(
@@ -58,6 +59,8 @@ def draw_figures(
     curve = learning_curve.LearningCurve.model_validate(metrics.get(learning_curve.KEY, {}))
     if curve.points:
         draw_learning_curve(curve, folder / f"{learning_curve.KEY}.png")
+    if metrics.get("subgroups"):
+        draw_subgroups(metrics["subgroups"], block, folder / f"{FIGURE}.png")
     wrong = figures.most_wrong_rows(judged)
     titles = [
         f"{path}\n{names[truth]}, score {score:.3f}"

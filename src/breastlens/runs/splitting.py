@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import split_folds, split_from_manifest, split_holdout
 from breastlens.config import TrainingRecipe
+from breastlens.runs.subgroups import check_subgroups
 
 
 def split_records(
@@ -42,10 +43,11 @@ def refuse_unsplittable(cohort: Cohort, recipe: TrainingRecipe) -> None:
     of the two comes later.
 
     Raises:
-        DataError: No image is left in use.
+        DataError: No image is left in use, or a column makes no subgroups.
         SplitError: There are too few patients, or the manifest's parts share a patient, a copy or a file.
     """
     cohort.require_used()
+    check_subgroups(cohort.included, recipe.subgroups)
     split_records(cohort.included, cohort.groups(), recipe)
 
 

@@ -47,6 +47,7 @@ from breastlens.runs.preparation import Prepared, prepare, prove_pairs
 from breastlens.runs.repeats import repeat_folds
 from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable, say_unused, split_records
+from breastlens.runs.subgroups import subgroup_metrics
 from breastlens.runs.tables import predictions_table, records_table
 from breastlens.training.fit import TrainingImages
 
@@ -247,6 +248,16 @@ def _train_into(
             write_table(directory / "repeats.csv", repeats.table)
         if curve is not None:
             metrics["learning_curve"] = curve
+        judged = np.flatnonzero((predictions["split"] == "test") | (kind == "folds"))
+        metrics |= subgroup_metrics(
+            used,
+            outcome.scored[judged],
+            outcome.y_score[judged],
+            outcome.thresholds[judged],
+            recipe.subgroups,
+            seed=recipe.seed,
+            linked=seen.groups,
+        )
         _write_tables(directory, cohort, used, seen.loaded, predictions, outcome)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):
