@@ -16,6 +16,8 @@ TrainingPrecision = Literal["float32", "bfloat16"]
 """In what Keras trains: 32 bits, or 16 in all layers but the head; the weights themselves have 32 in both."""
 
 AskedTrainingPrecision = Literal["float32", "bfloat16", "auto"]
+EnsembleWeights = Literal["equal", "learnt"]
+TestTimeViews = Literal["none", "flip", "shift", "flip-shift"]
 FillMode = Literal["constant", "nearest", "reflect", "wrap"]
 
 DEFAULT_CACHE_GB = 4.0
@@ -171,6 +173,16 @@ class TrainingRecipe(Settings):
     """Everything that decides a training besides the data. Written to run.json whole."""
 
     backbone: str = "mobilenetv2"
+    ensemble: tuple[str, ...] = Field(
+        default=(),
+        description="backbones whose mean log-odds are the score, in place of backbone; empty: that alone",
+    )
+    ensemble_weights: EnsembleWeights = Field(
+        default="equal", description="learnt: those with the smallest log loss on inner folds"
+    )
+    tta: TestTimeViews = Field(
+        default="none", description="what is shown of each image besides itself, in training and in use"
+    )
     weights: str = "imagenet"
     strategy: Strategy = "probe"
     folds: int | None = Field(default=None, ge=2, description="None: one training, validation and test part")
@@ -232,6 +244,26 @@ class TrainingRecipe(Settings):
     def peak_learning_rate(self) -> float:
         """The learning rate after warm-up: as given, or the strategy's own."""
         return self.learning_rate or (3e-3 if self.strategy == "scratch" else 3e-4)
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The members of the ensemble, or the one backbone."""
+        return self.ensemble or (self.backbone,)
+
+    @model_validator(mode="after")
+    def _ensemble_is_of_probes(self) -> Self:
+        if len(self.ensemble) == 1:
+            raise ValueError(f"an ensemble takes two backbones or more, got {self.ensemble[0]} alone")
+        if len(set(self.ensemble)) < len(self.ensemble) and self.weights != "none":
+            raise ValueError(
+                f"the ensemble {', '.join(self.ensemble)} names a backbone twice, and with the same weights both give "
+                "the same probe"
+            )
+        if self.ensemble_weights != "equal" and not self.ensemble:
+            raise ValueError("ensemble_weights needs an ensemble")
+        if self.strategy != "probe" and (self.ensemble or self.tta != "none"):
+            raise ValueError(f"ensemble and tta are made of probes, got the strategy {self.strategy}")
+        return self
 
     @model_validator(mode="after")
     def _split_is_whole(self) -> Self:

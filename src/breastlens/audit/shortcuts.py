@@ -20,11 +20,13 @@ from breastlens.imaging.occlusions import (
     shuffle_pixels,
 )
 from breastlens.machine import usable_cores
-from breastlens.training.probe import fit_probe
+from breastlens.training.probe import Probe, fit_probe
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.integer]
 Parts = Sequence[tuple[Rows, Rows]]
+FitProbe = Callable[..., Probe]
+"""``fit_probe``, or what fits several probes to such features and takes the same."""
 
 INTENSITY = "Statistics of the grey values were given, and no positions"
 FILE = "What is known of the files was given (format, size, dates and the like), and no pixel"
@@ -60,11 +62,13 @@ class Shown:
         name: As it stands in metrics.json and in the codes of findings.
         what: One sentence: what the control saw.
         inputs: Features or statistics, (n, d).
+        fit: What is trained on them.
     """
 
     name: str
     what: str
     inputs: NDArray[np.floating]
+    fit: FitProbe = fit_probe
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +155,7 @@ def score_control(
     parts: Parts,
     *,
     seed: int,
+    fit: FitProbe = fit_probe,
 ) -> NDArray[np.float64]:
     """Train the control's probe on each part's training rows and score the rows held out, as for the real model.
 
@@ -160,6 +165,7 @@ def score_control(
         groups: What stays together, (n,).
         parts: Pairs of training rows and held-out rows.
         seed: As for the real model.
+        fit: What is trained.
 
     Returns:
         Calibrated probability of positive, (n,); NaN for rows in no held-out part.
@@ -168,7 +174,7 @@ def score_control(
 
     def score(part: tuple[Rows, Rows]) -> NDArray[np.float64]:
         train, held_out = part
-        probe = fit_probe(features[train], labels[train], groups[train], seed=seed)
+        probe = fit(features[train], labels[train], groups[train], seed=seed)
         return probe.scores(features[held_out])
 
     scores = np.full(labels.size, np.nan)
@@ -230,7 +236,9 @@ def run_controls(shown: Iterable[Shown], judged: Judged) -> Iterator[tuple[str, 
     """
     labels = judged.labels[judged.rows]
     for each in shown:
-        scores = score_control(each.inputs, judged.labels, judged.groups, judged.parts, seed=judged.seed)
+        scores = score_control(
+            each.inputs, judged.labels, judged.groups, judged.parts, seed=judged.seed, fit=each.fit
+        )
         found = describe_control(
             each.what,
             labels,
@@ -242,7 +250,9 @@ def run_controls(shown: Iterable[Shown], judged: Judged) -> Iterator[tuple[str, 
         yield each.name, found
 
 
-def run_label_control(features: NDArray[np.floating], judged: Judged) -> dict[str, Any]:
+def run_label_control(
+    features: NDArray[np.floating], judged: Judged, fit: FitProbe = fit_probe
+) -> dict[str, Any]:
     """Train on whole images with labels dealt anew among patients: above chance only if the evaluation itself leaks.
 
     It would show patients torn between parts, or a step that saw the labels of held-out images. Who is one patient it
@@ -251,6 +261,7 @@ def run_label_control(features: NDArray[np.floating], judged: Judged) -> dict[st
     Args:
         features: Of whole images, (n, d).
         judged: The real model.
+        fit: What is trained.
 
     Returns:
         What ``describe_scores`` says; no AUC where either label has fewer than ten groups, among which dealing proves
@@ -261,5 +272,5 @@ def run_label_control(features: NDArray[np.floating], judged: Judged) -> dict[st
     if fewest < FEWEST_DEALT:
         return {"what": LABELS} | dict.fromkeys(("auc", "low", "high", "level", "method"))
     dealt = shuffle_labels(judged.labels, judged.groups, judged.parts, judged.seed)
-    scores = score_control(features, dealt, judged.groups, judged.parts, seed=judged.seed)
+    scores = score_control(features, dealt, judged.groups, judged.parts, seed=judged.seed, fit=fit)
     return judged.describe(LABELS, scores[judged.rows], dealt[judged.rows])

@@ -29,6 +29,7 @@ from breastlens.cli.options import (
     option_name,
     prepares_images,
     read_augmentation,
+    read_names,
     read_split,
 )
 from breastlens.cli.show import choose_progress, print_verdict
@@ -50,8 +51,24 @@ def train(
     every_frame: EveryFrame = False,
     image: ImageRecipe,
     backbone: Annotated[
-        str, typer.Option(help="A name that `breastlens backbones` lists, or all.")
-    ] = "mobilenetv2",
+        str | None,
+        typer.Option(help="A name that `breastlens backbones` lists, or all. [default: mobilenetv2]"),
+    ] = None,
+    ensemble: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B[,C]", help="Several backbones in place of one: the mean of their log-odds."
+        ),
+    ] = None,
+    ensemble_weights: Annotated[
+        str, typer.Option(help="equal, or learnt on images that the members did not learn from.")
+    ] = "equal",
+    tta: Annotated[
+        str,
+        typer.Option(
+            help="Show each image also mirrored or moved a little: none, flip, shift or flip-shift."
+        ),
+    ] = "none",
     weights: Annotated[
         str, typer.Option(help="imagenet, none, a weights file or a folder of them.")
     ] = "imagenet",
@@ -130,6 +147,9 @@ def train(
 
     progress = choose_progress(quiet=quiet)
     settings: dict[str, Any] = {
+        "ensemble": None if ensemble is None else read_names(ensemble),
+        "ensemble_weights": ensemble_weights,
+        "tta": tta,
         "weights": weights,
         "strategy": strategy,
         "folds": folds,
@@ -152,7 +172,11 @@ def train(
         "augmentation": read_augmentation(augment),
         "audit": not no_audit,
     }
+    if backbone is not None and backbone != "all":
+        settings["backbone"] = backbone
     settings = {name: value for name, value in settings.items() if value is not None}
+    if backbone is not None and ensemble is not None:
+        raise DataError("--backbone and --ensemble both say which networks to train; give one of them")
     # Refused here already, because reading thousands of images takes a while.
     require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
@@ -160,7 +184,8 @@ def train(
         require_quantisation()
     cache = open_cache(cache_limit)
     if backbone != "all":
-        resolve_weights(recipe.weights, get_backbone(backbone))
+        for name in recipe.backbones:
+            resolve_weights(recipe.weights, get_backbone(name))
     if out is not None:
         refuse_taken(out, None if manifest else data)
     cohort = read_cohort(
@@ -188,7 +213,7 @@ def train(
         else:
             print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
         return
-    run = train_run(cohort, backbone=backbone, **options, **settings)
+    run = train_run(cohort, **options, **settings)
     if as_json:
         print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
     else:

@@ -149,6 +149,11 @@ def prepares_images(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def read_names(text: str) -> tuple[str, ...]:
+    """Names from text like ``vgg16,mobilenet:0.75``."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def read_split(text: str) -> tuple[float, ...]:
     """Three shares from text like ``0.7,0.15,0.15``.
 

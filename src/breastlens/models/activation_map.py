@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone
 from breastlens.models.head import COMPRESSION_OFFSET
+from breastlens.models.joint_features import MEMBER
+from breastlens.models.views import AS_IT_IS, View, mirror
 
 _AVERAGED = ("finetuned", "probe")
 """The layers of a network from ``average_classifiers`` that are classifiers themselves, in the order of its head."""
 
 
-def build_activation_map(network: Any, backbone: Backbone) -> Any:
+def build_activation_map(
+    network: Any, backbones: Backbone | Sequence[Backbone], views: Sequence[View] = (AS_IT_IS,)
+) -> Any:
     """Build the network from an image to a map of how strongly each place speaks for either answer.
 
     Grad-CAM (Selvaraju et al., ICCV 2017) on the last probe stage: its activations are added up, each channel with a
@@ -32,7 +37,8 @@ def build_activation_map(network: Any, backbone: Backbone) -> Any:
     Args:
         network: From ``build_classifier`` or ``average_classifiers``. It stays as it is, and what changes in its head
             afterwards does not reach the map.
-        backbone: Which backbone it is made of.
+        backbones: Which backbone it is made of, or which of an ensemble.
+        views: What it is shown of each image; a map is turned back before it is added.
 
     Returns:
         ``keras.Model`` from uint8 ``image`` (n, s, s, 3), RGB, to float32 ``activation_map`` (n, h, w), 0 or more, in
@@ -40,26 +46,34 @@ def build_activation_map(network: Any, backbone: Backbone) -> Any:
     """
     keras = import_keras()
     ops = keras.ops
-    image, parts = weigh_channels(network, backbone)
+    members = (backbones,) if isinstance(backbones, Backbone) else tuple(backbones)
+    if len(members) * len(views) == 1:
+        image, parts = weigh_channels(network, members[0])
+        seen = [AS_IT_IS] * len(parts)
+    else:
+        image, parts, seen = _weigh_members(network, members, views)
     # the log-odds of an averaged network are a sum over its parts, and so is its map before the sign is dropped
-    evidence = sum(
-        ops.sum(activations * weights[:, None, None, :], axis=-1) for activations, weights in parts
-    )
+    maps = [ops.sum(activations * weights[:, None, None, :], axis=-1) for activations, weights in parts]
+    side = max(one.shape[1] for one in maps)
+    evidence = sum(_turned_back(one, view, side) for one, view in zip(maps, seen, strict=True))
     shown = keras.layers.Identity(name="activation_map")(ops.abs(evidence))
     return keras.Model(image, shown, name=f"{network.name}_activation_map")
 
 
-def with_activation_map(network: Any, backbone: Backbone) -> Any:
+def with_activation_map(
+    network: Any, backbones: Backbone | Sequence[Backbone], views: Sequence[View] = (AS_IT_IS,)
+) -> Any:
     """Add the map to what a classifier gives, so that one pass through the network makes all of it.
 
     Args:
         network: From ``build_classifier`` or ``average_classifiers``. It stays as it is.
-        backbone: Which backbone it is made of.
+        backbones: As for ``build_activation_map``.
+        views: The same.
 
     Returns:
         ``keras.Model`` with the outputs of the classifier and ``activation_map``, as from ``build_activation_map``.
     """
-    shown = build_activation_map(network, backbone).output
+    shown = build_activation_map(network, backbones, views).output
     return import_keras().Model(network.input, {**network.output, "activation_map": shown}, name=network.name)
 
 
@@ -106,6 +120,41 @@ def weigh_channels(network: Any, backbone: Backbone) -> tuple[Any, list[tuple[An
         weights = _slope(average, ops) * by_average + _slope(maximum, ops) * by_maximum
         parts.append((activations, weights))
     return network.input, parts
+
+
+def _weigh_members(
+    network: Any, backbones: Sequence[Backbone], views: Sequence[View]
+) -> tuple[Any, list[tuple[Any, Any]], list[View]]:
+    """As ``weigh_channels``, for a network of several members or views; and the view of each part."""
+    keras = import_keras()
+    ops = keras.ops
+    kernel = np.asarray(network.get_layer("score").get_weights()[0], dtype=np.float64)[:, 0]
+    gain = kernel * np.asarray(network.get_layer("standardised").scale, dtype=np.float64) / len(views)
+    parts, seen, end = [], [], 0
+    for number, backbone in enumerate(backbones):
+        member = network.get_layer(MEMBER.format(number))
+        end += member.output.shape[-1]
+        stage = backbone.probe_stages[-1]
+        ends = [member.get_layer(name).output for name in (stage, f"{stage}_average", f"{stage}_maximum")]
+        _, height, width, channels = ends[0].shape
+        own = gain[end - 2 * channels : end] / (height * width)
+        by_average, by_maximum = _as_row(own[:channels]), _as_row(own[channels:])
+        for view in views:
+            activations, average, maximum = keras.Model(member.input, ends)(view.look(network.input))
+            parts.append((activations, _slope(average, ops) * by_average + _slope(maximum, ops) * by_maximum))
+            seen.append(view)
+    return network.input, parts, seen
+
+
+def _turned_back(shown: Any, view: View, side: int) -> Any:
+    """A map (n, h, w) of a view as one of the image itself, (n, side, side)."""
+    keras = import_keras()
+    if shown.shape[1] != side:
+        scale = (shown.shape[1] / side) ** 2
+        shown = (
+            keras.ops.image.resize(shown[..., None], (side, side), interpolation="bilinear")[..., 0] * scale
+        )
+    return mirror(shown, axis=2) if view.mirrored else shown
 
 
 def _slope(pooled: Any, ops: Any) -> Any:

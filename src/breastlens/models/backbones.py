@@ -182,6 +182,9 @@ def _mobilenet_v2(alpha: float) -> Backbone:
 ALL_COMPARED = ("resnet50", "vgg16", "mobilenetv2", "densenet121")
 """The backbones that ``--backbone all`` trains on the same split."""
 
+JOINT = "+"
+"""Stands between the names of the backbones of an ensemble."""
+
 PUBLISHED_ALPHAS = {"mobilenet": (0.25, 0.5, 0.75, 1.0), "mobilenetv2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
 """The width multipliers for which ImageNet weights exist."""
 
@@ -268,6 +271,15 @@ def get_backbone(name: str) -> Backbone:
         listed = ", ".join(f"{value:g}" for value in known)
         raise DataError(f"{name!r}: {family} was published with alpha {listed}, not {width!r}")
     return _WITH_ALPHA[family](alpha)
+
+
+def get_backbones(names: str) -> tuple[Backbone, ...]:
+    """Look up the backbones of a model by what its bundle calls it: names with ``+`` between them.
+
+    Raises:
+        DataError: As `get_backbone`.
+    """
+    return tuple(get_backbone(name) for name in names.split(JOINT))
 
 
 def build_network(backbone: Backbone, input_tensor: Any, *, image_size: int) -> Any:

@@ -236,7 +236,12 @@ def draw_history(history: pd.DataFrame, path: Path) -> Path:
         return save(figure, path)
     for kind, axes in zip(wanted, np.atleast_1d(figure.subplots(1, len(wanted))), strict=True):
         if kind == "strength":
-            draw_curves(axes, strengths, "strength", {"val_auc": ("inner folds", ACCENT)})
+            means = strengths.groupby(["fold", "strength"], dropna=False, sort=False, as_index=False)[
+                "val_auc"
+            ].mean()
+            several = "member" in strengths and strengths["member"].nunique() > 1
+            label = "inner folds, mean of members" if several else "inner folds"
+            draw_curves(axes, means, "strength", {"val_auc": (label, ACCENT)})
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_formatter(lambda value, _: "")

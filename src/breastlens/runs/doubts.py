@@ -16,6 +16,7 @@ from breastlens.audit.judgement import corrected_auc, judge_controls
 from breastlens.audit.labels import find_doubtful_labels
 from breastlens.audit.matched import score_within
 from breastlens.audit.shortcuts import (
+    FitProbe,
     Judged,
     Occlusion,
     Shown,
@@ -66,6 +67,7 @@ def doubt_model(
     occluded: dict[str, Occluded],
     outcome: Outcome,
     bundle: Bundle,
+    fit: FitProbe,
     recipe: TrainingRecipe,
     progress: Progress,
 ) -> Doubts:
@@ -78,6 +80,7 @@ def doubt_model(
         occluded: By name, the same images without the breast.
         outcome: What was trained.
         bundle: The same, as it was saved.
+        fit: What is trained on the features of controls: as many probes as the model has.
         recipe: How.
         progress: Where to tell how far it is.
     """
@@ -95,7 +98,7 @@ def doubt_model(
         seed,
     )
     named = {each.name: each for each in chosen_occlusions(prepared.cohort.image, audit=True)}
-    shown = [Shown(name, named[name].what, each.features) for name, each in occluded.items()]
+    shown = [Shown(name, named[name].what, each.features, fit) for name, each in occluded.items()]
     shown.append(show_intensity(seen.loaded.pixels))
     if prepared.audited:
         shown += show_properties(used.drop(columns="split"), seen.properties)
@@ -105,7 +108,7 @@ def doubt_model(
             controls[name] = control | {"same_model": _score_same_model(name, judged, outcome, held)}
             advance(len(controls))
         if prepared.audited:
-            controls["labels"] = run_label_control(features, judged)
+            controls["labels"] = run_label_control(features, judged, fit)
             advance(len(controls))
     metrics: dict[str, Any] = {
         "controls": controls,
@@ -126,7 +129,7 @@ def doubt_model(
         metrics["nuisance"] = probe_nuisance(seen, features, seed=seed)
         metrics["activation"] = _measure_activation(bundle.engine, prepared, rows, judged)
         findings = judge_controls(controls, rows.size)
-        findings += _doubt_labels(seen, features, outcome, seed)
+        findings += _doubt_labels(seen, features, outcome, fit, seed)
     return Doubts(metrics, findings)
 
 
@@ -154,7 +157,7 @@ def _measure_activation(
 
 
 def _doubt_labels(
-    seen: Inspection, features: NDArray[np.float32], outcome: Outcome, seed: int
+    seen: Inspection, features: NDArray[np.float32], outcome: Outcome, fit: FitProbe, seed: int
 ) -> list[Finding]:
     """Labels that models disagree with which have not seen the image: those of the folds, else probes."""
     y_score = outcome.y_score
@@ -163,5 +166,7 @@ def _doubt_labels(
             parts = divide(seen, AuditRecipe().folds, seed)
         except SplitError:  # too few patients to ask
             return []
-        y_score = score_control(features, seen.used["label"].to_numpy(), seen.groups, parts, seed=seed)
+        y_score = score_control(
+            features, seen.used["label"].to_numpy(), seen.groups, parts, seed=seed, fit=fit
+        )
     return find_doubtful_labels(seen.used, y_score, seed=seed, linked=seen.groups)

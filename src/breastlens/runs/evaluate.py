@@ -19,7 +19,7 @@ from breastlens.errors import DataError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.predictor import Predictor, load
-from breastlens.models.backbones import get_backbone
+from breastlens.models.backbones import get_backbones
 from breastlens.models.bundle import BundleCard, shorten_hashes
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
@@ -120,7 +120,7 @@ def evaluate(
         facts = describe_run(
             "evaluation",
             cohort,
-            get_backbone(card.backbone),
+            get_backbones(card.backbone),
             command=command,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             findings=findings,

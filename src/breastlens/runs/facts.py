@@ -18,7 +18,7 @@ from breastlens.audit.finding import Finding
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import PARTS, prove_disjoint, split_hash
 from breastlens.machine import usable_cores
-from breastlens.models.backbones import Backbone
+from breastlens.models.backbones import JOINT, Backbone
 from breastlens.runs.directory import FORMAT
 
 _REPORTED_PACKAGES = (
@@ -59,7 +59,7 @@ class Stopwatch:
 def describe_run(
     kind: str,
     cohort: Cohort,
-    backbone: Backbone,
+    backbones: Sequence[Backbone],
     *,
     command: Sequence[str],
     created: str,
@@ -74,7 +74,7 @@ def describe_run(
     Args:
         kind: ``training`` or ``evaluation``.
         cohort: The images.
-        backbone: The network.
+        backbones: The network, or the networks of an ensemble.
         command: The command line.
         created: When, ISO 8601.
         findings: About the data.
@@ -92,11 +92,11 @@ def describe_run(
         "image": cohort.image.model_dump(mode="json"),
         "labels": cohort.labels.model_dump(mode="json"),
         "backbone": {
-            "name": backbone.name,
-            "title": backbone.title,
+            "name": JOINT.join(each.name for each in backbones),
+            "title": " and ".join(each.title for each in backbones),
             **weights,
-            "licence": backbone.weights_licence,
-            "paper": backbone.paper,
+            "licence": "; ".join(dict.fromkeys(each.weights_licence for each in backbones)),
+            "paper": "; ".join(dict.fromkeys(each.paper for each in backbones)),
         },
         "data": describe_data(cohort),
         "findings": [finding.model_dump(mode="json") for finding in findings],

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from breastlens.audit.shortcuts import Parts, Rows, score_control
+from breastlens.audit.shortcuts import FitProbe, Parts, Rows, score_control
 from breastlens.evaluation.learning_curve import evaluate_learning_curve
 from breastlens.progress import Progress
+from breastlens.training.probe import fit_probe
 
 SIZES = 6
 """How many sizes are tried, in equal steps of the logarithm up to all training patients."""
@@ -32,6 +33,7 @@ def measure_learning_curve(
     *,
     seed: int,
     progress: Progress,
+    fit: FitProbe = fit_probe,
 ) -> dict[str, Any]:
     """The AUC of a probe against the number of patients it learnt from, its choices made among these alone.
 
@@ -47,6 +49,7 @@ def measure_learning_curve(
         patient_id: Patient of each of these, "" where unknown.
         seed: As for the model itself, whose probe the largest size is.
         progress: Where to tell how far it is.
+        fit: What is trained: as many probes as the model has.
 
     Returns:
         As ``evaluate_learning_curve``, with ``unit``: what is counted, ``patients`` or ``images``.
@@ -71,7 +74,7 @@ def measure_learning_curve(
                     for number, (train, held) in enumerate(parts)
                 ]
                 counts[place] = np.mean([np.unique(groups[train]).size for train, _ in drawn])
-                found = score_control(features, labels, groups, drawn, seed=seed)
+                found = score_control(features, labels, groups, drawn, seed=seed, fit=fit)
                 scores[-1].append(found[judged])
             advance(place + 1)
     told = evaluate_learning_curve(

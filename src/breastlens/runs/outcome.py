@@ -25,6 +25,7 @@ HISTORY_COLUMNS = (
     "epoch",
     "phase",
     "fold",
+    "member",
     "strength",
     "loss",
     "auc",

@@ -14,6 +14,7 @@ from breastlens.evaluation.repeated import evaluate_repeats
 from breastlens.models.backbones import Backbone
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.feature_network import FeatureNetwork
+from breastlens.models.joint_features import JointFeatures
 from breastlens.progress import Progress
 from breastlens.runs.facts import describe_split
 from breastlens.runs.outcome import Outcome, fit_split
@@ -48,7 +49,7 @@ def repeat_folds(
     seen: Inspection,
     images: TrainingImages,
     first: Outcome,
-    network: FeatureNetwork,
+    network: JointFeatures,
     *,
     backbone: Backbone,
     recipe: TrainingRecipe,
@@ -77,7 +78,7 @@ def repeat_folds(
             advance(repeat - 1)
             own = recipe.model_copy(update={"seed": seed_of(repeat, recipe)})
             split = split_folds(images.labels, images.groups, own.folds or 0, own.seed).astype(str)
-            start = network
+            start: JointFeatures | FeatureNetwork = network
             if own.strategy == "scratch":  # its random weights are part of what a seed decides
                 start = FeatureNetwork(
                     backbone,

@@ -20,12 +20,14 @@ from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.models.activation_map import with_activation_map
-from breastlens.models.backbones import Backbone, get_backbone
+from breastlens.models.backbones import JOINT, Backbone, get_backbone
 from breastlens.models.bundle import Bundle, BundleCard, save_bundle, shorten_hashes
 from breastlens.models.engine import Engine, convert
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.feature_network import FeatureNetwork
+from breastlens.models.joint_features import JointFeatures
 from breastlens.models.quantise import require_quantisation
+from breastlens.models.views import VIEWS
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
 from breastlens.runs.abstention import Abstaining, set_abstention
@@ -49,7 +51,8 @@ from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable, say_unused, split_records
 from breastlens.runs.subgroups import subgroup_metrics
 from breastlens.runs.tables import predictions_table, records_table
-from breastlens.training.fit import TrainingImages
+from breastlens.training.ensemble import fit_members
+from breastlens.training.fit import TrainingImages, in_parts
 
 OF_EPOCHS = (
     "epochs",
@@ -100,8 +103,10 @@ def train(
     recipe = checked(TrainingRecipe, settings)
     if recipe.precision == "int8":
         require_quantisation()
-    backbone = get_backbone(recipe.backbone)
-    stem = f"{backbone.name.replace(':', '-')}-{recipe.strategy}"
+    if "backbone" in settings and recipe.ensemble:
+        raise DataError("backbone and ensemble both say which networks to train; give one of them")
+    backbones = tuple(get_backbone(name) for name in recipe.backbones)
+    stem = f"{_name(backbones).replace(':', '-')}-{recipe.strategy}"
     out = first_free(Path("runs"), stem) if out is None else Path(out)
     data = cohort.cohort.scanned if isinstance(cohort, Prepared) else cohort.scanned
     with new_directory(out, data=data, worth_keeping="model/bundle.json") as unfinished:
@@ -109,13 +114,17 @@ def train(
             unfinished,
             cohort,
             recipe,
-            backbone,
+            backbones,
             cache=cache or FeatureCache(),
             progress=progress or Progress(),
             command=command,
             tensorboard=None if tensorboard is None else _new_log_folder(Path(tensorboard), recipe),
         )
     return Run.read(out)
+
+
+def _name(backbones: Sequence[Backbone]) -> str:
+    return JOINT.join(backbone.name for backbone in backbones)
 
 
 def _new_log_folder(folder: Path, recipe: TrainingRecipe) -> Path:
@@ -135,7 +144,7 @@ def _train_into(
     directory: Path,
     cohort: Cohort | Prepared,
     recipe: TrainingRecipe,
-    backbone: Backbone,
+    backbones: Sequence[Backbone],
     *,
     cache: FeatureCache,
     progress: Progress,
@@ -145,9 +154,20 @@ def _train_into(
     watch = Stopwatch()
     given = cohort.cohort if isinstance(cohort, Prepared) else cohort
     starting = "none" if recipe.strategy == "scratch" else recipe.weights
-    network = FeatureNetwork(
-        backbone, image_size=given.image.image_size, weights=starting, seed=recipe.seed, cache=cache
+    network = JointFeatures(
+        [
+            FeatureNetwork(
+                backbone,
+                image_size=given.image.image_size,
+                weights=starting,
+                seed=recipe.seed + number,
+                cache=cache,
+            )
+            for number, backbone in enumerate(backbones)
+        ],
+        VIEWS[recipe.tta],
     )
+    backbone = backbones[0]  # of several, only probes are made, which need no more than features
     if recipe.trainable_stages != "all" and recipe.trainable_stages > len(backbone.stages):
         raise DataError(
             f"--trainable-stages: {backbone.name} has {len(backbone.stages)} stages, received {recipe.trainable_stages}"
@@ -173,7 +193,9 @@ def _train_into(
         None if recipe.strategy == "scratch" else features,
         used["label"].to_numpy(),
         seen.groups,
+        network.widths,
     )
+    fit = partial(fit_members, widths=network.widths, weights=recipe.ensemble_weights)
     with watch.phase("train"):
         outcome = fit_split(
             images,
@@ -207,7 +229,7 @@ def _train_into(
     with watch.phase("precision"):
         chosen = choose_precision(
             recipe.precision,
-            convert(with_activation_map(outcome.network, backbone)),
+            convert(with_activation_map(outcome.network, backbones, network.views)),
             seen.loaded.pixels,
             used["label"].to_numpy(),
             used["split"].to_numpy(),
@@ -220,10 +242,10 @@ def _train_into(
         abstaining = _set_abstention(prepared, used, network, outcome, chosen, recipe)
     with watch.phase("save model"):
         bundle = _save_model(
-            directory / "model", cohort, used, backbone, outcome, chosen, abstaining, created
+            directory / "model", cohort, used, backbones, outcome, chosen, abstaining, created
         )
     with watch.phase("negative controls"):
-        doubts = doubt_model(prepared, used, features, occluded, outcome, bundle, recipe, progress)
+        doubts = doubt_model(prepared, used, features, occluded, outcome, bundle, fit, recipe, progress)
     curve = None
     if recipe.learning_curve:
         with watch.phase("learning curve"):
@@ -237,6 +259,7 @@ def _train_into(
                 used["patient_id"].iloc[judged].tolist(),
                 seed=recipe.seed,
                 progress=progress,
+                fit=fit,
             )
     with watch.phase("evaluate"):
         predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
@@ -272,15 +295,16 @@ def _train_into(
     facts = describe_run(
         "training",
         cohort,
-        backbone,
+        backbones,
         command=command,
         created=created,
         findings=most_severe_first([*seen.findings, *doubts.findings]),
         split=split_facts,
         weights={
             "parameters": int(network.model.count_params()),
-            "weights": network.weights.description,
-            "weights_sha256": network.weights.sha256,
+            "weights": ", ".join(dict.fromkeys(each.weights.description for each in network.members)),
+            "weights_sha256": " ".join(filter(None, (each.weights.sha256 for each in network.members)))
+            or None,
         },
         phases=watch.phases,
         recipe=recipe.model_dump(mode="json"),
@@ -318,17 +342,20 @@ def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[s
 
 
 def _features(
-    network: FeatureNetwork, prepared: Prepared, recipe: TrainingRecipe, progress: Progress
+    network: JointFeatures, prepared: Prepared, recipe: TrainingRecipe, progress: Progress
 ) -> tuple[NDArray[np.float32], dict[str, Occluded]]:
     """Features of whole images, and of the same images without the breast."""
     pixels = prepared.seen.loaded.pixels
-    with progress.task("features", len(pixels)) as advance:
-        whole = network.run(pixels, on_done=advance)
+    looks = len(pixels) * network.passes
+    with progress.task("features", looks) as advance:
+        whole = network.run(
+            lambda: (pixels[part] for part in in_parts(np.arange(len(pixels)))), on_done=advance
+        )
     occluded = {}
     for occlusion in chosen_occlusions(prepared.cohort.image, audit=prepared.audited):
         hide = partial(hidden, occlusion=occlusion, seed=recipe.seed)
-        with progress.task(f"features, {occlusion.name} only", len(pixels)) as advance:
-            seen = network.run(hide(pixels), on_done=advance)
+        with progress.task(f"features, {occlusion.name} only", looks) as advance:
+            seen = network.run(partial(hide, pixels), on_done=advance)
         occluded[occlusion.name] = Occluded(hide, seen)
     return whole, occluded
 
@@ -356,7 +383,7 @@ def _evaluate(
 def _set_abstention(
     prepared: Prepared,
     used: pd.DataFrame,
-    network: FeatureNetwork,
+    network: JointFeatures,
     outcome: Outcome,
     chosen: Chosen,
     recipe: TrainingRecipe,
@@ -371,7 +398,9 @@ def _set_abstention(
         np.array([places[key] for key in zip(used["path"], used["frame"], strict=True)]),
         prepared.seen.groups,
         prepared.seen.loaded.pixels,
-        network.run if engine is None else lambda pixels: engine.run(pixels)["features"],
+        (lambda pixels: network.run(lambda: [pixels]))
+        if engine is None
+        else (lambda pixels: engine.run(pixels)["features"]),
         outcome,
         recipe,
     )
@@ -381,7 +410,7 @@ def _save_model(
     directory: Path,
     cohort: Cohort,
     used: pd.DataFrame,
-    backbone: Backbone,
+    backbones: Sequence[Backbone],
     outcome: Outcome,
     chosen: Chosen,
     abstaining: Abstaining,
@@ -390,7 +419,7 @@ def _save_model(
     point = outcome.final.operating_point
     card = BundleCard(
         created=created,
-        backbone=backbone.name,
+        backbone=_name(backbones),
         image=cohort.image,
         labels=cohort.labels,
         categories=cohort.categories,

@@ -20,6 +20,7 @@ from breastlens.models.classifier import build_classifier
 from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
+from breastlens.training.ensemble import Ensemble, fit_members
 from breastlens.training.finetune import LEAST_SPREAD, train_again, train_network
 from breastlens.training.precision import Choice
 from breastlens.training.probe import Probe, fit_probe, sigmoid
@@ -43,12 +44,14 @@ class TrainingImages:
         features: float32 (n, d) of the frozen backbone, or None for training from scratch.
         labels: 0 or 1, (n,).
         groups: What must stay together, (n,).
+        widths: How many of the features are each member's of an ensemble; empty for one network.
     """
 
     pixels: NDArray[np.uint8]
     features: NDArray[np.float32] | None
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
+    widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +291,13 @@ def score_with(network: Any, pixels: Images | Iterable[Images]) -> NDArray[np.fl
 
 
 def probe_history(probe: Probe) -> list[dict[str, Any]]:
-    """A row a strength that was tried."""
+    """A row a strength that was tried, for each member where there are several."""
+    if isinstance(probe, Ensemble):
+        return [
+            row | {"member": number}
+            for number, member in enumerate(probe.members)
+            for row in probe_history(member)
+        ]
     return [
         {
             "epoch": index,
@@ -307,7 +316,14 @@ def _fit_probe_alone(
     if images.features is None:
         raise ValueError("a probe needs features")
     labels = images.labels
-    probe = fit_probe(images.features[train], labels[train], images.groups[train], seed=recipe.seed)
+    probe = fit_members(
+        images.features[train],
+        labels[train],
+        images.groups[train],
+        seed=recipe.seed,
+        widths=images.widths,
+        weights=recipe.ensemble_weights,
+    )
     if validation is not None:
         held, scores, chosen_on = labels[validation], probe.scores(images.features[validation]), "validation"
     elif probe.inner_logits is not None:
