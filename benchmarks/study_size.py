@@ -56,6 +56,7 @@ def main() -> None:
             ends = np.array(
                 list(pool.map(judge, itertools.repeat(asked), itertools.repeat(planned), tasks, chunksize=20))
             )
+            ends = ends[~np.isnan(ends).any(axis=1)]
             width = float(np.mean(ends[:, 1] - ends[:, 0]))
             covered = float(np.mean((ends[:, 0] <= asked.auc) & (asked.auc <= ends[:, 1])))
             other = study(asked, "exponential").patients
@@ -103,7 +104,7 @@ def study(asked: Asked, scores: str) -> StudySize:
 
 
 def judge(asked: Asked, planned: StudySize, seed: int) -> tuple[float, float]:
-    """The interval that one such study gives; one without is as wide as can be."""
+    """The interval that one such study gives; NaN for one without a wrong pair, which has none."""
     from scipy.special import ndtr, ndtri
 
     generator = np.random.default_rng([seed, planned.patients, asked.images])
@@ -115,7 +116,7 @@ def judge(asked: Asked, planned: StudySize, seed: int) -> tuple[float, float]:
         own = np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own
     scores = ndtr(own + np.sqrt(2) * ndtri(asked.auc) * (labels - 0.5))
     found = auc_interval(labels, scores, [f"p{number}" for number in patient])
-    return (0.0, 1.0) if found["low"] is None else (found["low"], found["high"])
+    return (np.nan, np.nan) if found["low"] is None else (found["low"], found["high"])
 
 
 if __name__ == "__main__":

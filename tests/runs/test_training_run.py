@@ -122,8 +122,17 @@ def test_json_is_strict_and_has_the_keys_of_the_design(run: Run) -> None:
     facts, metrics = (strictly(run.directory / name) for name in ("run.json", "metrics.json"))
     assert set(facts) == RUN_KEYS
     assert facts["status"] == "complete"
-    expected = {"out_of_fold"} if facts["recipe"]["folds"] else {"test", "validation"}
-    assert set(metrics) == {*expected, "controls", "matched", "corrected", "nuisance", "activation"}
+    folds = facts["recipe"]["folds"] is not None
+    expected = {"out_of_fold"} if folds else {"test", "validation"}
+    beside = {
+        "controls",
+        "matched",
+        "corrected",
+        "nuisance",
+        "activation",
+        *({"within_folds"} if folds else ()),
+    }
+    assert set(metrics) == expected | beside
     for name in expected:
         assert set(metrics[name]) == BLOCK_KEYS
     strictly(run.model / "bundle.json")

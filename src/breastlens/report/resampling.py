@@ -7,13 +7,31 @@ from typing import Any
 from breastlens.report import learning_curve, repeats
 from breastlens.report.phrasing import figure_text, with_interval
 from breastlens.report.rendering import Picture, embed
-from breastlens.report.run_files import RunFiles
+from breastlens.report.run_files import Interval, RunFiles
 from breastlens.report.tables import METRICS
 
 
 def resampling_context(files: RunFiles) -> dict[str, Any]:
-    """``repeats`` and ``learning_curve``, None where there was no such thing."""
-    return {"repeats": _repeats(files), "learning_curve": _learning_curve(files)}
+    """``repeats``, ``learning_curve`` and ``within_folds``, None or empty where there was no such thing."""
+    return {
+        "repeats": _repeats(files),
+        "learning_curve": _learning_curve(files),
+        "within_folds": _within_folds(files),
+    }
+
+
+def _within_folds(files: RunFiles) -> str:
+    """The AUC over pairs that one model scored, beside the pooled one."""
+    if "within_folds" not in files.further:
+        return ""
+    found = Interval.model_validate(files.further["within_folds"])
+    if found.value is None:
+        return ""
+    return (
+        "The AUC of the table compares images of different folds, too, which different models scored. Over pairs "
+        f"within a fold alone it is {with_interval(found.value, found)}. On data without any signal the first would "
+        "lie a little below 0.5."
+    )
 
 
 def _repeats(files: RunFiles) -> dict[str, Any] | None:

@@ -22,6 +22,9 @@ DRAWS = 5
 FEWEST = 8
 """The smallest size has so many patients of the rarer label, so that inner folds can still choose a strength."""
 
+NEEDED = 12
+"""With fewer patients of the rarer label to learn from, the sizes would hardly differ."""
+
 
 def measure_learning_curve(
     features: NDArray[np.floating],
@@ -57,10 +60,8 @@ def measure_learning_curve(
     trains = [train for train, _ in parts]
     fewest = min(_rarer(labels[train], groups[train]) for train in trains)
     unit = "patients" if any(patient_id) else "images"
-    if fewest < 2 * FEWEST:
-        reason = (
-            f"a curve needs at least {2 * FEWEST} training {unit} of either label, and there are {fewest}"
-        )
+    if fewest < NEEDED:
+        reason = f"a curve needs at least {NEEDED} training {unit} of either label, and there are {fewest}"
         return {"unit": unit, "points": [], "fit": None, "twice": None, "reason": reason}
     shares = np.geomspace(FEWEST / fewest, 1.0, SIZES)
     counts = np.zeros(SIZES)

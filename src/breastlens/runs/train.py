@@ -19,6 +19,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.evaluation.stratified import stratified_auc
 from breastlens.models.activation_map import with_activation_map
 from breastlens.models.backbones import JOINT, Backbone, get_backbone
 from breastlens.models.bundle import Bundle, BundleCard, save_bundle, shorten_hashes
@@ -376,7 +377,15 @@ def _evaluate(
 
     split = predictions["split"].to_numpy()
     if kind == "folds":
-        return {"out_of_fold": block(np.ones(len(split), dtype=bool))}
+        within = stratified_auc(
+            predictions["y_true"].to_numpy(),
+            predictions["y_score"].to_numpy(),
+            split.tolist(),
+            predictions["patient_id"].tolist(),
+            linked=groups[outcome.scored],
+            seed=seed,
+        )
+        return {"out_of_fold": block(np.ones(len(split), dtype=bool)), "within_folds": within}
     return {"test": block(split == "test"), "validation": block(split == "validation")}
 
 

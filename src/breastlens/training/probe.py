@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from breastlens.cohort.splits import split_folds
 from breastlens.errors import SplitError
-from breastlens.evaluation.calibration import apply_platt, fit_platt
+from breastlens.evaluation.calibration import fit_platt
 from breastlens.evaluation.metrics import auc
 from breastlens.models.head import Head, compress
 from breastlens.training.logistic import fit_logistic
@@ -217,10 +217,13 @@ def _fit(
 
 
 def _calibrated_log_loss(labels: NDArray[np.integer], logits: NDArray[np.float64]) -> float:
-    from sklearn.metrics import log_loss
+    """Mean log loss after Platt calibration.
 
+    From the log-odds, not by scikit-learn: checking its arguments took three quarters of a probe on 90 images.
+    """
     slope, offset = fit_platt(logits, labels)
-    return float(log_loss(labels, apply_platt(logits, slope, offset), labels=(0, 1)))
+    calibrated = slope * logits + offset
+    return float(np.mean(np.logaddexp(0.0, calibrated) - labels * calibrated))
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
