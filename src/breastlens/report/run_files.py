@@ -18,6 +18,7 @@ from breastlens.config import LabelMap
 from breastlens.errors import RunDirectoryError
 
 FIGURE_NAMES = ("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong")
+ABSTENTION_FIGURES = ("risk_coverage", "distances")
 MAIN_BLOCKS = ("test", "out_of_fold", "external")
 
 
@@ -281,6 +282,8 @@ class _Metrics(Facts):
     matched: tuple[Matched, ...] = ()
     activation: Activation | None = None
     nuisance: tuple[Nuisance, ...] = ()
+    abstention: dict[str, Any] | None = None
+    novelty: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,8 @@ class RunFiles:
         predictions: The judged part's rows of predictions.csv.
         history: history.csv; empty when there is none.
         figures: PNG bytes by figure name, only those that exist.
+        abstention: Prediction sets and how they hold, as ``report.abstention`` reads it.
+        novelty: How images are told that are unlike those of training, as ``report.abstention`` reads it.
     """
 
     facts: RunFacts
@@ -316,6 +321,8 @@ class RunFiles:
     predictions: pd.DataFrame
     history: pd.DataFrame
     figures: dict[str, bytes]
+    abstention: dict[str, Any] | None = None
+    novelty: dict[str, Any] | None = None
 
 
 def read_run_files(run_dir: Path) -> RunFiles:
@@ -336,7 +343,7 @@ def read_run_files(run_dir: Path) -> RunFiles:
     )
     predictions = predictions.astype({"y_true": "int64", "y_score": "float64", "y_pred": "int64"})
     has_history = (run_dir / "history.csv").is_file()
-    pictures = {name: run_dir / "figures" / f"{name}.png" for name in FIGURE_NAMES}
+    pictures = {name: run_dir / "figures" / f"{name}.png" for name in FIGURE_NAMES + ABSTENTION_FIGURES}
     return RunFiles(
         facts=facts,
         part=part,
@@ -366,6 +373,8 @@ def read_run_files(run_dir: Path) -> RunFiles:
         predictions=predictions[predictions["split"] == "test"] if part == "test" else predictions,
         history=pd.read_csv(run_dir / "history.csv") if has_history else pd.DataFrame(),
         figures={name: path.read_bytes() for name, path in pictures.items() if path.is_file()},
+        abstention=metrics.abstention,
+        novelty=metrics.novelty,
     )
 
 

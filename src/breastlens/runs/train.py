@@ -315,7 +315,7 @@ def _set_abstention(
     recipe: TrainingRecipe,
 ) -> Abstaining:
     """When the model does not answer, from features as the saved graph gives them."""
-    frozen = outcome.final.kept == "probe" and chosen.used == "fp32"  # such features are in the cache
+    frozen = outcome.final.kept != "scratch" and chosen.used == "fp32"  # such features are in the cache
     engine = None if frozen else Engine.from_graph(chosen.graph, precision=chosen.arithmetic)
     table = prepared.cohort.table.reset_index(drop=True)
     places = {key: row for row, key in enumerate(zip(table["path"], table["frame"], strict=True), start=1)}
