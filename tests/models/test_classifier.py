@@ -87,7 +87,9 @@ def test_score_is_the_heads_formula(classifier, images):
     np.testing.assert_allclose(out["score"][:, 0], expected, rtol=1e-5)
 
 
-def test_an_average_has_the_mean_log_odds_and_the_features_that_training_did_not_shape(classifier, images, tmp_path):
+def test_an_average_has_the_mean_log_odds_and_the_features_that_training_did_not_shape(
+    classifier, images, tmp_path
+):
     first, _ = classifier
     plain = features_model(seed=7)
     second = build_classifier(plain, Head.untrained(plain.output.shape[-1]))

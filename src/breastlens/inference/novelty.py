@@ -72,7 +72,7 @@ class Space:
     def apart(self, places: Values) -> Values:
         """The distance of each place from each training image, (m, n)."""
         squares = (places**2).sum(axis=1)[:, None] + (self.places**2).sum(axis=1)
-        return np.sqrt(np.maximum(squares - 2 * places @ self.places.T, 0))
+        return np.asarray(np.sqrt(np.maximum(squares - 2 * places @ self.places.T, 0)))
 
 
 @dataclass(frozen=True, eq=False)

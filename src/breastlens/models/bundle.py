@@ -126,7 +126,7 @@ def save_bundle(
         raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
     keras_model.save(directory / _KERAS)
     save_graph(graph, directory / _GRAPH)
-    names = _FILES
+    names: tuple[str, ...] = _FILES
     if reference is not None:
         (directory / REFERENCE).write_bytes(reference)
         names = (*_FILES, REFERENCE)

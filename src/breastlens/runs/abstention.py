@@ -249,11 +249,11 @@ def _judge(
     by_patient = []
     for decide, apply in judged.turns:
         images, patients = _set_limits(judged, decide, recipe)
-        sets[apply] = find_sets(judged.y_score[apply], images.negative_up_to, images.positive_from)
+        sets[apply] = find_sets(judged.y_score[apply], images)
         novel[apply] = distances[apply] > _novelty_limit(judged, distances, decide, recipe)[0]
         others = apply & ~decide
         _, labels, means = mean_of_units(judged.groups[others], judged.labels[others], judged.y_score[others])
-        by_patient.append((find_sets(means, patients.negative_up_to, patients.positive_from), labels))
+        by_patient.append((find_sets(means, patients), labels))
     columns = pd.DataFrame(
         {"prediction_set": [SET_NAMES[one] for one in sets], "distance": distances, "novel": novel}
     )

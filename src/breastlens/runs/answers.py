@@ -49,7 +49,7 @@ def judge_answers(
     _, of_patients, means = mean_of_units(groups, labels, scores)
     patients = None
     if means.size > 0 and np.unique(groups).size < labels.size:
-        found = find_sets(means, limits.patients.negative_up_to, limits.patients.positive_from)
+        found = find_sets(means, limits.patients)
         patients = describe_sets(found, of_patients, find_units(None, means.size))
     return {
         "abstention": {
