@@ -49,7 +49,9 @@ def test_the_limit_is_a_known_order_statistic():
     # the p-value of the 18th of 20 is 4/21, of the 19th 3/21, of the 20th 2/21; only the last is below 0.1
     assert largest_conforming(np.arange(1.0, 21.0), 0.9) == 19.0
     assert largest_conforming(np.arange(1.0, 11.0), 0.9) == 10.0
-    assert largest_conforming(np.arange(1.0, 10.0), 0.9) is None, "9 values promise 90 % of nothing less than all"
+    assert largest_conforming(np.arange(1.0, 10.0), 0.9) is None, (
+        "9 values promise 90 % of nothing less than all"
+    )
     with pytest.raises(DataError, match="a coverage lies between 0 and 1, received 1"):
         largest_conforming(np.arange(3.0), 1.0)
 

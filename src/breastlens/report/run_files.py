@@ -19,6 +19,18 @@ from breastlens.errors import RunDirectoryError
 
 FIGURE_NAMES = ("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong")
 ABSTENTION_FIGURES = ("risk_coverage", "distances")
+_RECORD_COLUMNS = {
+    "path",
+    "category",
+    "label",
+    "patient_id",
+    "split",
+    "width",
+    "height",
+    "format",
+    "bits",
+    "excluded",
+}
 MAIN_BLOCKS = ("test", "out_of_fold", "external")
 
 
@@ -357,18 +369,7 @@ def read_run_files(run_dir: Path) -> RunFiles:
         records=_read_table(
             run_dir,
             "records.csv",
-            {
-                "path",
-                "category",
-                "label",
-                "patient_id",
-                "split",
-                "width",
-                "height",
-                "format",
-                "bits",
-                "excluded",
-            },
+            _RECORD_COLUMNS,
         ),
         predictions=predictions[predictions["split"] == "test"] if part == "test" else predictions,
         history=pd.read_csv(run_dir / "history.csv") if has_history else pd.DataFrame(),

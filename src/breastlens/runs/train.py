@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def _train_into(
     for note in chosen.notes:
         progress.say(note)
     with watch.phase("abstention"):
-        abstaining = _set_abstention(prepared, used, network, outcome, chosen, recipe)
+        abstaining = _set_abstention(prepared, used, network, features, outcome, chosen, recipe)
     with watch.phase("save model"):
         bundle = _save_model(
             directory / "model", cohort, used, backbone, outcome, chosen, abstaining, created
@@ -310,24 +310,34 @@ def _set_abstention(
     prepared: Prepared,
     used: pd.DataFrame,
     network: FeatureNetwork,
+    features: NDArray[np.float32],
     outcome: Outcome,
     chosen: Chosen,
     recipe: TrainingRecipe,
 ) -> Abstaining:
     """When the model does not answer, from features as the saved graph gives them."""
-    frozen = outcome.final.kept != "scratch" and chosen.used == "fp32"  # such features are in the cache
-    engine = None if frozen else Engine.from_graph(chosen.graph, precision=chosen.arithmetic)
+    pixels = prepared.seen.loaded.pixels
+    features_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]] = network.run
+    own_features = outcome.final.kept == "scratch" or chosen.used != "fp32"
+    if own_features:  # else they are those of the network that the training started from
+        features_of = partial(_features_by, Engine.from_graph(chosen.graph, precision=chosen.arithmetic))
+        features = features_of(pixels)
     table = prepared.cohort.table.reset_index(drop=True)
     places = {key: row for row, key in enumerate(zip(table["path"], table["frame"], strict=True), start=1)}
     return set_abstention(
         used,
         np.array([places[key] for key in zip(used["path"], used["frame"], strict=True)]),
         prepared.seen.groups,
-        prepared.seen.loaded.pixels,
-        network.run if engine is None else lambda pixels: engine.run(pixels)["features"],
+        pixels,
+        features,
+        features_of,
         outcome,
         recipe,
     )
+
+
+def _features_by(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return engine.run(pixels)["features"]
 
 
 def _save_model(
