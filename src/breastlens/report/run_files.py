@@ -20,17 +20,8 @@ from breastlens.errors import RunDirectoryError
 FIGURE_NAMES = ("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong")
 ABSTENTION_FIGURES = ("risk_coverage", "distances")
 _RECORD_COLUMNS = {
-    "path",
-    "category",
-    "label",
-    "patient_id",
-    "split",
-    "width",
-    "height",
-    "format",
-    "bits",
-    "excluded",
-}
+    "path", "category", "label", "patient_id", "split", "width", "height", "format", "bits", "excluded",
+}  # fmt: skip
 MAIN_BLOCKS = ("test", "out_of_fold", "external")
 
 
