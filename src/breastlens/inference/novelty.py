@@ -31,6 +31,10 @@ LEAST_SPREAD = 0.01
 """A signal counts as spreading by at least this share of its mean: one that is all but constant in training says
 nothing of how far it may move."""
 
+LEAST_DISTANCE = 0.1
+"""In standard deviations of a signal: a part of a distance that stays below this is rounding, as what lies beyond axes
+that hold all signals is."""
+
 _FAR = 0.9
 """Of the held-out training images so many are nearer than 1, and half are nearer than 0."""
 
@@ -160,7 +164,7 @@ def fit_reference(
     fitted: dict[Method, Reference] = {}
     for method, each in held.items():
         centre, far = np.quantile(np.concatenate(each), (0.5, _FAR), axis=0)
-        width = np.where(far - centre > 1e-6 * np.abs(centre) + 1e-9, far - centre, np.inf)
+        width = np.where((far > LEAST_DISTANCE) & (far > centre), far - centre, np.inf)
         fitted[method] = Reference(
             *spaces, centre, width, np.asarray(labels).astype(np.int64), np.asarray(numbers)
         )
