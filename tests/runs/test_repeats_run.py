@@ -1,4 +1,4 @@
-"""A cross-validation that is repeated: the first is what it was, the others are dealt anew, and nothing crosses folds."""
+"""A cross-validation that is repeated: the first is what it was, the others are dealt anew; nothing crosses folds."""
 
 from __future__ import annotations
 
@@ -131,5 +131,5 @@ def test_repeats_without_folds_are_refused_before_anything_is_read(
 ) -> None:
     with pytest.raises(DataError, match="3 repeats need folds: give their number, too, such as 5"):
         train(phantoms, out=tmp_path / "run", repeats=3, **quick)
-    with pytest.raises(DataError, match="repeats: .*greater than or equal to 1, received 0"):
+    with pytest.raises(DataError, match=r"repeats: .*greater than or equal to 1, received 0"):
         train(phantoms, out=tmp_path / "run", repeats=0, folds=5, **quick)

@@ -328,9 +328,7 @@ def predict(
     files = find_images(paths)
     patient_id = name_patients(map(str, files), patient_pattern) if patient_pattern else []
     predictions = list(predictor.predict_files(files, progress))
-    table = predictions_table(predictions)
-    if not similar:
-        table = table.drop(columns="similar")
+    table = predictions_table(predictions, similar=similar > 0)
     if out is not None:
         with explained_write_errors(out):
             write_table(out, table)
@@ -339,7 +337,11 @@ def predict(
         with explained_write_errors(patients):
             write_table(patients, patients_table(by_patient))
     if as_json:
-        print(json.dumps([asdict(one) for one in predictions]))
+        print(
+            json.dumps(
+                [{name: asdict(one)[name] for name in table.columns.astype(str)} for one in predictions]
+            )
+        )
     elif out is None:
         print(table.to_csv(index=False), end="")
     failed = sum(one.error != "" for one in predictions)

@@ -37,8 +37,8 @@ def fit_set_limits(y_true: ArrayLike, y_score: ArrayLike, coverage: float) -> Se
     nothing else. If new scores are exchangeable with the calibration scores of their label, the sets of each class hold
     it with a probability of at least ``coverage``, whatever the model.
 
-    With fewer than ``coverage / (1 - coverage)`` calibration scores of a label nothing can be promised without it, and
-    all sets hold it.
+    With no more than ``coverage / (1 - coverage)`` calibration scores of a label nothing can be promised without it,
+    and all sets hold it.
 
     Args:
         y_true: Labels 0 / 1, one score a unit, since images of one patient are not exchangeable with others, (n,).
@@ -90,22 +90,21 @@ def largest_conforming(strangeness: NDArray[np.float64], coverage: float) -> flo
     return float(rising[first])
 
 
-def find_sets(y_score: ArrayLike, negative_up_to: ArrayLike, positive_from: ArrayLike) -> NDArray[np.int64]:
+def find_sets(y_score: ArrayLike, limits: SetLimits) -> NDArray[np.int64]:
     """The set of each score as a position in ``SET_NAMES``, (n,).
 
     Args:
         y_score: Scores in [0, 1], (n,).
-        negative_up_to: Limit for label 0, one or one for each.
-        positive_from: Limit for label 1, one or one for each.
+        limits: Of scores of that kind.
     """
     scores = np.asarray(y_score, dtype=np.float64)
-    holds_negative, holds_positive = scores <= negative_up_to, scores >= positive_from
+    holds_negative, holds_positive = scores <= limits.negative_up_to, scores >= limits.positive_from
     return holds_negative.astype(np.int64) + 2 * holds_positive.astype(np.int64)
 
 
 def holds(sets: NDArray[np.int64], labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether each set holds the label, (n,)."""
-    return (sets >> labels) & 1 == 1
+    return np.asarray((sets >> labels) & 1 == 1)
 
 
 def draw_one_each(units: ArrayLike, labels: ArrayLike, seed: int) -> NDArray[np.int64]:

@@ -90,7 +90,7 @@ def decide(y_score: float, threshold: float, limits: SetLimits) -> tuple[str, De
         threshold: At or above it a score is called positive.
         limits: Of scores of that kind.
     """
-    name = SET_NAMES[int(find_sets([y_score], limits.negative_up_to, limits.positive_from)[0])]
+    name = SET_NAMES[int(find_sets([y_score], limits)[0])]
     if name == "positive" and y_score >= threshold:
         return name, "positive"
     if name == "negative" and y_score < threshold:

@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 
 METHODS: tuple[Method, ...] = ("mahalanobis", "neighbours")
 MOST_IMAGES = 4096
-"""More training images than these are not kept: evenly spread ones stand for all."""
+"""More training images than these should not be given: some milliseconds an image, and room in the bundle."""
 
 AXES = 128
 NEIGHBOURS = 5
@@ -30,6 +30,10 @@ INNER_FOLDS = 3
 LEAST_SPREAD = 0.01
 """A signal counts as spreading by at least this share of its mean: one that is all but constant in training says
 nothing of how far it may move."""
+
+LEAST_DISTANCE = 0.1
+"""In standard deviations of a signal: a part of a distance that stays below this is rounding, as what lies beyond axes
+that hold all signals is."""
 
 _FAR = 0.9
 """Of the held-out training images so many are nearer than 1, and half are nearer than 0."""
@@ -72,7 +76,7 @@ class Space:
     def apart(self, places: Values) -> Values:
         """The distance of each place from each training image, (m, n)."""
         squares = (places**2).sum(axis=1)[:, None] + (self.places**2).sum(axis=1)
-        return np.sqrt(np.maximum(squares - 2 * places @ self.places.T, 0))
+        return np.asarray(np.sqrt(np.maximum(squares - 2 * places @ self.places.T, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,20 +154,19 @@ def fit_reference(
         numbers: What each image is to be called, (n,).
         seed: Decides which groups are held out together, and the axes' last digits.
     """
-    rows = np.unique(np.linspace(0, len(labels) - 1, min(MOST_IMAGES, len(labels))).astype(np.int64))
-    network, seen = compress(features[rows]), np.asarray(layout[rows], dtype=np.float64)
+    network, seen = compress(features), np.asarray(layout, dtype=np.float64)
     spaces = _fit_space(network, seed), _fit_space(seen, seed)
     held: dict[Method, list[Values]] = {method: [] for method in METHODS}
-    for outside in _inner_folds(np.asarray(groups)[rows], seed):
+    for outside in _inner_folds(np.asarray(groups), seed):
         inner = _fit_space(network[~outside], seed), _fit_space(seen[~outside], seed)
         for method in METHODS:
             held[method].append(_parts(*inner, method, network[outside], seen[outside]))
     fitted: dict[Method, Reference] = {}
     for method, each in held.items():
         centre, far = np.quantile(np.concatenate(each), (0.5, _FAR), axis=0)
-        width = np.where(far - centre > 1e-6 * np.abs(centre) + 1e-9, far - centre, np.inf)
+        width = np.where((far > LEAST_DISTANCE) & (far > centre), far - centre, np.inf)
         fitted[method] = Reference(
-            *spaces, centre, width, np.asarray(labels)[rows].astype(np.int64), np.asarray(numbers)[rows]
+            *spaces, centre, width, np.asarray(labels).astype(np.int64), np.asarray(numbers)
         )
     return fitted
 

@@ -235,12 +235,15 @@ def _suffix(name: str) -> str:
     return Path(name).suffix.lower()
 
 
-def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
+def predictions_table(predictions: Iterable[Prediction], *, similar: bool = False) -> pd.DataFrame:
     """Predictions as a table, a column a field of ``Prediction``; what there is none of is empty.
 
-    ``similar`` is text, the nearest first: the image's number, its true label and its distance.
+    Args:
+        predictions: A row each.
+        similar: Whether there is a column ``similar``: text, the nearest first, each with its number, true label and
+            distance.
     """
-    names = [one.name for one in fields(Prediction)]
+    names = [one.name for one in fields(Prediction) if similar or one.name != "similar"]
     rows = [
         {name: getattr(one, name) for name in names} | {"similar": _similar_text(one.similar)}
         for one in predictions

@@ -41,6 +41,10 @@ def read_reference(path: Path) -> Reference:
                 space: Space(**{name: arrays[f"{space}_{name}"].astype(np.float64) for name in _OF_SPACE})
                 for space in _SPACES
             }
-            return Reference(**spaces, **{name: arrays[name] for name in _OF_ALL})
+            return Reference(
+                spaces["network"],
+                spaces["layout"],
+                *(arrays[name] for name in _OF_ALL),
+            )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} cannot be read: {error}; copy the bundle again from its source") from error

@@ -97,7 +97,7 @@ class Bundle:
     @property
     def reference_path(self) -> Path | None:
         """What novelty is measured from; None where the bundle has no such file."""
-        return self.directory / REFERENCE if REFERENCE in self.card.files else None
+        return None if self.card.abstention is None else self.directory / REFERENCE
 
     @property
     def keras_path(self) -> Path:
@@ -115,7 +115,7 @@ def save_bundle(
         keras_model: A classifier from ``build_classifier``, for export and for training on.
         graph: What ``convert`` or ``quantise`` made of it, for use; its outputs have ``score`` among them.
         card: What to say of it; its ``files`` are filled in.
-        reference: The content of ``reference.npz``, if the model can tell what is novel.
+        reference: The content of ``reference.npz``, where the card says when the model does not answer.
 
     Raises:
         BundleError: The directory holds files already.
@@ -126,7 +126,7 @@ def save_bundle(
         raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
     keras_model.save(directory / _KERAS)
     save_graph(graph, directory / _GRAPH)
-    names = _FILES
+    names: tuple[str, ...] = _FILES
     if reference is not None:
         (directory / REFERENCE).write_bytes(reference)
         names = (*_FILES, REFERENCE)
@@ -151,7 +151,7 @@ def load_bundle(directory: Path) -> Bundle:
         directory = directory / "model"
     try:
         card = _read_card(directory)
-        for name in (*_FILES, REFERENCE) if REFERENCE in card.files else _FILES:
+        for name in _FILES if card.abstention is None else (*_FILES, REFERENCE):
             if _sha256(_regular(directory / name)) != card.files.get(name):
                 raise BundleError(
                     f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "

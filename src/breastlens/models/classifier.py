@@ -142,7 +142,8 @@ def average_classifiers(tuned: Any, probe: Any) -> Any:
 
     Returns:
         ``keras.Model`` as from ``build_classifier``, with the two as its layers ``finetuned`` and ``probe``; the
-        features are those of the first.
+        features are those of the second, which no image of the training has shaped: by them an image can be told that
+        is unlike those of training, and held-out images lie in them as new ones will.
     """
     keras = import_keras()
     image = keras.Input(tuned.input.shape[1:], dtype="uint8", name="image")
@@ -159,7 +160,7 @@ def average_classifiers(tuned: Any, probe: Any) -> Any:
     dense.set_weights(
         [np.concatenate([kernel for kernel, _ in heads]) / 2, np.mean([bias for _, bias in heads], axis=0)]
     )
-    return keras.Model(image, {"score": score, "features": parts[0][1]}, name=tuned.name)
+    return keras.Model(image, {"score": score, "features": parts[1][1]}, name=tuned.name)
 
 
 def learning_stages(backbone: Backbone, recipe: TrainingRecipe) -> int:

@@ -236,9 +236,8 @@ def draw_history(history: pd.DataFrame, path: Path) -> Path:
         return save(figure, path)
     for kind, axes in zip(wanted, np.atleast_1d(figure.subplots(1, len(wanted))), strict=True):
         if kind == "strength":
-            means = strengths.groupby(["fold", "strength"], dropna=False, sort=False, as_index=False)[
-                "val_auc"
-            ].mean()
+            grouped = strengths.groupby(["fold", "strength"], dropna=False, sort=False)
+            means = grouped["val_auc"].mean().reset_index()
             several = "member" in strengths and strengths["member"].nunique() > 1
             label = "inner folds, mean of members" if several else "inner folds"
             draw_curves(axes, means, "strength", {"val_auc": (label, ACCENT)})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from breastlens.report import captions, control_wording, sections, tables, wording
+from breastlens.report.abstention import abstention_section
 from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
@@ -66,6 +67,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
             for name, block in ((files.part, files.block), ("validation", files.validation))
             if block is not None
         ],
+        "abstention": abstention_section(files),
         "controls": tables.control_rows(files),
         "shown_the_same": any(control.same_model is not None for control in files.controls.values()),
         "matched": tables.matched_rows(files),

@@ -18,6 +18,9 @@ from breastlens.config import LabelMap
 from breastlens.errors import RunDirectoryError
 
 FIGURE_NAMES = ("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong")
+_RECORD_COLUMNS = {
+    "path", "category", "label", "patient_id", "split", "width", "height", "format", "bits", "excluded",
+}  # fmt: skip
 MAIN_BLOCKS = ("test", "out_of_fold", "external")
 
 
@@ -354,18 +357,7 @@ def read_run_files(run_dir: Path) -> RunFiles:
         records=_read_table(
             run_dir,
             "records.csv",
-            {
-                "path",
-                "category",
-                "label",
-                "patient_id",
-                "split",
-                "width",
-                "height",
-                "format",
-                "bits",
-                "excluded",
-            },
+            _RECORD_COLUMNS,
         ),
         predictions=predictions[predictions["split"] == "test"] if part == "test" else predictions,
         history=pd.read_csv(run_dir / "history.csv") if has_history else pd.DataFrame(),

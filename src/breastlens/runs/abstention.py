@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ from breastlens.evaluation.inputs import find_units
 from breastlens.evaluation.selective import describe_sets, risk_coverage
 from breastlens.imaging.corruptions import corruptions
 from breastlens.imaging.layout import describe_layout
-from breastlens.inference.novelty import METHODS, Reference, fit_reference, measure_novelty
+from breastlens.inference.novelty import METHODS, MOST_IMAGES, Reference, fit_reference, measure_novelty
 from breastlens.inference.reference_file import pack_reference
 from breastlens.models.abstention import Abstention, Method, NoveltyLimit
 from breastlens.runs.outcome import Outcome
+from breastlens.runs.precision import spread
+from breastlens.training.fit import in_parts
 
 CORRUPTED = 32
 """So many held-out images are corrupted, in each way, to choose the measure of novelty by."""
@@ -82,6 +85,7 @@ def set_abstention(
     numbers: NDArray[np.integer],
     groups: NDArray[np.int64],
     pixels: NDArray[np.uint8],
+    features: NDArray[np.float32],
     features_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     outcome: Outcome,
     recipe: TrainingRecipe,
@@ -93,7 +97,8 @@ def set_abstention(
         numbers: What each of them is called where it is shown as similar to another, (n,).
         groups: What belongs together, (n,).
         pixels: Their squares, uint8 (n, s, s, 3).
-        features_of: Gives the saved model's features of squares, (m, d).
+        features: Their features by the saved model, (n, d).
+        features_of: Gives its features of other squares, (m, d).
         outcome: What was trained, with its held-out scores.
         recipe: Coverage, false alarms and seed.
     """
@@ -101,8 +106,8 @@ def set_abstention(
     scored, folds = outcome.scored, "validation" not in set(split)
     first = outcome.held_out_from[0][1]
     usual = first if folds else first[split[first] == "validation"]
-    shown = _spread(usual)
-    features, layout = features_of(pixels), describe_layout(pixels)
+    shown = spread(usual, CORRUPTED)
+    layout = describe_layout(pixels)
     held, references = _held_out_distances(features, layout, labels, groups, numbers, outcome, recipe.seed)
     found = {
         name: (features_of(changed), describe_layout(changed))
@@ -121,7 +126,7 @@ def set_abstention(
     }
     method = max(METHODS, key=lambda each: round(float(np.mean(list(aucs[each].values()))), 4))
     if folds:  # the saved model has learnt from all of them
-        final = fit_reference(features, layout, labels, groups, numbers, seed=recipe.seed)[method]
+        final = _fit(np.arange(len(labels)), features, layout, labels, groups, numbers, recipe.seed)[method]
     else:
         final = references[method]
 
@@ -200,15 +205,25 @@ def _held_out_distances(
     held = {method: np.zeros(len(labels)) for method in METHODS}
     first: dict[Method, Reference] = {}
     for inside, outside in outcome.held_out_from:
-        references = fit_reference(
-            features[inside], layout[inside], labels[inside], groups[inside], numbers[inside], seed=seed
-        )
-        for method in METHODS:
-            held[method][outside] = measure_novelty(
-                references[method], method, features[outside], layout[outside]
-            )
+        references = _fit(inside, features, layout, labels, groups, numbers, seed)
+        for method, rows in product(METHODS, in_parts(outside)):
+            held[method][rows] = measure_novelty(references[method], method, features[rows], layout[rows])
         first = first or references
     return {method: held[method][outcome.scored] for method in METHODS}, first
+
+
+def _fit(
+    rows: Rows,
+    features: NDArray[np.float32],
+    layout: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    numbers: NDArray[np.integer],
+    seed: int,
+) -> dict[Method, Reference]:
+    """The reference that some images make; of very many, evenly spread ones stand for all."""
+    kept = spread(rows, MOST_IMAGES)
+    return fit_reference(features[kept], layout[kept], labels[kept], groups[kept], numbers[kept], seed=seed)
 
 
 def _set_limits(
@@ -249,11 +264,11 @@ def _judge(
     by_patient = []
     for decide, apply in judged.turns:
         images, patients = _set_limits(judged, decide, recipe)
-        sets[apply] = find_sets(judged.y_score[apply], images.negative_up_to, images.positive_from)
+        sets[apply] = find_sets(judged.y_score[apply], images)
         novel[apply] = distances[apply] > _novelty_limit(judged, distances, decide, recipe)[0]
         others = apply & ~decide
         _, labels, means = mean_of_units(judged.groups[others], judged.labels[others], judged.y_score[others])
-        by_patient.append((find_sets(means, patients.negative_up_to, patients.positive_from), labels))
+        by_patient.append((find_sets(means, patients), labels))
     columns = pd.DataFrame(
         {"prediction_set": [SET_NAMES[one] for one in sets], "distance": distances, "novel": novel}
     )
@@ -273,7 +288,3 @@ def _auc(usual: Values, far: Values) -> float:
 
     truth = np.concatenate([np.zeros(usual.size), np.ones(far.size)])
     return float(roc_auc_score(truth, np.concatenate([usual, far])))
-
-
-def _spread(rows: Rows) -> Rows:
-    return rows[np.unique(np.linspace(0, rows.size - 1, min(CORRUPTED, rows.size)).astype(np.intp))]

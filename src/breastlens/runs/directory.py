@@ -209,7 +209,7 @@ class Run:
     @property
     def predictions(self) -> pd.DataFrame:
         """``predictions.csv``: path, patient_id, split, y_true, y_score, y_pred."""
-        return self._table("predictions.csv", ("y_true", "y_pred"), ("y_score",))
+        return self._table("predictions.csv", ("y_true", "y_pred", "novel"), ("y_score", "distance"))
 
     def _table(self, name: str, whole: tuple[str, ...], real: tuple[str, ...]) -> pd.DataFrame:
         """Read a table exactly; all other columns are text, so that patient ``007`` stays who it is."""
@@ -217,6 +217,8 @@ class Run:
         for kind, columns in (("Int64", whole), ("float64", real)):
             for column in columns:
                 # From text, as Python reads it: pandas' own number parser is not exact to the last bit everywhere.
+                if column not in table:  # runs of an earlier version lack some
+                    continue
                 table[column] = table[column].mask(table[column] == "").astype(kind)  # type: ignore[call-overload]
         return table
 

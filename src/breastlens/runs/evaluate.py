@@ -18,11 +18,13 @@ from breastlens.config import LabelMap
 from breastlens.errors import DataError
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.imaging.preprocess import PreparedImage
+from breastlens.inference.answer import Answer
 from breastlens.inference.predictor import Predictor, load
 from breastlens.models.backbones import get_backbones
 from breastlens.models.bundle import BundleCard, shorten_hashes
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
+from breastlens.runs.answers import answer_columns, judge_answers
 from breastlens.runs.directory import Run, first_free, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split
 from breastlens.runs.pictures import draw_figures
@@ -78,10 +80,12 @@ def evaluate(
         used = cohort.included.assign(split=PART)
         with watch.phase("read and score"), progress.task("read and score", len(used)) as advance:
             scores: list[float] = []
+            answers: list[Answer] = []
 
             def scored() -> Iterator[PreparedImage]:
-                for image, score in predictor.score_each(prepare_each(cohort, used)):
+                for image, score, answer in predictor.answer_each(prepare_each(cohort, used)):
                     scores.append(score)
+                    answers.append(answer)
                     advance(len(scores))
                     yield image
 
@@ -89,6 +93,7 @@ def evaluate(
             y_score = np.array(scores)
         with watch.phase("evaluate"):
             predictions = predictions_table(used, y_score, card.threshold)
+            predictions = predictions.assign(**answer_columns(answers))
             block = evaluate_scores(
                 used["label"].to_numpy(),
                 y_score,
@@ -105,6 +110,7 @@ def evaluate(
                 seed=0,
                 linked=cohort.groups(),
             )
+            metrics |= judge_answers(card, predictions, cohort.groups(), answers)
             write_table(directory / "records.csv", records_table(cohort, used, loaded))
             write_table(directory / "predictions.csv", predictions)
             write_json(directory / "metrics.json", metrics)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.config import LabelMap
-from breastlens.report import figures, learning_curve, repeats
+from breastlens.report import abstention_figures, figures, learning_curve, repeats
 from breastlens.report.resampling_figures import draw_learning_curve, draw_repeats
 from breastlens.report.run_files import MAIN_BLOCKS
 from breastlens.report.subgroups import FIGURE, draw_subgroups
@@ -51,6 +51,17 @@ def draw_figures(
         names,
         folder / "scores.png",
     )
+    if "novelty" in metrics:
+        abstention_figures.draw_risk_coverage(
+            metrics["abstention"]["risk_coverage"], folder / "risk_coverage.png"
+        )
+        abstention_figures.draw_distances(
+            judged["distance"],
+            judged["y_true"],
+            metrics["novelty"]["threshold"],
+            names,
+            folder / "distances.png",
+        )
     if history is not None:
         figures.draw_history(history, folder / "history.png")
     if repeats.KEY in metrics:

@@ -240,7 +240,7 @@ def _train_into(
     for note in chosen.notes:
         progress.say(note)
     with watch.phase("abstention"):
-        abstaining = _set_abstention(prepared, used, network, outcome, chosen, recipe)
+        abstaining = _set_abstention(prepared, used, network, features, outcome, chosen, recipe)
     with watch.phase("save model"):
         bundle = _save_model(
             directory / "model", cohort, used, backbones, outcome, chosen, abstaining, created
@@ -393,26 +393,37 @@ def _set_abstention(
     prepared: Prepared,
     used: pd.DataFrame,
     network: JointFeatures,
+    features: NDArray[np.float32],
     outcome: Outcome,
     chosen: Chosen,
     recipe: TrainingRecipe,
 ) -> Abstaining:
     """When the model does not answer, from features as the saved graph gives them."""
-    frozen = outcome.final.kept == "probe" and chosen.used == "fp32"  # such features are in the cache
-    engine = None if frozen else Engine.from_graph(chosen.graph, precision=chosen.arithmetic)
+    pixels = prepared.seen.loaded.pixels
+
+    def features_of(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return network.run(lambda: [squares])
+
+    own_features = outcome.final.kept == "scratch" or chosen.used != "fp32"
+    if own_features:  # else they are those of the network that the training started from
+        by_graph = partial(_features_by, Engine.from_graph(chosen.graph, precision=chosen.arithmetic))
+        features = by_graph(pixels)
     table = prepared.cohort.table.reset_index(drop=True)
     places = {key: row for row, key in enumerate(zip(table["path"], table["frame"], strict=True), start=1)}
     return set_abstention(
         used,
         np.array([places[key] for key in zip(used["path"], used["frame"], strict=True)]),
         prepared.seen.groups,
-        prepared.seen.loaded.pixels,
-        (lambda pixels: network.run(lambda: [pixels]))
-        if engine is None
-        else (lambda pixels: engine.run(pixels)["features"]),
+        pixels,
+        features,
+        by_graph if own_features else features_of,
         outcome,
         recipe,
     )
+
+
+def _features_by(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return engine.run(pixels)["features"]
 
 
 def _save_model(

@@ -1,0 +1,212 @@
+"""The section "When it does not answer": prediction sets, risk against the share answered, and novelty, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field, ValidationError
+
+from breastlens.errors import RunDirectoryError
+from breastlens.report.phrasing import count_text, figure_text, with_interval
+from breastlens.report.rendering import Picture, embed
+from breastlens.report.run_files import Facts, Interval, RunFiles
+
+FIGURES = ("risk_coverage", "distances")
+
+
+class Sets(Facts):
+    """Prediction sets of images or of patients, and how often they hold the truth."""
+
+    n: int
+    sets: dict[str, int]
+    answered: float
+    right: float | None = None
+    coverage: Interval
+    coverage_negative: Interval
+    coverage_positive: Interval
+
+
+class RiskCoverage(Facts):
+    """Accuracy of what is answered, by the share answered."""
+
+    area: float
+    area_at_best: float
+    area_at_random: float
+
+
+class AbstentionFacts(Facts):
+    """``abstention`` of metrics.json."""
+
+    coverage: float
+    chosen_on: str
+    images: Sets
+    patients: Sets | None = None
+    risk_coverage: RiskCoverage
+
+
+class Corruption(Facts):
+    """How a simple corruption of held-out images is told from these."""
+
+    auc: float
+    refused: float
+    images: int
+
+
+class NoveltyFacts(Facts):
+    """``novelty`` of metrics.json."""
+
+    method: str
+    threshold: float
+    false_alarms: float
+    asked_false_alarms: float
+    images: int
+    refused: int
+    corruptions: dict[str, Corruption] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SetsRow:
+    """Prediction sets of images or of patients, as the table shows them."""
+
+    what: str
+    coverage: str
+    negative: str
+    positive: str
+    counts: tuple[int, int, int, int]
+    answered: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the section shows."""
+
+    sets_intro: str
+    guarantee: str
+    rows: list[SetsRow]
+    names: tuple[str, str]
+    risk: str
+    novelty: str
+    refused: str
+    corruptions: list[tuple[str, str, str]]
+    pictures: list[Picture]
+
+
+_METHODS = {
+    "mahalanobis": "how far it lies from their mean, in units of their spread (Mahalanobis, shrunk covariance)",
+    "neighbours": "how far it lies from the five nearest of them",
+}
+
+
+def abstention_section(files: RunFiles) -> Section | None:
+    """The section; None for runs from before a model could decline to answer.
+
+    Raises:
+        RunDirectoryError: metrics.json is not what this version reads.
+    """
+    if "abstention" not in files.further or "novelty" not in files.further:
+        return None
+    try:
+        sets = AbstentionFacts.model_validate(files.further["abstention"])
+        novelty = NoveltyFacts.model_validate(files.further["novelty"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunDirectoryError(
+            f"metrics.json is not what this version reads: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error
+    return Section(
+        sets_intro=_sets_intro(files, sets),
+        guarantee=_guarantee(files, sets),
+        rows=[
+            _row(name, each) for name, each in (("Images", sets.images), ("Patients", sets.patients)) if each
+        ],
+        names=(files.facts.labels.negative_name, files.facts.labels.positive_name),
+        risk=_risk(sets),
+        novelty=_novelty(novelty),
+        refused=_refused(files, novelty),
+        corruptions=[
+            (name, figure_text(each.auc), f"{each.refused:.0%}") for name, each in novelty.corruptions.items()
+        ],
+        pictures=[_picture(name, files.figures[name]) for name in FIGURES if name in files.figures],
+    )
+
+
+def _sets_intro(files: RunFiles, sets: AbstentionFacts) -> str:
+    negative, positive = files.facts.labels.negative_name, files.facts.labels.positive_name
+    return (
+        f"Each score leaves open {negative}, {positive}, both or neither. The set of what it leaves open is made so "
+        f"that in each class {sets.coverage:.0%} of the sets hold the truth (class-conditional conformal prediction). "
+        "Where it is one side alone, and the threshold says the same, that is the answer; else the image should go to "
+        "somebody who knows more."
+    )
+
+
+def _guarantee(files: RunFiles, sets: AbstentionFacts) -> str:
+    limits = f"The limits of the sets come from {sets.chosen_on}, one image a patient"
+    if files.part == "out_of_fold":
+        return (
+            f"{limits} (drawn at random). The saved model was trained on more patients than the models of those "
+            "scores, so its coverage is not guaranteed exactly, as in cross-conformal prediction. Here each image was "
+            "judged at limits from the other folds."
+        )
+    promise = (
+        f"{limits} (drawn at random). For one image, drawn at random, of a new patient from where those come from, at "
+        f"least {sets.coverage:.0%} of the sets in each class hold the truth, on average over the choice of patients."
+    )
+    if files.part == "external":
+        return f"{promise} Nothing is promised for patients from elsewhere: the table says how it was with these."
+    return promise
+
+
+def _row(what: str, sets: Sets) -> SetsRow:
+    counts = sets.sets
+    return SetsRow(
+        what=f"{what} ({sets.n:,})",
+        coverage=with_interval(sets.coverage.value, sets.coverage),
+        negative=with_interval(sets.coverage_negative.value, sets.coverage_negative),
+        positive=with_interval(sets.coverage_positive.value, sets.coverage_positive),
+        counts=(counts["negative"], counts["positive"], counts["both"], counts["none"]),
+        answered=f"{sets.answered:.0%}",
+        right=figure_text(sets.right),
+    )
+
+
+def _risk(sets: AbstentionFacts) -> str:
+    curve = sets.risk_coverage
+    return (
+        f"If only the surest scores were answered, the mean share of wrong answers over all shares answered would be "
+        f"{figure_text(curve.area)}; it would be {figure_text(curve.area_at_random)} if being sure meant nothing, and "
+        f"{figure_text(curve.area_at_best)} if every wrong answer were among the least sure."
+    )
+
+
+def _novelty(novelty: NoveltyFacts) -> str:
+    said = (
+        f"An image is held against those of training by {_METHODS.get(novelty.method, novelty.method)}, in the "
+        "network's features and in the layout of its grey levels. Distance 0 is usual; 1 is where the farthest tenth "
+        "of usual "
+        f"images begins. An image farther away than {novelty.threshold:.2f} is refused, which is to happen to at most "
+        f"{novelty.false_alarms:.1%} of images of new patients like those of training."
+    )
+    if novelty.false_alarms > novelty.asked_false_alarms:
+        said += f" {novelty.asked_false_alarms:.1%} was asked for; too few patients were held out to promise that."
+    return said
+
+
+def _refused(files: RunFiles, novelty: NoveltyFacts) -> str:
+    share = novelty.refused / novelty.images
+    said = f"Refused were {novelty.refused:,} of {count_text(novelty.images, 'image')} ({share:.1%})."
+    if files.part == "external" and share > 2 * novelty.false_alarms:
+        said += " That is more than twice as many as of images like those of training: these are not quite like them."
+    return f"{said} The figures of this report count refused images, too."
+
+
+def _picture(name: str, png: bytes) -> Picture:
+    captions = {
+        "risk_coverage": "Accuracy of what is answered, the surest scores first.",
+        "distances": "Distance from the training images, of images that the model did not learn from; beyond the line "
+        "an image is refused.",
+    }
+    return embed(
+        png, caption=captions[name], alternative=f"{captions[name]} The text beside it gives the figures."
+    )

@@ -1,0 +1,72 @@
+"""How often a saved model answers on another set of images, and how its prediction sets hold there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from breastlens.evaluation.conformal import SET_NAMES, find_sets, mean_of_units
+from breastlens.evaluation.inputs import find_units
+from breastlens.evaluation.selective import describe_sets, risk_coverage
+from breastlens.inference.answer import Answer
+from breastlens.models.bundle import BundleCard
+
+
+def answer_columns(answers: Sequence[Answer]) -> dict[str, Any]:
+    """What predictions.csv says of them; nothing where the bundle knows no limits."""
+    if any(one.novel is None for one in answers):
+        return {}
+    return {
+        "prediction_set": [one.prediction_set for one in answers],
+        "distance": [one.distance for one in answers],
+        "novel": [int(one.novel is True) for one in answers],
+    }
+
+
+def judge_answers(
+    card: BundleCard, predictions: pd.DataFrame, groups: NDArray[np.int64], answers: Sequence[Answer]
+) -> dict[str, Any]:
+    """``abstention`` and ``novelty`` of metrics.json; nothing where the bundle knows no limits.
+
+    Sets and risk are those of all images, refused ones too: what refusing would bring is seen from both.
+
+    Args:
+        card: Of the model.
+        predictions: The content of predictions.csv.
+        groups: What belongs together, (n,).
+        answers: To its rows.
+    """
+    limits = card.abstention
+    if limits is None or any(one.novel is None for one in answers):
+        return {}
+    labels, scores = predictions["y_true"].to_numpy(), predictions["y_score"].to_numpy()
+    sets = np.array([SET_NAMES.index(str(one.prediction_set)) for one in answers])
+    units = find_units(predictions["patient_id"].tolist(), len(labels), groups)
+    _, of_patients, means = mean_of_units(groups, labels, scores)
+    patients = None
+    if means.size > 0 and np.unique(groups).size < labels.size:
+        found = find_sets(means, limits.patients)
+        patients = describe_sets(found, of_patients, find_units(None, means.size))
+    return {
+        "abstention": {
+            "coverage": limits.coverage,
+            "chosen_on": limits.chosen_on,
+            "images": describe_sets(sets, labels, units),
+            "patients": patients,
+            "risk_coverage": risk_coverage(labels, scores, np.full(labels.size, card.threshold)),
+        },
+        "novelty": {
+            "method": limits.novelty.method,
+            "threshold": limits.novelty.threshold,
+            "false_alarms": limits.novelty.false_alarms,
+            "asked_false_alarms": limits.novelty.asked_false_alarms,
+            "images": len(answers),
+            "refused": sum(one.novel is True for one in answers),
+            "corruptions": {},
+            "methods": {},
+        },
+    }
