@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import audit, cache, data, models
+from breastlens.cli import audit, cache, data, models, report
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
 
@@ -36,6 +36,7 @@ for command in (
     models.evaluate,
     models.compare,
     models.predict,
+    report.report,
     data.backbones,
 ):
     app.command()(command)
