@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import audit, cache, data, models, plan
+from breastlens.cli import audit, cache, data, models, plan, report
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
 
@@ -37,6 +37,7 @@ for command in (
     models.compare,
     models.predict,
     plan.plan,
+    report.report,
     data.backbones,
 ):
     app.command()(command)

@@ -131,7 +131,7 @@ def flow_drawing(files: RunFiles, table: FlowTable) -> Drawing:
         )
         arrows += _fork(used, parts)
         boxes += parts
-        judged = parts[-1]
+        judged = next(box for box in parts if box.lines[0] == _part_name(files, "test"))
     calls = _side_by_side(_call_texts(files, names), max(box.bottom for box in boxes) + 1.5 * _GAP)
     arrows += _fork(judged, calls)
     boxes += calls

@@ -12,7 +12,7 @@ from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
 from breastlens.report.resampling import resampling_context
-from breastlens.report.reviewer import reviewer_context
+from breastlens.report.reviewer import reviewer_context, write_companions
 from breastlens.report.run_files import Block, RunFiles, read_run_files
 
 REPORT_NAME = "report.html"
@@ -25,7 +25,7 @@ PATIENT_SOURCES = {
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write the report of a run beside its files.
+    """Write the report of a run beside its files, with checklists, tables as CSV and the bundle's model card.
 
     Args:
         run_dir: A training's or an evaluation's directory, with at least run.json, metrics.json, records.csv
@@ -38,7 +38,10 @@ def write_report(run_dir: Path) -> Path:
         RunDirectoryError: A needed file is missing, damaged or of another format.
     """
     run_dir = Path(run_dir)
-    return write_page(run_dir / REPORT_NAME, "report.html", _context(read_run_files(run_dir)))
+    files = read_run_files(run_dir)
+    context = _context(files)
+    write_companions(run_dir, files, context)
+    return write_page(run_dir / REPORT_NAME, "report.html", context)
 
 
 def _context(files: RunFiles) -> dict[str, Any]:

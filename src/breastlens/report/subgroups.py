@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from breastlens.errors import RunDirectoryError
 from breastlens.report.canvas import INK, MUTED, NEGATIVE, POSITIVE, dress, new_figure, save, wrap
+from breastlens.report.certainty import plain_reason, unit_of
 from breastlens.report.phrasing import count_text, figure_text
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import Facts, Interval, RunFiles
@@ -93,9 +94,9 @@ def subgroup_rows(files: RunFiles) -> list[SubgroupRow]:
             patients=_count(one.patients),
             positive=_side(one.positives, one.positive_patients, one.patients),
             negative=_side(one.negatives, one.negative_patients, one.patients),
-            auc=_cell(one.auc),
-            sensitivity=_cell(one.sensitivity),
-            specificity=_cell(one.specificity),
+            auc=_cell(one.auc, unit_of(block)),
+            sensitivity=_cell(one.sensitivity, unit_of(block)),
+            specificity=_cell(one.specificity, unit_of(block)),
             warning=one.warning,
         )
         for each in found
@@ -209,9 +210,9 @@ def _difference_sentence(found: _Subgroups) -> str:
     return said
 
 
-def _cell(found: Interval) -> MetricCell:
+def _cell(found: Interval, unit: str) -> MetricCell:
     ends = _ends(found)
-    return MetricCell(figure_text(found.value), ends, "" if ends else found.reason)
+    return MetricCell(figure_text(found.value), ends, "" if ends else plain_reason(found.reason, unit))
 
 
 def _ends(interval: Interval | None) -> str:
