@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from breastlens.errors import DataError
-from breastlens.evaluation import choose_operating_point, evaluate_scores
+from breastlens.evaluation import Rule, choose_operating_point, evaluate_scores
 
 score = st.one_of(st.sampled_from([i / 8 for i in range(9)]), st.floats(0, 1))
 cases = st.lists(st.tuples(st.integers(0, 1), score), min_size=2, max_size=25).filter(
@@ -28,7 +28,7 @@ def every_point(y_true, y_score):
 @given(cases, targets)
 def test_no_threshold_does_better_and_the_point_is_what_it_says(case, target):
     y_true, y_score = (np.array(column) for column in zip(*case, strict=True))
-    point = choose_operating_point(y_true, y_score, target_sensitivity=target)
+    point = choose_operating_point(y_true, y_score, Rule(sensitivity=target))
 
     called = y_score >= point.threshold
     assert point.sensitivity == called[y_true == 1].mean()
@@ -60,18 +60,18 @@ def test_largest_balanced_accuracy_lies_midway():
 def test_target_takes_the_most_specific_point_that_reaches_it():
     y_true = [0] * 5 + [1] * 20
     y_score = [0.05, 0.15, 0.25, 0.35, 0.45, 0.1] + [0.4] + [0.5 + i / 100 for i in range(18)]
-    reached = choose_operating_point(y_true, y_score, target_sensitivity=0.95)
+    reached = choose_operating_point(y_true, y_score, Rule(sensitivity=0.95))
     # 19 of 20 is exactly 0.95, and all but the positive at 0.1 are called.
     assert reached.threshold == pytest.approx((0.35 + 0.4) / 2)
     assert (reached.sensitivity, reached.specificity) == (0.95, 0.8)
     assert reached.rule == "sensitivity of at least 0.95"
-    every = choose_operating_point(y_true, y_score, target_sensitivity=1)
+    every = choose_operating_point(y_true, y_score, Rule(sensitivity=1))
     assert every.threshold == pytest.approx((0.05 + 0.1) / 2)
     assert (every.sensitivity, every.specificity) == (1.0, 0.2)
 
 
 def test_target_does_not_stop_where_sensitivity_is_free():
-    point = choose_operating_point([0, 1, 1], [0.2, 0.6, 0.8], target_sensitivity=0.5)
+    point = choose_operating_point([0, 1, 1], [0.2, 0.6, 0.8], Rule(sensitivity=0.5))
     assert (point.threshold, point.sensitivity, point.specificity) == (pytest.approx(0.4), 1.0, 1.0)
 
 
@@ -101,7 +101,7 @@ def test_scores_ranked_the_wrong_way_call_everything_positive():
 
 def test_point_gives_the_same_confusion_when_evaluated():
     y_true, y_score = [0, 1, 0, 1, 1], [0.2, 0.2, 0.4, 0.6, 0.4]
-    point = choose_operating_point(y_true, y_score, target_sensitivity=0.6)
+    point = choose_operating_point(y_true, y_score, Rule(sensitivity=0.6))
     block = evaluate_scores(y_true, y_score, point.threshold, draws=1)
     assert (block["sensitivity"], block["specificity"]) == (point.sensitivity, point.specificity)
 
@@ -114,7 +114,7 @@ def test_point_gives_the_same_confusion_when_evaluated():
     ],
 )
 def test_one_class_missing_falls_back_and_says_so(label, target, rule, sensitivity, specificity):
-    point = choose_operating_point([label] * 4, [0.1, 0.2, 0.5, 0.3], target_sensitivity=target)
+    point = choose_operating_point([label] * 4, [0.1, 0.2, 0.5, 0.3], Rule(sensitivity=target))
     assert (point.threshold, point.rule) == (0.5, rule)
     assert (point.sensitivity, point.specificity) == (sensitivity, specificity)
 
@@ -122,4 +122,4 @@ def test_one_class_missing_falls_back_and_says_so(label, target, rule, sensitivi
 @pytest.mark.parametrize("target", [0.0, -0.1, 1.1, float("nan")])
 def test_impossible_target_is_refused(target):
     with pytest.raises(DataError, match="target sensitivity must be above 0 and up to 1"):
-        choose_operating_point([0, 1], [0.1, 0.9], target_sensitivity=target)
+        choose_operating_point([0, 1], [0.1, 0.9], Rule(sensitivity=target))
