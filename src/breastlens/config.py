@@ -227,6 +227,13 @@ class TrainingRecipe(Settings):
     false_alarms: float = Field(
         default=0.05, gt=0, lt=1, description="of images like those of training, the share refused as novel"
     )
+    target_specificity: float | None = Field(default=None, gt=0, le=1)
+    cost_ratio: float | None = Field(
+        default=None, gt=0, description="a missed positive costs so many times as much as a false alarm"
+    )
+    prevalence: float | None = Field(
+        default=None, gt=0, lt=1, description="of those to be screened; figures are re-based to it"
+    )
     audit: bool = Field(
         default=True, description="look at files and pixels first, and set right what needs no judgement"
     )
@@ -263,6 +270,13 @@ class TrainingRecipe(Settings):
             raise ValueError("ensemble_weights needs an ensemble")
         if self.strategy != "probe" and (self.ensemble or self.tta != "none"):
             raise ValueError(f"ensemble and tta are made of probes, got the strategy {self.strategy}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_rule_for_the_threshold(self) -> Self:
+        rules = (self.target_sensitivity, self.target_specificity, self.cost_ratio)
+        if sum(each is not None for each in rules) > 1:
+            raise ValueError("the threshold follows one of --sensitivity, --specificity and --cost-ratio")
         return self
 
     @model_validator(mode="after")

@@ -251,6 +251,21 @@ def test_predict_prints_a_table_and_goes_on_after_a_bad_file(
     assert command("predict", holdout_run.directory, awkward_dir / "sick", "-q").err == ""
 
 
+def test_predict_rebases_to_a_prevalence_and_says_so(
+    command: Callable[..., Any], holdout_run: Run, awkward_dir: Path
+) -> None:
+    done = command("predict", holdout_run.directory, awkward_dir / "sick", "--prevalence", "0.01")
+    table = pd.read_csv(pd.io.common.StringIO(done.out))
+    trained_at = json.loads((holdout_run.model / "bundle.json").read_text())["training_prevalence"]
+    ratio = (0.01 / 0.99) / (trained_at / (1 - trained_at))
+    odds = ratio * table["y_score"] / (1 - table["y_score"])
+    np.testing.assert_allclose(table["y_score_at_prevalence"], odds / (1 + odds), rtol=1e-4)
+    assert "for a prevalence of 0.01 instead of" in done.err
+    refused = command("predict", holdout_run.directory, awkward_dir / "sick", "--prevalence", "5")
+    assert refused.code == 2
+    assert "--prevalence: expected a share between 0 and 1" in refused.err
+
+
 def test_predict_writes_what_the_run_says(
     command: Callable[..., Any], holdout_run: Run, awkward_dir: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from breastlens.runs.evaluate import evaluate
 FILES = {
     "run.json", "records.csv", "predictions.csv", "metrics.json", "report.html",
     *(f"figures/{name}.png" for name in ("confusion_matrix", "roc", "precision_recall", "scores", "most_wrong")),
+    "figures/reliability.png", "figures/decision_curve.png",
 }  # fmt: skip
 
 

@@ -25,7 +25,9 @@ RECORD_COLUMNS = [
     "path", "frame", "category", "label", "patient_id", "split", "image_size", "width", "height", "format", "bits",
     "sha256", "pixels_sha256", "duplicate_group", "excluded", "window_low", "window_high", "crop_box",
 ]  # fmt: skip
-PREDICTION_COLUMNS = ["path", "patient_id", "split", "y_true", "y_score", "y_pred"]
+PREDICTION_COLUMNS = [
+    "path", "patient_id", "split", "y_true", "y_score", "y_pred", "raw_logit", "prediction_set", "distance", "novel",
+]  # fmt: skip
 FILES = {
     "run.json",
     "records.csv",
@@ -35,18 +37,23 @@ FILES = {
     "report.html",
     *(
         f"figures/{name}.png"
-        for name in ("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong")
+        for name in (
+            *("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong"),
+            *("reliability", "decision_curve"),
+        )
     ),
     *(f"model/{name}" for name in ("bundle.json", "model.keras", "model.xml", "model.bin")),
 }
 RUN_KEYS = {
     "format", "kind", "status", "command", "created", "recipe", "image", "labels", "backbone", "data", "findings",
-    "split", "audit", "operating_point", "kept", "execution", "precision", "notes", "versions", "machine", "phases",
+    "split", "audit", "operating_point", "calibration", "kept", "execution", "precision", "notes", "versions",
+    "machine", "phases",
 }  # fmt: skip
 BLOCK_KEYS = {
     "n", "patients", "positives", "negatives", "threshold", "accuracy", "balanced_accuracy", "auc",
     "average_precision", "sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "brier", "confusion_matrix", "roc",
-    "precision_recall", "reasons", "intervals", "by_patient",
+    "precision_recall", "reasons", "intervals", "by_patient", "calibration", "operating_points", "decision_curve",
+    "prevalence",
 }  # fmt: skip
 
 
@@ -302,6 +309,35 @@ def test_calls_follow_the_threshold_that_applies(run: Run) -> None:
     assert strictly(run.model / "bundle.json")["threshold"] == run.facts["operating_point"]["threshold"]
 
 
+def test_raw_log_odds_calibrated_as_the_bundle_says_are_the_scores(holdout_run: Run) -> None:
+    card = strictly(holdout_run.model / "bundle.json")
+    calibration, rows = card["calibration"], holdout_run.predictions
+    assert calibration["method"] == holdout_run.facts["calibration"]["saved"]["method"] == "platt"
+    log_odds = calibration["slope"] * rows["raw_logit"] + calibration["intercept"]
+    np.testing.assert_allclose(rows["y_score"], 1 / (1 + np.exp(-log_odds)), atol=1e-9)
+    learnt = holdout_run.records.query("split == 'train'")
+    assert card["training_prevalence"] == pytest.approx(learnt["label"].astype(float).mean())
+
+
+def test_calibration_is_judged_on_every_part_and_other_points_beside_the_one_in_use(run: Run) -> None:
+    for block, rows in judged_blocks(run).values():
+        before, after = (block["calibration"][when] for when in ("before", "after"))
+        y_true, y_score = (rows[name].to_numpy(dtype=float) for name in ("y_true", "y_score"))
+        assert after["brier"]["value"] == pytest.approx(reference.brier_score_loss(y_true, y_score))
+        assert after["mean_score"] == pytest.approx(y_score.mean())
+        raw = 1 / (1 + np.exp(-rows["raw_logit"].to_numpy(dtype=float)))
+        assert before["brier"]["value"] == pytest.approx(reference.brier_score_loss(y_true, raw))
+        points = block["operating_points"]
+        assert [point["in_use"] for point in points] == [True, False, False]
+        assert points[0]["sensitivity"]["value"] == block["sensitivity"]
+        assert points[0]["threshold"] == block["threshold"]
+        assert points[1]["rule"] == "sensitivity of at least 0.95"
+        assert points[1]["threshold_range"][0] <= points[2]["threshold_range"][1]
+    listed = strictly(run.model / "bundle.json")["operating_points"]
+    assert [point["rule"] for point in listed] == [point["rule"] for point in points]
+    assert listed[0]["low"] <= listed[0]["threshold"] <= listed[0]["high"]
+
+
 def test_the_threshold_is_the_best_on_validation(holdout_run: Run) -> None:
     rows = holdout_run.predictions.query("split == 'validation'")
     reached = [
@@ -450,9 +486,15 @@ def train_again(awkward: Cohort, quick: dict[str, Any], tmp_path: Path) -> Calla
 def test_another_seed_is_another_run_and_a_target_sensitivity_is_kept(
     holdout_run: Run, train_again: Callable[..., Run]
 ) -> None:
-    other = train_again(seed=1, target_sensitivity=0.95, split=(0.4, 0.4, 0.2))
+    other = train_again(seed=1, target_sensitivity=0.95, prevalence=0.01, split=(0.4, 0.4, 0.2))
     assert other.facts["split"]["hash"] != holdout_run.facts["split"]["hash"]
     assert other.metrics["validation"]["sensitivity"] >= 0.95
     assert other.facts["operating_point"]["rule"] == "sensitivity of at least 0.95"
+    point, block = other.metrics["test"]["operating_points"][0], other.metrics["test"]
+    found, alarms = block["sensitivity"] * 0.01, (1 - block["specificity"]) * 0.99
+    assert point["in_use"]
+    assert point["ppv_at_prevalence"]["value"] == pytest.approx(found / (found + alarms))
+    assert point["ppv"]["value"] == block["ppv"], "at the images' own prevalence"
+    assert block["decision_curve"]["prevalence"] == 0.01
     images = {part["name"]: part["images"] for part in other.facts["split"]["parts"]}
     assert images["train"] < 1.5 * images["validation"]

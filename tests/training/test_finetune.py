@@ -13,7 +13,8 @@ from scipy.special import logit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from breastlens.config import Augmentation, TrainingRecipe
-from breastlens.evaluation.calibration import fit_platt
+from breastlens.evaluation.calibration import Calibration
+from breastlens.evaluation.platt import fit_platt
 from breastlens.models.backbones import Backbone
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
@@ -194,9 +195,8 @@ def test_training_again_is_as_long_on_all_rows_with_the_first_calibration(
     assert all("val_auc" not in row and row["seconds"] > 0 for row in second.history)
     assert second.history[-1]["learning_rate"] < 1e-6, "it decays over its own epochs"
     logits = logit(score_with(second.network, pixels))
-    plain = logit(score_with(again(dataclasses.replace(first, calibration=(1.0, 0.0))).network, pixels))
-    slope, offset = first.calibration
-    np.testing.assert_allclose(logits, slope * plain + offset, atol=1e-4)
+    plain = logit(score_with(again(dataclasses.replace(first, calibration=Calibration())).network, pixels))
+    np.testing.assert_allclose(logits, first.calibration.apply(plain), atol=1e-4)
 
 
 def test_a_network_that_learnt_nothing_is_not_blown_up_by_its_calibration(
@@ -208,8 +208,8 @@ def test_a_network_that_learnt_nothing_is_not_blown_up_by_its_calibration(
 ) -> None:
     settings = recipe(epochs=2, learning_rate=1e-5, strategy="scratch")
     first = train(settings, None)
-    slope, _ = first.calibration
-    assert slope == 1.0
+    assert first.calibration.slope == 1.0
+    assert first.calibration.knots == ()
     pixels, labels = pictures
     everyone = np.arange(labels.size)
     second = train_again(

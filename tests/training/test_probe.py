@@ -45,6 +45,29 @@ def test_scores_are_probabilities_at_the_training_prevalence() -> None:
     assert 0.75 < slope < 1.3
 
 
+def test_an_isotonic_probe_is_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is chosen, the probe's own scores are those of head and bends, and its raw log-odds those of the fit."""
+    from breastlens.evaluation.calibration import fit_calibration
+    from breastlens.training import probe as room
+
+    features, labels, groups = _cohort(12, images=400, width=40)
+    platt = fit_probe(features, labels, groups, seed=0)
+    assert set(platt.calibration.log_loss) == {"platt", "temperature", "isotonic"}
+    raw = platt.calibration.undo(platt.head.logits(features))
+    monkeypatch.setattr(
+        room, "choose_calibration", lambda raw, labels, *_: fit_calibration("isotonic", raw, labels)
+    )
+    isotonic = fit_probe(features, labels, groups, seed=0)
+    assert isotonic.calibration.knots
+    np.testing.assert_allclose(isotonic.calibration.raw_logits(isotonic.scores(features)), raw, atol=1e-6)
+    np.testing.assert_allclose(
+        isotonic.inner_logits,
+        isotonic.calibration.apply(platt.calibration.undo(platt.inner_logits)),
+        atol=1e-9,
+    )
+    assert roc_auc_score(labels, isotonic.scores(features)) == roc_auc_score(labels, platt.scores(features))
+
+
 def test_it_learns_what_is_there() -> None:
     features, labels, groups = _cohort(3, images=300, width=100, shift=1.0)
     fresh, truth, _ = _cohort(4, images=900, width=100, shift=1.0)

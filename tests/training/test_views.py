@@ -110,15 +110,14 @@ def test_the_saved_network_says_what_was_judged_on_activations(
 
     pixels, labels = pictures
     seen: list[np.ndarray] = []
-    calibrate = room.fit_platt
+    calibrate = room.choose_calibration
     monkeypatch.setattr(
-        room, "fit_platt", lambda logits, own: (seen.append(logits), calibrate(logits, own))[1]
+        room, "choose_calibration", lambda logits, *own: (seen.append(logits), calibrate(logits, *own))[1]
     )
     settings = recipe(epochs=3, views=2, trainable_stages=1, learning_rate=1e-2, augmentation=TURNED)
     with show(part, settings) as (shown, _):
         trained = train(shown, settings, probe, tiny_backbone, build_tiny, labels)
-    slope, offset = trained.calibration
-    expected = 1 / (1 + np.exp(-(slope * seen[-1] + offset)))
+    expected = 1 / (1 + np.exp(-trained.calibration.apply(seen[-1])))
     keras = pytest.importorskip("keras")
     trained.network.save(tmp_path / "model.keras")
     saved = keras.saving.load_model(tmp_path / "model.keras")
@@ -275,7 +274,8 @@ def test_a_real_network_is_saved_as_it_was_judged_on_activations(shared_dir: Pat
             recipe=settings, progress=Progress(), title="training",
         )  # fmt: skip
     kept = trained.history[1]
-    slope, offset = trained.calibration
+    assert trained.calibration.knots == ()
+    slope, offset = trained.calibration.slope, trained.calibration.intercept
     rescale_head(trained.network, 1 / slope, -offset / slope)
     scores = score_with(trained.network, pixels[check])
     assert log_loss(labels[check], scores) == pytest.approx(kept["val_loss"], abs=1e-5)

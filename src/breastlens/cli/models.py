@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from breastlens.cli.options import (
     Negative,
     PatientPattern,
     Positive,
+    Prevalence,
     Quiet,
     Subgroups,
     command_line,
@@ -99,6 +101,14 @@ def train(
         float | None,
         typer.Option(help="Of images like those of training, the share refused as novel. [default: 0.05]"),
     ] = None,
+    specificity: Annotated[
+        float | None, typer.Option(help="Operating point: reach this specificity on validation.")
+    ] = None,
+    cost_ratio: Annotated[
+        float | None,
+        typer.Option(help="Operating point: lowest cost, a missed positive costing so many false alarms."),
+    ] = None,
+    prevalence: Prevalence = None,
     precision: Annotated[
         str, typer.Option(help="Of the saved model: fp32, bf16, int8 or auto, if it decides like fp32.")
     ] = "fp32",
@@ -160,6 +170,9 @@ def train(
         "target_sensitivity": sensitivity,
         "coverage": coverage,
         "false_alarms": false_alarms,
+        "target_specificity": specificity,
+        "cost_ratio": cost_ratio,
+        "prevalence": prevalence,
         "precision": precision,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -253,12 +266,13 @@ def evaluate(
     exclude_when: ExcludeWhen = None,
     every_frame: EveryFrame = False,
     subgroups: Subgroups = None,
+    prevalence: Prevalence = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory to make.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a saved model on other labelled images, at its stored threshold."""
-    from breastlens.inference.predictor import load
+    from breastlens.inference.predictor import load, require_training_prevalence
     from breastlens.runs.directory import refuse_taken
     from breastlens.runs.evaluate import evaluate as evaluate_run
 
@@ -267,6 +281,8 @@ def evaluate(
         refuse_taken(out, None if manifest else data)
     predictor = load(model)
     card = predictor.bundle.card
+    if prevalence is not None:
+        require_training_prevalence(card, prevalence)
     cohort = read_cohort(
         data,
         progress,
@@ -285,6 +301,7 @@ def evaluate(
         out=out,
         subgroups=tuple(subgroups or ()),
         progress=progress,
+        prevalence=prevalence,
         command=command_line(),
     )
     if as_json:
@@ -309,12 +326,19 @@ def predict(
         Path | None,
         typer.Option(metavar="CSV", help="New file for a row a patient; needs --patient-pattern."),
     ] = None,
+    prevalence: Prevalence = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Score images with a saved model; an unreadable file gets a row with its error."""
+    from breastlens.evaluation.prevalence import rebase_scores
     from breastlens.inference.patients import name_patients, patients_table, predict_patients
-    from breastlens.inference.predictor import find_images, load, predictions_table
+    from breastlens.inference.predictor import (
+        find_images,
+        load,
+        predictions_table,
+        require_training_prevalence,
+    )
     from breastlens.runs.directory import explained_write_errors, write_table
 
     for option, path in (("--out", out), ("--patients", patients)):
@@ -325,10 +349,18 @@ def predict(
         )
     predictor = load(model, similar=similar)
     progress = choose_progress(quiet=quiet)
+    rebase = None
+    if prevalence is not None:
+        trained_at = require_training_prevalence(predictor.bundle.card, prevalence)
+        rebase = partial(rebase_scores, trained_at=trained_at, prevalence=prevalence)
+        progress.say(
+            f"y_score_at_prevalence is y_score for a prevalence of {prevalence:g} instead of {trained_at:.3g}, as in "
+            "training; y_pred is the same"
+        )
     files = find_images(paths)
     patient_id = name_patients(map(str, files), patient_pattern) if patient_pattern else []
     predictions = list(predictor.predict_files(files, progress))
-    table = predictions_table(predictions, similar=similar > 0)
+    table = predictions_table(predictions, rebase, similar=similar > 0)
     if out is not None:
         with explained_write_errors(out):
             write_table(out, table)
@@ -337,11 +369,12 @@ def predict(
         with explained_write_errors(patients):
             write_table(patients, patients_table(by_patient))
     if as_json:
-        print(
-            json.dumps(
-                [{name: asdict(one)[name] for name in table.columns.astype(str)} for one in predictions]
-            )
-        )
+        shown = set(table)
+        rows = [{name: value for name, value in asdict(one).items() if name in shown} for one in predictions]
+        if rebase is not None:
+            for row in rows:
+                row["y_score_at_prevalence"] = row["y_score"] and float(rebase(row["y_score"]))
+        print(json.dumps(rows))
     elif out is None:
         print(table.to_csv(index=False), end="")
     failed = sum(one.error != "" for one in predictions)

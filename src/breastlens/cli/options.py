@@ -73,6 +73,10 @@ Subgroups = Annotated[
     ),
 ]
 EveryFrame = Annotated[bool, typer.Option("--every-frame", help="One record a frame of multi-frame files.")]
+Prevalence = Annotated[
+    float | None,
+    typer.Option(help="Share of positives where the model is to be used, such as 0.006: re-base figures."),
+]
 ImageSize = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square that the network sees.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the answer.")]
 CacheLimit = Annotated[
@@ -91,7 +95,12 @@ ModelPath = Annotated[
 
 def option_name(field: str) -> str:
     """The option that sets a field of the settings."""
-    renamed = {"target_sensitivity": "sensitivity", "augmentation": "augment", "file_format": "format"}
+    renamed = {
+        "target_sensitivity": "sensitivity",
+        "target_specificity": "specificity",
+        "augmentation": "augment",
+        "file_format": "format",
+    }
     return f"--{renamed.get(field, field).replace('_', '-')}"
 
 

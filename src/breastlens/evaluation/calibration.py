@@ -1,115 +1,208 @@
-"""Platt scaling: from a model's raw logit to a probability that means what it says."""
+"""From a model's raw log-odds to those of a probability that means what it says: three methods, and the choice."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from breastlens.evaluation.inputs import check_labels, check_numbers
+from breastlens.evaluation.platt import fit_platt, smooth_targets
 
-logger = logging.getLogger(__name__)
+Method = Literal["platt", "temperature", "isotonic"]
+METHODS: tuple[Method, ...] = ("platt", "temperature", "isotonic")
 
-_MAX_STEPS = 100
-_GRADIENT_TOLERANCE = 1e-12
+SHARE_OF_LINE = 0.05
+"""Of Platt's line in an isotonic calibration: so no stretch is so flat that two scores fall together in 32 bits."""
+
+LEAST_GAP = 0.05
+"""Knots closer than this, in Platt's log-odds, become one: else a step could be so steep that rounding shows."""
 
 
-def fit_platt(logit: ArrayLike, y_true: ArrayLike) -> tuple[float, float]:
-    """Fit ``P(positive) = 1 / (1 + exp(-(slope * logit + intercept)))`` by maximum likelihood.
+LEAST_SCORE = 1e-7
+"""Scores nearer to 0 or 1 than 32 bits can tell have log-odds of about 16."""
 
-    The targets are Platt's smoothed ones, (N+ + 1) / (N+ + 2) for positives and 1 / (N- + 2) for negatives
-    (Platt, 1999, "Probabilistic outputs for support vector machines"), which keep the fit finite when the
-    logits separate the classes; the minimum is found by Newton steps with backtracking (Lin, Lin and Weng,
-    2007, "A note on Platt's probabilistic outputs for support vector machines") on standardised logits.
 
-    The slope is always positive, so calibration never changes the order of the scores. Where the best slope
-    would not be, because positives do not have the larger mean logit, the slope is 1 and only the intercept
-    is fitted: turning the scores round would hide that the model is worse than chance, or labels flipped.
+@dataclass(frozen=True)
+class Calibration:
+    """A strictly rising map of log-odds: a line and, where it is isotonic, bends on top of it.
+
+    Attributes:
+        method: ``platt``, ``temperature`` or ``isotonic``; ``none`` leaves log-odds as they are.
+        slope: Of the line, above 0.
+        intercept: Of the line.
+        knots: Where the line's log-odds are bent, rising; empty for a line alone.
+        values: The calibrated log-odds at the knots, rising; beyond the outermost ones it runs parallel to the line.
+        log_loss: By method, the mean log loss on groups that it was not fitted on; empty where none was compared.
+    """
+
+    method: Method | Literal["none"] = "none"
+    slope: float = 1.0
+    intercept: float = 0.0
+    knots: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+    log_loss: Mapping[str, float] = field(default_factory=dict)
+
+    def apply(self, raw: ArrayLike) -> NDArray[np.float64]:
+        """Raw log-odds to calibrated ones, of any shape."""
+        return self.bend(self.slope * np.asarray(raw, dtype=np.float64) + self.intercept)
+
+    def bend(self, line: ArrayLike) -> NDArray[np.float64]:
+        """What the bends make of the line's log-odds, of any shape."""
+        return _interpolate(line, self.knots, self.values)
+
+    def unbend(self, calibrated: ArrayLike) -> NDArray[np.float64]:
+        """The line's log-odds behind calibrated ones, of any shape; the inverse of `bend`."""
+        return _interpolate(calibrated, self.values, self.knots)
+
+    def undo(self, calibrated: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated log-odds back to raw ones, of any shape; the inverse of `apply`."""
+        return (self.unbend(calibrated) - self.intercept) / self.slope
+
+    def raw_logits(self, y_score: ArrayLike) -> NDArray[np.float64]:
+        """The raw log-odds behind calibrated probabilities, of any shape.
+
+        A score in 32 bits may be 0 or 1; they are taken as `LEAST_SCORE` from there, so that log-odds are finite.
+        """
+        from scipy.special import logit
+
+        return self.undo(logit(np.clip(np.asarray(y_score, dtype=np.float64), LEAST_SCORE, 1 - LEAST_SCORE)))
+
+
+def fit_calibration(method: Method, raw: ArrayLike, y_true: ArrayLike) -> Calibration:
+    """Fit one method on images that the model did not learn from.
+
+    - ``platt``: slope and intercept; see `fit_platt`.
+    - ``temperature``: a slope alone (Guo et al., ICML 2017, "On calibration of modern neural networks").
+    - ``isotonic``: centred isotonic regression (Oron and Flournoy, Journal of Biopharmaceutical Statistics 27, 2017)
+      of Platt's smoothed targets on Platt's log-odds: every level of the isotonic regression becomes a point at the
+      mean log-odds of its images, and straight lines in log-odds lead from point to point. A twentieth of Platt's line
+      is mixed in. So it rises everywhere and no two scores become equal.
+
+    None of them ever turns the order round: where the best slope is not positive it is 1, as in `fit_platt`.
 
     Args:
-        logit: Raw logits of images that the model was not fitted on, (n,).
-        y_true: Labels 0 / 1, (n,).
-
-    Returns:
-        Slope (above 0) and intercept. With a class missing nothing can be calibrated: (1.0, 0.0), which
-        leaves the scores as they are, and a logged warning.
+        method: Which.
+        raw: Log-odds, (n,).
+        y_true: Labels 0 / 1, (n,). With a class missing nothing is changed.
 
     Raises:
-        DataError: Lengths differ, a label is not 0 or 1, or a logit is not finite.
+        DataError: Lengths differ, a label is not 0 or 1, or a log-odds is not finite.
     """
     labels = check_labels(y_true)
-    logits = check_numbers("logit", logit, labels.size)
-    positives = int(labels.sum())
-    negatives = labels.size - positives
-    if positives == 0 or negatives == 0:
-        logger.warning(
-            "scores are not calibrated: %d positive and %d negative images, one of each class is needed",
-            positives,
-            negatives,
-        )
-        return 1.0, 0.0
-    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-
-    centre, scale = float(logits.mean()), float(logits.std())
-    lift = float(logits[labels == 1].mean() - logits[labels == 0].mean())
-    # The loss is convex, so the best slope has the sign of its gradient at slope 0, which is that of the
-    # difference of the class means. A difference of rounding size carries no slope.
-    if lift <= 1e-12 * max(1.0, abs(centre), scale):
-        logger.info("positives do not score higher than negatives on average: scores are only shifted")
-        return 1.0, _fit_intercept(logits, float(targets.mean()))
-    slope, intercept = _fit_line((logits - centre) / scale, targets)
-    return slope / scale, intercept - slope * centre / scale
+    logits = check_numbers("raw", raw, labels.size)
+    if method == "temperature":
+        return Calibration(method, slope=_fit_temperature(logits, labels))
+    slope, intercept = fit_platt(logits, labels)
+    line = Calibration(method, slope, intercept)
+    if method == "platt" or np.unique(labels).size < 2:
+        return line
+    knots, values = _fit_isotonic(slope * logits + intercept, labels)
+    return replace(line, knots=knots, values=values)
 
 
-def apply_platt(logit: ArrayLike, slope: float, intercept: float) -> NDArray[np.float64]:
-    """Turn logits into calibrated probabilities, without overflow for any finite logit.
+def choose_calibration(
+    raw: ArrayLike, y_true: ArrayLike, groups: NDArray[np.integer], folds: NDArray[np.integer] | None
+) -> Calibration:
+    """Fit the method that tells best about images of other groups, Platt's unless another is better beyond chance.
+
+    Each method is fitted on all folds but one and judged on that one by its log loss. Another than Platt's is taken
+    only if its log loss is lower by more than one standard error of the difference over groups (the one-standard-error
+    rule of Breiman et al., Classification and regression trees, 1984, section 3.4.3): on few patients isotonic
+    regression may win by luck, and then it fits worse elsewhere.
 
     Args:
-        logit: Raw logits, any shape.
-        slope: From `fit_platt`.
-        intercept: From `fit_platt`.
+        raw: Log-odds of images that the model did not learn from, (n,).
+        y_true: Labels 0 / 1, (n,).
+        groups: What belongs together, such as the images of a patient, (n,).
+        folds: A number for each image, (n,), that keeps groups together. None, where there are too few groups: then it
+            is Platt's.
 
-    Returns:
-        Probabilities in [0, 1], float64 of the same shape.
+    Raises:
+        DataError: As `fit_calibration`.
     """
-    return _sigmoid(slope * np.asarray(logit, dtype=np.float64) + intercept)
+    labels = check_labels(y_true)
+    logits = check_numbers("raw", raw, labels.size)
+    splits = [] if folds is None else [folds != fold for fold in np.unique(folds)]
+    if not splits or any(np.unique(labels[inside]).size < 2 for inside in splits):
+        return fit_calibration("platt", logits, labels)
+    losses: dict[Method, NDArray[np.float64]] = {}
+    for method in METHODS:
+        losses[method] = np.empty(labels.size)
+        for inside in splits:
+            fitted = fit_calibration(method, logits[inside], labels[inside])
+            losses[method][~inside] = log_losses(labels[~inside], fitted.apply(logits[~inside]))
+    best = min(METHODS, key=lambda method: losses[method].mean())
+    gain = losses["platt"] - losses[best]
+    by_group = np.bincount(np.unique(groups, return_inverse=True)[1], weights=gain - gain.mean())
+    error = float(np.sqrt((by_group**2).sum())) / labels.size
+    chosen: Method = best if gain.mean() > error else "platt"
+    told = {str(method): float(each.mean()) for method, each in losses.items()}
+    return replace(fit_calibration(chosen, logits, labels), log_loss=told)
 
 
-def _fit_line(standard: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[float, float]:
-    """Minimise the mean cross-entropy of ``sigmoid(slope * standard + intercept)`` against soft targets."""
-    design = np.stack([standard, np.ones_like(standard)], axis=1)
-
-    def loss_at(weights: NDArray[np.float64]) -> float:
-        activation = design @ weights
-        return float(np.mean(np.logaddexp(0.0, activation) - targets * activation))
-
-    weights = np.zeros(2)
-    for _ in range(_MAX_STEPS):
-        probability = _sigmoid(design @ weights)
-        gradient = design.T @ (probability - targets) / targets.size
-        if np.abs(gradient).max() < _GRADIENT_TOLERANCE:
-            break
-        curvature = (design * (probability * (1 - probability))[:, None]).T @ design / targets.size
-        # The ridge of Lin, Lin and Weng keeps the step finite where all probabilities are close to 0 or 1.
-        step = np.linalg.solve(curvature + 1e-12 * np.eye(2), gradient)
-        loss, descent, size = loss_at(weights), float(gradient @ step), 1.0
-        # The slack is the loss's own rounding error: without it the last steps would be refused.
-        while size > 1e-10 and loss_at(weights - size * step) > loss * (1 + 1e-15) - 1e-4 * size * descent:
-            size /= 2
-        weights = weights - size * step
-    return float(weights[0]), float(weights[1])
+def log_losses(labels: NDArray[np.integer], log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cross-entropy of each label and the probability that its log-odds stand for, (n,)."""
+    return np.logaddexp(0.0, log_odds) - labels * log_odds
 
 
-def _fit_intercept(logits: NDArray[np.float64], mean_target: float) -> float:
-    """The shift after which the mean probability is the mean target, the likelihood's only maximum."""
+def _fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     from scipy.optimize import brentq
+    from scipy.special import expit
 
-    # Moved so far that even the largest (smallest) logit stays below (above) the target.
-    aim = np.log(mean_target / (1 - mean_target))
-    lowest, highest = aim - logits.max() - 1, aim - logits.min() + 1
-    return float(brentq(lambda shift: _sigmoid(logits + shift).mean() - mean_target, lowest, highest))
+    if np.unique(labels).size < 2:
+        return 1.0
+    targets = smooth_targets(labels)
+
+    def gradient(slope: float) -> float:
+        return float(np.mean((expit(slope * logits) - targets) * logits))
+
+    # It rises with the slope, from below 0 if positives have the larger log-odds, and ends above 0, as no target is
+    # 0 or 1.
+    if gradient(0.0) >= 0:
+        return 1.0
+    high = 1.0
+    while gradient(high) <= 0:
+        high *= 2
+    return float(brentq(gradient, 0.0, high))
 
 
-def _sigmoid(activation: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.exp(-np.logaddexp(0.0, -activation))
+def _fit_isotonic(
+    line: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Knots and values of centred isotonic regression on log-odds, mixed with the line itself."""
+    from sklearn.isotonic import IsotonicRegression
+
+    targets = smooth_targets(labels)
+    fitted = IsotonicRegression().fit_transform(line, targets)
+    _, level = np.unique(fitted, return_inverse=True)
+    sizes = np.bincount(level)
+    points: list[tuple[float, float, float]] = []  # images, their mean log-odds, their mean target
+    for size, place, share in zip(
+        sizes, np.bincount(level, line) / sizes, np.bincount(level, targets) / sizes, strict=True
+    ):
+        points.append((size, place, share))
+        while len(points) > 1 and points[-1][1] - points[-2][1] < LEAST_GAP:
+            points.append(_joined(points.pop(), points.pop()))
+    knots = np.array([place for _, place, _ in points])
+    shares = np.array([share for _, _, share in points])
+    values = (1 - SHARE_OF_LINE) * np.log(shares / (1 - shares)) + SHARE_OF_LINE * knots
+    return tuple(knots.tolist()), tuple(values.tolist())
+
+
+def _joined(one: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
+    size = one[0] + other[0]
+    place, share = ((one[0] * a + other[0] * b) / size for a, b in zip(one[1:], other[1:], strict=True))
+    return size, place, share
+
+
+def _interpolate(at: ArrayLike, knots: tuple[float, ...], values: tuple[float, ...]) -> NDArray[np.float64]:
+    """Straight lines from knot to knot, of slope 1 beyond the outermost."""
+    points = np.asarray(at, dtype=np.float64)
+    if not knots:
+        return points
+    beyond = points - np.clip(points, knots[0], knots[-1])
+    return np.asarray(np.interp(points, knots, values) + beyond, dtype=np.float64)

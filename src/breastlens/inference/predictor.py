@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from breastlens.cohort.folder import TEXT_SUFFIXES, printable, visible_files
 from breastlens.cohort.parallel import map_in_order
@@ -24,7 +24,7 @@ from breastlens.imaging.decode import IMAGE_SUFFIXES, decode
 from breastlens.imaging.preprocess import PreparedImage, preprocess
 from breastlens.inference.answer import Answer, Answerer
 from breastlens.inference.novelty import Similar
-from breastlens.models.bundle import Bundle, load_bundle
+from breastlens.models.bundle import Bundle, BundleCard, load_bundle
 from breastlens.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -201,6 +201,24 @@ def load(model: str | Path, *, similar: int = 0) -> Predictor:
     return Predictor(load_bundle(Path(model)), similar=similar)
 
 
+def require_training_prevalence(card: BundleCard, prevalence: float) -> float:
+    """The prevalence that a model's scores are made for, so that they can be re-based to another.
+
+    Raises:
+        DataError: The other one does not lie between 0 and 1, or the model does not say for which its scores are made.
+    """
+    if not 0 < prevalence < 1:
+        raise DataError(
+            f"--prevalence: expected a share between 0 and 1, such as 0.006, received {prevalence:g}"
+        )
+    if card.training_prevalence is None:
+        raise DataError(
+            "--prevalence: this model does not say at which prevalence it was trained, so that its scores cannot be "
+            "re-based; train it anew"
+        )
+    return card.training_prevalence
+
+
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
     """Files as given, and for each folder the images anywhere below it, sorted by path; hidden ones are passed over.
 
@@ -235,11 +253,17 @@ def _suffix(name: str) -> str:
     return Path(name).suffix.lower()
 
 
-def predictions_table(predictions: Iterable[Prediction], *, similar: bool = False) -> pd.DataFrame:
+def predictions_table(
+    predictions: Iterable[Prediction],
+    rebase: Callable[[ArrayLike], NDArray[np.float64]] | None = None,
+    *,
+    similar: bool = False,
+) -> pd.DataFrame:
     """Predictions as a table, a column a field of ``Prediction``; what there is none of is empty.
 
     Args:
         predictions: A row each.
+        rebase: Gives the scores at another prevalence, for a column ``y_score_at_prevalence`` after ``y_score``.
         similar: Whether there is a column ``similar``: text, the nearest first, each with its number, true label and
             distance.
     """
@@ -249,7 +273,10 @@ def predictions_table(predictions: Iterable[Prediction], *, similar: bool = Fals
         for one in predictions
     ]
     table = pd.DataFrame(rows, columns=names)
-    return table.astype({"y_score": "float64", "y_pred": "Int64", "distance": "float64", "novel": "boolean"})
+    table = table.astype({"y_score": "float64", "y_pred": "Int64", "distance": "float64", "novel": "boolean"})
+    if rebase is not None:
+        table.insert(names.index("y_score") + 1, "y_score_at_prevalence", rebase(table["y_score"]))
+    return table
 
 
 def _similar_text(similar: Sequence[Similar]) -> str:

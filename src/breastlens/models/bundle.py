@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError
 
 from breastlens.config import ImageRecipe, LabelMap, Precision, Settings
 from breastlens.errors import BundleError
+from breastlens.evaluation.calibration import Calibration
+from breastlens.evaluation.thresholds import OperatingPoint
 from breastlens.models.abstention import Abstention
 from breastlens.models.engine import Engine, save_graph
 
@@ -59,6 +61,15 @@ class BundleCard(Settings):
     abstention: Abstention | None = Field(
         default=None,
         description="when the model does not answer; None in bundles from before it could decline",
+    )
+    operating_points: tuple[OperatingPoint, ...] = Field(
+        default=(), description="the one in use, then others that may be chosen instead"
+    )
+    calibration: Calibration = Field(
+        default=Calibration(), description="what is in the network already; undone it gives raw log-odds"
+    )
+    training_prevalence: float | None = Field(
+        default=None, gt=0, lt=1, description="share of positives that the probabilities are made for"
     )
     data_fingerprint: str = Field(description="SHA-256 over the training data")
     learnt_from: tuple[str, ...] = Field(

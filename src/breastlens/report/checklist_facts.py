@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from breastlens.report import sections, wording
+from breastlens.report.calibration import threshold_sentence
 from breastlens.report.certainty import has_interval
 from breastlens.report.cohort_table import cohort_by_class
 from breastlens.report.flow import FlowTable
@@ -50,7 +51,7 @@ def known_facts(files: RunFiles, flow: FlowTable) -> dict[str, Known]:
             "Results",
         ),
         "balance": (lambda: _balance(files), "results", "Results"),
-        "threshold": (lambda: sections.threshold_sentence(files), "threshold", "Threshold"),
+        "threshold": (lambda: threshold_sentence(files), "threshold", "Threshold"),
         "comparison": (lambda: _comparison(files), "t-cohort-part", "The cohort by part"),
         "fingerprint": (
             lambda: f"Fingerprint of the data: {files.facts.data.fingerprint}.",

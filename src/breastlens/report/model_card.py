@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from breastlens.report import sections, wording
+from breastlens.report.calibration import calibration_sentences, threshold_sentence
+from breastlens.report.calibration_facts import decisions_of
 from breastlens.report.methods import methods_paragraphs, references
 from breastlens.report.phrasing import moment_text, with_interval
 from breastlens.report.run_files import Block, RunFiles
@@ -78,8 +80,8 @@ def _card(files: RunFiles) -> list[str]:
         *_section("Controls", *(_controls(files) or ["No negative control was run."])),
         *_section(
             "Threshold and calibration",
-            _text(sections.threshold_sentence(files)),
-            _text(sections.calibration_sentence(files)),
+            _text(threshold_sentence(files)),
+            *(_text(said) for said in calibration_sentences(files, decisions_of(files.block))),
         ),
         *_section(
             "Limits", *([f"- {_text(doubt)}" for doubt in wording.doubts(files)] or ["None were found here."])

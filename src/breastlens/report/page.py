@@ -8,6 +8,7 @@ from typing import Any
 
 from breastlens.report import captions, control_wording, sections, tables, wording
 from breastlens.report.abstention import abstention_section
+from breastlens.report.calibration import calibration_context
 from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
@@ -81,8 +82,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "precision": tables.precision_text(files),
         "must_be_same": tables.same_rows(files),
         "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
-        "threshold": sections.threshold_sentence(files),
-        "calibration": sections.calibration_sentence(files),
+        "decisions": calibration_context(files),
         "command": shlex.join(facts.command),
         **resampling_context(files),
         "total_wall_s": sum(phase.wall_s for phase in facts.phases),

@@ -79,6 +79,10 @@ class Block(Facts):
     reasons: dict[str, str] = {}
     intervals: dict[str, Interval] = {}
     by_patient: Block | None = None
+    calibration: dict[str, Any] | None = None
+    operating_points: list[dict[str, Any]] = []
+    decision_curve: dict[str, Any] | None = None
+    prevalence: dict[str, Any] = {}
 
     def value(self, metric: str) -> float | None:
         """One scalar metric by its name in metrics.json."""
@@ -189,6 +193,8 @@ class OperatingPoint(Facts):
 
     rule: str = ""
     threshold: float
+    low: float | None = None
+    high: float | None = None
     chosen_on: str = ""
 
 
@@ -230,6 +236,7 @@ class RunFacts(Facts):
     audit: AuditBefore | None = None
     split: Split
     operating_point: OperatingPoint
+    calibration: dict[str, Any] = {}
     kept: str | None = None
     precision: SavedPrecision | None = None
     model: dict[str, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from breastlens.report.canvas import threshold_text
 from breastlens.report.certainty import has_interval
 from breastlens.report.phrasing import count_text, figure_text, with_interval
 from breastlens.report.run_files import Activation, Interval, Proof, RunFiles
@@ -119,17 +118,6 @@ def _cells_sentence(height: int, width: int) -> str:
     return f"{said}; with fewer than {_FINE_MAP}x{_FINE_MAP} a difference near 0 proves nothing."
 
 
-def threshold_sentence(files: RunFiles) -> str:
-    """Where the saved model draws the line, how that was chosen, and whether the figures had it elsewhere."""
-    point, judged = files.facts.operating_point, files.block.threshold
-    said = f"Scores of {point.threshold:.3g} and above are called positive by the saved model."
-    if point.rule:
-        said += f" The rule was: {point.rule}{f', chosen on {point.chosen_on}' if point.chosen_on else ''}."
-    if judged != point.threshold:
-        said += f" The figures on this page were made at {threshold_text(judged)}."
-    return said
-
-
 def validation_sentence(files: RunFiles) -> str:
     """What was chosen on the validation part, and which of its figures are too good for that."""
     chosen = ["the threshold"]
@@ -149,16 +137,3 @@ def validation_sentence(files: RunFiles) -> str:
             f"{'patients' if files.facts.data.patient_source else 'images'}."
         )
     return f"{said} This part is shown for comparison only."
-
-
-def calibration_sentence(files: RunFiles) -> str:
-    """How far scores can be read as probabilities: Brier score and mean score against the prevalence."""
-    block = files.block
-    prevalence = block.positives / (block.positives + block.negatives)
-    mean = files.predictions["y_score"].mean()
-    guessing = prevalence * (1 - prevalence)
-    return (
-        f"The Brier score is {figure_text(block.brier)}; giving every image the prevalence would score "
-        f"{figure_text(guessing)} (lower is better). The mean score is {figure_text(mean)}, and "
-        f"{figure_text(prevalence)} of the images are positive."
-    )

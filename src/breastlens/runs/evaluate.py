@@ -16,10 +16,10 @@ from breastlens.cohort.batches import LoadedImages, prepare_each
 from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap
 from breastlens.errors import DataError
-from breastlens.evaluation.metrics import evaluate_scores
+from breastlens.evaluation.thresholds import OperatingPoint
 from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.answer import Answer
-from breastlens.inference.predictor import Predictor, load
+from breastlens.inference.predictor import Predictor, load, require_training_prevalence
 from breastlens.models.backbones import get_backbones
 from breastlens.models.bundle import BundleCard, shorten_hashes
 from breastlens.progress import Progress
@@ -27,6 +27,7 @@ from breastlens.report.page import write_report
 from breastlens.runs.answers import answer_columns, judge_answers
 from breastlens.runs.directory import Run, first_free, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split
+from breastlens.runs.judging import judge
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.subgroups import check_subgroups, subgroup_metrics
 from breastlens.runs.tables import predictions_table, records_table
@@ -40,6 +41,7 @@ def evaluate(
     *,
     out: str | Path | None = None,
     subgroups: Sequence[str] = (),
+    prevalence: float | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
 ) -> Run:
@@ -51,6 +53,8 @@ def evaluate(
             the cohort's own recipe says.
         out: The directory to make; None: ``runs/evaluation-N`` with the first free number.
         subgroups: Columns in whose strata the scores are judged again, such as ``"acquired:year"``.
+        prevalence: Of those to be screened, between 0 and 1: probabilities, predictive values and the decision curve
+            are re-based to it. None leaves that out.
         progress: Where to tell how far it is.
         command: The command line, for run.json and the report.
 
@@ -60,12 +64,15 @@ def evaluate(
     Raises:
         BundleError: The directory holds no model that is whole.
         DataError: A category stands on the other side than in training, so that every figure would be turned round;
-            or a column makes no subgroups.
+            a column makes no subgroups; the prevalence is not between 0 and 1, or the model does not know at which it
+            was trained.
         RunDirectoryError: The directory exists or cannot be written.
     """
     progress = progress or Progress()
     predictor = load(model) if isinstance(model, str | Path) else model
     card = predictor.bundle.card
+    if prevalence is not None:
+        require_training_prevalence(card, prevalence)
     cohort.require_used()
     check_subgroups(cohort.included, subgroups)
     _refuse_turned_labels(card.labels, cohort.labels)
@@ -92,14 +99,23 @@ def evaluate(
             loaded = LoadedImages.collect(scored(), len(used), card.image.image_size)
             y_score = np.array(scores)
         with watch.phase("evaluate"):
-            predictions = predictions_table(used, y_score, card.threshold)
+            predictions = predictions_table(
+                used, y_score, card.threshold, card.calibration.raw_logits(y_score)
+            )
             predictions = predictions.assign(**answer_columns(answers))
-            block = evaluate_scores(
+            points = card.operating_points or (
+                OperatingPoint(card.threshold, card.threshold_rule, None, None),
+            )
+            block = judge(
                 used["label"].to_numpy(),
                 y_score,
-                card.threshold,
+                predictions["raw_logit"].to_numpy(),
+                np.tile([[point.threshold] for point in points], len(used)),
+                points,
                 used["patient_id"].tolist(),
                 linked=cohort.groups(),
+                prevalence=prevalence,
+                trained_at=card.training_prevalence,
             )
             metrics = {PART: block} | subgroup_metrics(
                 used,
@@ -133,7 +149,7 @@ def evaluate(
             split=describe_split("external", used),
             weights={"weights": f"bundle of {card.created}"},
             phases=watch.phases,
-            recipe={},
+            recipe={} if prevalence is None else {"prevalence": prevalence},
             model=card.model_dump(mode="json"),
             operating_point={
                 "rule": card.threshold_rule,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from breastlens.cohort.splits import PARTS
 from breastlens.config import TrainingRecipe
+from breastlens.evaluation.calibration import Calibration
 from breastlens.models.backbones import Backbone
 from breastlens.models.cut import FrozenPart
 from breastlens.progress import Progress
@@ -59,7 +60,10 @@ class Outcome:
         scored: Rows with a held-out score.
         y_score: Their scores, (len(scored),).
         occluded: By occlusion, the scores that the same models give the same images when these are occluded.
-        thresholds: The threshold that applies to each of them: its fold's own when cross-validating.
+        raw_logit: The log-odds behind them before calibration, (len(scored),).
+        operating_points: For each operating point of ``final``, the first being the one in use, the threshold that
+            applies to each of them, (points, len(scored)): its fold's own when cross-validating.
+        calibrations: Of each training that gave scores, in the order of ``held_out_from``.
         held_out_from: For each held-out part, the rows trained on and the rows scored.
         history: history.csv.
         notes: Sentences for the reader.
@@ -69,11 +73,18 @@ class Outcome:
     network: Any
     scored: Rows
     y_score: NDArray[np.float64]
+    raw_logit: NDArray[np.float64]
     occluded: dict[str, NDArray[np.float64]]
-    thresholds: NDArray[np.float64]
+    operating_points: NDArray[np.float64]
+    calibrations: list[Calibration]
     held_out_from: list[tuple[Rows, Rows]]
     history: pd.DataFrame
     notes: list[str]
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """Those of the operating point in use."""
+        return np.asarray(self.operating_points[0])
 
 
 def fit_split(
@@ -139,13 +150,16 @@ def fit_split(
     final = fit(train, validation, "")
     network = final.to_network(features_model)
     scored = np.concatenate([validation, test])
+    y_score = final.scores(images, scored)
     return Outcome(
         final=final,
         network=network,
         scored=scored,
-        y_score=final.scores(images, scored),
+        y_score=y_score,
+        raw_logit=final.calibration.raw_logits(y_score),
         occluded=_score_occluded(final, images, scored, occluded),
-        thresholds=np.full(scored.size, final.operating_point.threshold),
+        operating_points=np.tile(_thresholds(final), scored.size),
+        calibrations=[final.calibration],
         held_out_from=[(train, scored)],
         history=_history([(None, final.history)]),
         notes=final.notes,
@@ -161,7 +175,9 @@ def _fit_folds(
     everyone: Fit | None,
 ) -> Outcome:
     count = split.size
-    y_score, thresholds = np.empty(count), np.empty(count)
+    y_score, raw_logit = np.empty(count), np.empty(count)
+    thresholds: list[tuple[Rows, NDArray[np.float64]]] = []
+    calibrations: list[Calibration] = []
     unseen = {name: np.empty(count) for name in occluded}
     parts: list[tuple[Rows, Rows]] = []
     histories: list[tuple[str | None, list[dict[str, Any]]]] = []
@@ -171,20 +187,27 @@ def _fit_folds(
         inside, outside = np.flatnonzero(split != fold), np.flatnonzero(split == fold)
         one = fit(inside, None, f" fold {int(fold) + 1} of {len(folds)}")
         y_score[outside] = one.scores(images, outside)
-        thresholds[outside] = one.operating_point.threshold
+        raw_logit[outside] = one.calibration.raw_logits(y_score[outside])
+        thresholds.append((outside, _thresholds(one)))
+        calibrations.append(one.calibration)
         for name, scores in _score_occluded(one, images, outside, occluded).items():
             unseen[name][outside] = scores
         parts.append((inside, outside))
         histories.append((fold, one.history))
         notes += [f"Fold {fold}: {note}" for note in one.notes]
     final = everyone or fit(np.arange(count), None, " on everyone")
+    operating_points = np.empty((len(final.operating_points), count))
+    for outside, own in thresholds:
+        operating_points[:, outside] = own
     return Outcome(
         final=final,
         network=final.to_network(features_model),
         scored=np.arange(count),
         y_score=y_score,
+        raw_logit=raw_logit,
         occluded=unseen,
-        thresholds=thresholds,
+        operating_points=operating_points,
+        calibrations=calibrations,
         held_out_from=parts,
         history=_history([*histories, ("everyone", final.history)]),
         notes=[
@@ -192,6 +215,11 @@ def _fit_folds(
             " ".join(["The model that was saved is trained on the patients of all folds.", *final.notes]),
         ],
     )
+
+
+def _thresholds(fit: Fit) -> NDArray[np.float64]:
+    """Those of all operating points, as a column."""
+    return np.array([[point.threshold] for point in fit.operating_points])
 
 
 def _score_occluded(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from breastlens.config import LabelMap
 from breastlens.report import abstention_figures, figures, learning_curve, repeats
+from breastlens.report.calibration_figures import draw_decision_curve, draw_reliability
 from breastlens.report.resampling_figures import draw_learning_curve, draw_repeats
 from breastlens.report.run_files import MAIN_BLOCKS
 from breastlens.report.subgroups import FIGURE, draw_subgroups
@@ -62,6 +63,14 @@ def draw_figures(
             names,
             folder / "distances.png",
         )
+    draw_reliability(
+        block["calibration"],
+        judged["y_true"].to_numpy(),
+        judged["y_score"].to_numpy(),
+        names,
+        folder / "reliability.png",
+    )
+    draw_decision_curve(block["decision_curve"], folder / "decision_curve.png")
     if history is not None:
         figures.draw_history(history, folder / "history.png")
     if repeats.KEY in metrics:

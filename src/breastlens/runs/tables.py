@@ -34,7 +34,10 @@ def records_table(cohort: Cohort, used: pd.DataFrame, loaded: LoadedImages) -> p
 
 
 def predictions_table(
-    rows: pd.DataFrame, y_score: NDArray[np.float64], thresholds: NDArray[np.float64] | float
+    rows: pd.DataFrame,
+    y_score: NDArray[np.float64],
+    thresholds: NDArray[np.float64] | float,
+    raw_logit: NDArray[np.float64],
 ) -> pd.DataFrame:
     """Lay out predictions.csv.
 
@@ -42,9 +45,10 @@ def predictions_table(
         rows: The scored records, with ``split``.
         y_score: Their scores, (n,).
         thresholds: The operating point, one for all or one for each.
+        raw_logit: Log-odds before calibration, (n,).
 
     Returns:
-        ``path``, ``patient_id``, ``split``, ``y_true``, ``y_score``, ``y_pred``; with
+        ``path``, ``patient_id``, ``split``, ``y_true``, ``y_score``, ``y_pred``, ``raw_logit``; with
         ``frame`` where files have several.
     """
     table = pd.DataFrame(
@@ -55,6 +59,7 @@ def predictions_table(
             "y_true": rows["label"].to_numpy(),
             "y_score": y_score,
             "y_pred": (y_score >= thresholds).astype(int),
+            "raw_logit": raw_logit,
         }
     )
     return table.assign(frame=rows["frame"].to_numpy()) if (rows["frame"] > 0).any() else table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from breastlens.cohort.batches import LoadedImages
 from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
-from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.evaluation.stratified import stratified_auc
 from breastlens.models.activation_map import with_activation_map
 from breastlens.models.backbones import JOINT, Backbone, get_backbone
@@ -42,6 +42,7 @@ from breastlens.runs.directory import (
 )
 from breastlens.runs.doubts import chosen_occlusions, doubt_model
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split, describe_versions
+from breastlens.runs.judging import judge
 from breastlens.runs.learning_curve import measure_learning_curve
 from breastlens.runs.outcome import Occluded, Outcome, fit_split
 from breastlens.runs.pictures import draw_figures
@@ -263,9 +264,12 @@ def _train_into(
                 fit=fit,
             )
     with watch.phase("evaluate"):
-        predictions = predictions_table(used.iloc[outcome.scored], outcome.y_score, outcome.thresholds)
+        predictions = predictions_table(
+            used.iloc[outcome.scored], outcome.y_score, outcome.thresholds, outcome.raw_logit
+        )
         predictions = predictions.assign(**abstaining.columns)
-        metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe.seed)
+        trained_at = _training_prevalence(used)
+        metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe, trained_at)
         metrics |= doubts.metrics | abstaining.metrics
         if repeats is not None:
             metrics["repeats"] = repeats.metrics
@@ -310,11 +314,8 @@ def _train_into(
         phases=watch.phases,
         recipe=recipe.model_dump(mode="json"),
         audit={"done": prepared.audited, "changes": list(prepared.changes)},
-        operating_point={
-            "rule": outcome.final.operating_point.rule,
-            "threshold": outcome.final.operating_point.threshold,
-            "chosen_on": outcome.final.chosen_on,
-        },
+        operating_point=asdict(outcome.final.operating_point) | {"chosen_on": outcome.final.chosen_on},
+        calibration=_describe_calibration(outcome),
         kept=outcome.final.kept,
         execution=outcome.final.choice and outcome.final.choice.describe(),
         precision=chosen.describe(),
@@ -327,6 +328,14 @@ def _train_into(
     )
     write_json(directory / "run.json", facts)
     write_report(directory)
+
+
+def _describe_calibration(outcome: Outcome) -> dict[str, Any]:
+    """Of the saved model, and the method of each model that was judged, with the log losses that chose it."""
+    return {
+        "saved": asdict(outcome.final.calibration),
+        "judged": [{"method": one.method, "log_loss": dict(one.log_loss)} for one in outcome.calibrations],
+    }
 
 
 def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[str]:
@@ -362,17 +371,26 @@ def _features(
 
 
 def _evaluate(
-    predictions: pd.DataFrame, outcome: Outcome, groups: NDArray[np.int64], kind: str, seed: int
+    predictions: pd.DataFrame,
+    outcome: Outcome,
+    groups: NDArray[np.int64],
+    kind: str,
+    recipe: TrainingRecipe,
+    trained_at: float,
 ) -> dict[str, Any]:
     def block(rows: NDArray[np.bool_]) -> dict[str, Any]:
         part = predictions[rows]
-        return evaluate_scores(
+        return judge(
             part["y_true"].to_numpy(),
             part["y_score"].to_numpy(),
-            outcome.thresholds[rows],
+            outcome.raw_logit[rows],
+            outcome.operating_points[:, rows],
+            outcome.final.operating_points,
             part["patient_id"].tolist(),
             linked=groups[outcome.scored][rows],
-            seed=seed,
+            prevalence=recipe.prevalence,
+            trained_at=trained_at,
+            seed=recipe.seed,
         )
 
     split = predictions["split"].to_numpy()
@@ -383,7 +401,7 @@ def _evaluate(
             split.tolist(),
             predictions["patient_id"].tolist(),
             linked=groups[outcome.scored],
-            seed=seed,
+            seed=recipe.seed,
         )
         return {"out_of_fold": block(np.ones(len(split), dtype=bool)), "within_folds": within}
     return {"test": block(split == "test"), "validation": block(split == "validation")}
@@ -426,6 +444,12 @@ def _features_by(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float3
     return engine.run(pixels)["features"]
 
 
+def _training_prevalence(used: pd.DataFrame) -> float:
+    """The share of positives that the scores are calibrated for: that of the images that were learnt from."""
+    learnt = ~used["split"].isin(["validation", "test"])
+    return float(used.loc[learnt, "label"].mean())
+
+
 def _save_model(
     directory: Path,
     cohort: Cohort,
@@ -447,6 +471,9 @@ def _save_model(
         threshold=point.threshold,
         threshold_rule=f"{point.rule}, chosen on {outcome.final.chosen_on}",
         abstention=abstaining.card,
+        operating_points=outcome.final.operating_points,
+        calibration=outcome.final.calibration,
+        training_prevalence=_training_prevalence(used),
         data_fingerprint=cohort.fingerprint,
         learnt_from=shorten_hashes(used.loc[used["split"] != "test", "pixels_sha256"]),
         versions=describe_versions(),

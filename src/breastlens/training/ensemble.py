@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.config import EnsembleWeights
-from breastlens.evaluation.calibration import fit_platt
+from breastlens.evaluation.calibration import Calibration, choose_calibration
 from breastlens.models.head import Head
-from breastlens.training.probe import Probe, fit_probe
+from breastlens.training.probe import Probe, fit_probe, inner_folds
 
 Floats = NDArray[np.float64]
 
@@ -65,16 +65,25 @@ def fit_members(
         raise ValueError(f"members with {sum(widths)} features were given {features.shape[1]}")
     blocks = np.split(features, np.cumsum(widths)[:-1], axis=1)
     members = tuple(fit_probe(block, labels, groups, seed=seed) for block in blocks)
-    inner = [member.inner_logits for member in members if member.inner_logits is not None]
-    shares, slope, offset, joint_inner = np.full(len(members), 1 / len(members)), 1.0, 0.0, None
+    # without the bends of an isotonic member: one linear head is made of all
+    inner = [
+        member.calibration.unbend(member.inner_logits)
+        for member in members
+        if member.inner_logits is not None
+    ]
+    shares, calibration, joint_inner = np.full(len(members), 1 / len(members)), Calibration(), None
     if len(inner) == len(members):
         logits = np.stack(inner)
         if weights == "learnt":
             shares = learn_shares(logits, labels)
-        slope, offset = fit_platt(shares @ logits, labels)
-        joint_inner = slope * (shares @ logits) + offset
+        joint = shares @ logits
+        calibration = choose_calibration(joint, labels, groups, inner_folds(labels, groups, seed))
+        joint_inner = calibration.apply(joint)
     return Ensemble(
-        head=join_heads([member.head for member in members], slope * shares, offset),
+        head=join_heads(
+            [member.head for member in members], calibration.slope * shares, calibration.intercept
+        ),
+        calibration=calibration,
         strength=float("nan"),
         trials=(),
         inner_logits=joint_inner,

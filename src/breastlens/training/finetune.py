@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.config import TrainingRecipe
-from breastlens.evaluation.calibration import fit_platt
+from breastlens.evaluation.calibration import Calibration, choose_calibration, fit_calibration
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone
 from breastlens.progress import Progress
@@ -18,7 +18,7 @@ from breastlens.training.batches import training_batches
 from breastlens.training.callbacks import HeldOut, show_progress, write_history
 from breastlens.training.learner import Learner
 from breastlens.training.precision import Choice
-from breastlens.training.probe import Probe
+from breastlens.training.probe import Probe, inner_folds
 from breastlens.training.views import Shown
 
 LEAST_SPREAD = 0.01
@@ -33,14 +33,14 @@ class TrainedNetwork:
         network: With the weights of the best epoch, averaged with its probe, calibrated.
         history: A row an epoch.
         epochs: How many epochs the kept weights have seen.
-        calibration: Slope and offset that made the network's logits those of probabilities.
+        calibration: What made the network's log-odds those of probabilities.
         choice: In which precision it was trained, and why.
     """
 
     network: Any
     history: list[dict[str, Any]]
     epochs: int
-    calibration: tuple[float, float]
+    calibration: Calibration
     choice: Choice
 
 
@@ -53,6 +53,7 @@ def train_network(
     train: NDArray[np.integer],
     validation: NDArray[np.integer],
     *,
+    groups: NDArray[np.integer] | None = None,
     recipe: TrainingRecipe,
     progress: Progress,
     title: str,
@@ -67,7 +68,8 @@ def train_network(
     candidate with the best validation AUC are restored.
 
     The log-odds of a fine-tuned network are averaged with those of the probe that it started from: the two err on
-    different images. So are those that the validation AUC is of. They are calibrated on validation (Platt 1999).
+    different images. So are those that the validation AUC is of. They are calibrated on validation
+    (`choose_calibration`).
 
     Args:
         build_features_model: Makes a fresh features model with the starting weights.
@@ -77,6 +79,7 @@ def train_network(
         labels: 0 or 1, (n,), of all images.
         train: Rows to learn from; they alone are augmented.
         validation: Rows to stop and calibrate on.
+        groups: What must stay together, (n,), while the calibration is chosen; None: every image is its own.
         recipe: Epochs, rates, batch size, patience, augmentation, seed.
         progress: Where to tell how far it is.
         title: What to call this training there.
@@ -111,7 +114,8 @@ def train_network(
         if tensorboard is not None:
             callbacks.append(keras.callbacks.TensorBoard(tensorboard))
         learner.fit(batches, recipe.epochs, callbacks)
-    calibration = _calibrate(held_out.logits(learner), held_out.labels)
+    together = validation if groups is None else groups[validation]
+    calibration = _calibrate(held_out.logits(learner), held_out.labels, together, recipe.seed)
     best = max(history[recipe.epochs // 2 :], key=lambda row: row["val_auc"])
     return TrainedNetwork(
         learner.finished(calibration), history, int(best["epoch"]) + 1, calibration, learner.choice
@@ -167,12 +171,15 @@ def train_again(
     )
 
 
-def _calibrate(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Platt's slope and offset; of logits that hardly differ only the offset.
+def _calibrate(
+    logits: NDArray[np.float64], labels: NDArray[np.integer], groups: NDArray[np.integer], seed: int
+) -> Calibration:
+    """The best calibration; of logits that hardly differ only a shift.
 
     A network that has learnt next to nothing would get a slope of thousands, which says nothing about another network
     that is trained in the same way.
     """
     if logits.std() < LEAST_SPREAD:
-        logits = np.full_like(logits, logits.mean())
-    return fit_platt(logits, labels)
+        return fit_calibration("platt", np.full_like(logits, logits.mean()), labels)
+    both = np.unique(labels).size == 2
+    return choose_calibration(logits, labels, groups, inner_folds(labels, groups, seed) if both else None)

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from breastlens.cohort.splits import split_folds
 from breastlens.config import Strategy, TrainingRecipe
 from breastlens.errors import SplitError
+from breastlens.evaluation.calibration import Calibration
 from breastlens.evaluation.metrics import auc
-from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
+from breastlens.evaluation.thresholds import OperatingPoint, Rule, choose_operating_points
 from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import build_classifier
 from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
+from breastlens.models.head import bend_head
 from breastlens.progress import Progress
 from breastlens.training.ensemble import Ensemble, fit_members
 from breastlens.training.finetune import LEAST_SPREAD, train_again, train_network
@@ -60,7 +62,8 @@ class Fit:
 
     Attributes:
         kept: Which model this is in the end.
-        operating_point: The threshold, chosen without any image that is held out.
+        operating_points: Thresholds, chosen without any image that is held out; the first is the one in use.
+        calibration: From the model's raw log-odds to calibrated ones, fitted without any image that is held out.
         chosen_on: Where: ``validation``, ``inner folds`` or ``validation patients inside the training folds``.
         history: Rows of history.csv.
         notes: Sentences for the reader.
@@ -70,13 +73,19 @@ class Fit:
     """
 
     kept: Strategy
-    operating_point: OperatingPoint
+    operating_points: tuple[OperatingPoint, ...]
+    calibration: Calibration
     chosen_on: str
     history: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     probe: Probe | None = None
     network: Any = None
     choice: Choice | None = None
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """The threshold in use."""
+        return self.operating_points[0]
 
     def scores(self, images: TrainingImages, rows: Rows) -> NDArray[np.float64]:
         """Calibrated probability of positive for some of the images, (len(rows),)."""
@@ -103,7 +112,7 @@ class Fit:
     def to_network(self, features_model: Any) -> Any:
         """The classifier as one Keras network; for a probe, its head on the given frozen features model."""
         if self.probe is not None:
-            return build_classifier(features_model, self.probe.head)
+            return bend_head(build_classifier(features_model, self.probe.head), self.probe.calibration)
         return self.network
 
 
@@ -209,6 +218,7 @@ def _fit_network(
         images.labels,
         learn,
         check,
+        groups=images.groups,
         recipe=recipe,
         progress=progress,
         title=title,
@@ -227,7 +237,7 @@ def _fit_network(
         notes.append(
             f"The fine-tuned network, averaged with the probe it started from, was kept ({verdict})."
         )
-    point = choose_operating_point(labels, scores, target_sensitivity=recipe.target_sensitivity)
+    points = _choose_points(labels, scores, images.groups[check], recipe)
     if np.std(scores) < LEAST_SPREAD / 4:  # the slope of a probability against its log-odds is at most 1/4
         notes.append(
             "The network has learnt next to nothing: its scores hardly differ from image to image "
@@ -255,7 +265,8 @@ def _fit_network(
     chosen_on = "validation patients inside the training folds" if carved else "validation"
     return Fit(
         recipe.strategy,
-        point,
+        points,
+        trained.calibration,
         chosen_on,
         history,
         notes,
@@ -325,17 +336,26 @@ def _fit_probe_alone(
         weights=recipe.ensemble_weights,
     )
     if validation is not None:
-        held, scores, chosen_on = labels[validation], probe.scores(images.features[validation]), "validation"
+        rows, scores, chosen_on = validation, probe.scores(images.features[validation]), "validation"
     elif probe.inner_logits is not None:
-        held, scores, chosen_on = labels[train], sigmoid(probe.inner_logits), "inner folds"
+        rows, scores, chosen_on = train, sigmoid(probe.inner_logits), "inner folds"
     else:
-        held, scores, chosen_on = (
-            labels[train],
+        rows, scores, chosen_on = (
+            train,
             probe.scores(images.features[train]),
             "training images, too few to hold any out",
         )
-    point = choose_operating_point(held, scores, target_sensitivity=recipe.target_sensitivity)
-    return Fit("probe", point, chosen_on, probe_history(probe), probe=probe)
+    points = _choose_points(labels[rows], scores, images.groups[rows], recipe)
+    return Fit("probe", points, probe.calibration, chosen_on, probe_history(probe), probe=probe)
+
+
+def _choose_points(
+    labels: NDArray[np.int64], scores: NDArray[np.float64], groups: NDArray[np.int64], recipe: TrainingRecipe
+) -> tuple[OperatingPoint, ...]:
+    rule = Rule(recipe.target_sensitivity, recipe.target_specificity, recipe.cost_ratio, recipe.prevalence)
+    if rule.cost_ratio is None:  # no other rule asks for it
+        rule = replace(rule, prevalence=None)
+    return choose_operating_points(labels, scores, rule, linked=groups, seed=recipe.seed)
 
 
 def _carve(images: TrainingImages, train: Rows, seed: int) -> tuple[Rows, Rows]:

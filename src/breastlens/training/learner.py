@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.config import TrainingPrecision, TrainingRecipe
+from breastlens.evaluation.calibration import Calibration
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import (
@@ -20,7 +21,7 @@ from breastlens.models.classifier import (
     set_trainable,
 )
 from breastlens.models.cut import build_upper
-from breastlens.models.head import Head, rescale_head
+from breastlens.models.head import Head, calibrate_head
 from breastlens.training.precision import (
     Choice,
     Timed,
@@ -164,11 +165,10 @@ class Learner:
         """That of the next step."""
         return float(self.schedule(int(self.trained.optimizer.iterations)))
 
-    def finished(self, calibration: tuple[float, float]) -> Any:
+    def finished(self, calibration: Calibration) -> Any:
         """The classifier that is kept: averaged with its probe and calibrated."""
         kept = self.classifier if self.probe is None else average_classifiers(self.classifier, self.probe)
-        rescale_head(kept, *calibration)
-        return kept
+        return calibrate_head(kept, calibration)
 
 
 def make_deterministic(seed: int) -> None:

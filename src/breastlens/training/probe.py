@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from breastlens.cohort.splits import split_folds
 from breastlens.errors import SplitError
-from breastlens.evaluation.calibration import fit_platt
+from breastlens.evaluation.calibration import Calibration, choose_calibration
 from breastlens.evaluation.metrics import auc
+from breastlens.evaluation.platt import fit_platt
 from breastlens.models.head import Head, compress
 from breastlens.training.logistic import fit_logistic
 
@@ -45,7 +46,8 @@ class Probe:
     """A fitted probe.
 
     Attributes:
-        head: What makes a score of the features, calibration included.
+        head: What makes log-odds of the features, the line of the calibration included, but not its bends.
+        calibration: From raw log-odds, those of the regularised fit at the training prevalence, to calibrated ones.
         strength: The chosen inverse L2 penalty.
         trials: Every strength tried; empty where there were too few patients to try any.
         inner_logits: Out-of-fold logits of the training images at the chosen strength, calibrated, shape (n,);
@@ -53,13 +55,14 @@ class Probe:
     """
 
     head: Head
+    calibration: Calibration
     strength: float
     trials: tuple[Trial, ...]
     inner_logits: NDArray[np.float64] | None
 
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability of positive, shape (n,), from features of shape (n, d)."""
-        return sigmoid(self.head.logits(features))
+        return sigmoid(self.calibration.bend(self.head.logits(features)))
 
 
 def fit_probe(
@@ -74,8 +77,9 @@ def fit_probe(
 
     Features are compressed and standardised; the classes weigh the same in the fit; the strength is the one whose
     inner out-of-fold logits, after Platt calibration, have the lowest log loss, averaged over two shufflings of the
-    folds. The same calibration is then part of the probe, so that scores are probabilities at the training prevalence
-    and probes of different strengths (other folds) stand on one scale.
+    folds. The calibration with the lowest log loss on inner folds (`choose_calibration`) is then part of the probe, so
+    that scores are probabilities at the training prevalence and probes of different strengths (other folds) stand on
+    one scale.
 
     Args:
         features: Pooled activations as the network gives them, shape (n, d).
@@ -99,13 +103,20 @@ def fit_probe(
         mean, scale = _standardisation(inputs)
         rotated, axes = _rotate((inputs - mean) / scale)
 
-        chosen, trials, inner = _choose_strength(rotated, labels, groups, strengths, seed)
+        chosen, trials, inner, folds = _choose_strength(rotated, labels, groups, strengths, seed)
         weights, intercept = _fit(rotated, labels, np.ones((labels.size, 1), dtype=bool), (chosen,))
-        slope, offset = (1.0, _prevalence_shift(labels)) if inner is None else fit_platt(inner, labels)
-        head = Head(
-            mean, scale, weight=slope * (axes @ weights[:, 0]), bias=slope * float(intercept[0]) + offset
+        shift = _prevalence_shift(labels)
+        calibration = (
+            Calibration() if inner is None else choose_calibration(inner + shift, labels, groups, folds)
         )
-        return Probe(head, chosen, trials, None if inner is None else slope * inner + offset)
+        head = Head(
+            mean,
+            scale,
+            weight=calibration.slope * (axes @ weights[:, 0]),
+            bias=calibration.slope * (float(intercept[0]) + shift) + calibration.intercept,
+        )
+        calibrated = None if inner is None else calibration.apply(inner + shift)
+        return Probe(head, calibration, chosen, trials, calibrated)
 
 
 def _standardisation(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -140,12 +151,13 @@ def _choose_strength(
     groups: NDArray[np.integer],
     strengths: tuple[float, ...],
     seed: int,
-) -> tuple[float, tuple[Trial, ...], NDArray[np.float64] | None]:
+) -> tuple[float, tuple[Trial, ...], NDArray[np.float64] | None, NDArray[np.integer] | None]:
+    """The strength, what was tried, the inner logits at that strength, and the first folds that they came from."""
     repeats = []
     for repeat in range(INNER_REPEATS if labels.size <= ENOUGH_IMAGES else 1):
-        folds = _inner_folds(labels, groups, seed + repeat)
+        folds = inner_folds(labels, groups, seed + repeat)
         if folds is None:
-            return _FALLBACK_STRENGTH, (), None
+            return _FALLBACK_STRENGTH, (), None, None
         repeats.append(folds)
     logits = _inner_logits(rotated, labels, repeats, strengths)
     trials = tuple(
@@ -157,10 +169,10 @@ def _choose_strength(
         for index, strength in enumerate(strengths)
     )
     best = min(range(len(trials)), key=lambda index: trials[index].log_loss)
-    return strengths[best], trials, logits[:, best].mean(axis=0)
+    return strengths[best], trials, logits[:, best].mean(axis=0), repeats[0]
 
 
-def _inner_folds(
+def inner_folds(
     labels: NDArray[np.integer], groups: NDArray[np.integer], seed: int
 ) -> NDArray[np.integer] | None:
     """As many inner folds as the rarer class has groups, at most five; None when there are not even two."""
