@@ -248,6 +248,21 @@ def test_predict_prints_a_table_and_goes_on_after_a_bad_file(
     assert command("predict", holdout_run.directory, awkward_dir / "sick", "-q").err == ""
 
 
+def test_predict_draws_a_map_for_each_image_that_it_could_read(
+    command: Callable[..., Any], run: Callable[..., str], holdout_run: Run, awkward_dir: Path, tmp_path: Path
+) -> None:
+    maps, images = tmp_path / "maps", awkward_dir / "sick"
+    done = command("predict", holdout_run.directory, images, "--maps", maps, "--quiet")
+    table = pd.read_csv(pd.io.common.StringIO(done.out), keep_default_na=False)
+    assert list(table) == ["path", "y_score", "y_pred", "category", "error", "map"]
+    assert (table["map"] != "").sum() == len(table) - 1
+    assert sorted(path.name for path in maps.iterdir()) == sorted(name for name in table["map"] if name)
+    assert table.loc[table["map"] == "", "path"].tolist() == [str(images / "broken.png")]
+    assert run("predict", holdout_run.directory, images, "--maps", maps).startswith(
+        f"--maps {maps}: expected a new"
+    )
+
+
 def test_predict_writes_what_the_run_says(
     command: Callable[..., Any], holdout_run: Run, awkward_dir: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -301,6 +302,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="New file to write to instead of to the terminal.")
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="New folder for a picture an image: what influenced its score."),
+    ] = None,
     similar: Annotated[
         int, typer.Option(min=0, help="Name so many of the most similar training images for each.")
     ] = 0,
@@ -313,6 +318,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Score images with a saved model; an unreadable file gets a row with its error."""
+    from breastlens.inference.map_picture import MapFolder
     from breastlens.inference.patients import name_patients, patients_table, predict_patients
     from breastlens.inference.predictor import find_images, load, predictions_table
     from breastlens.runs.directory import explained_write_errors, write_table
@@ -327,8 +333,12 @@ def predict(
     progress = choose_progress(quiet=quiet)
     files = find_images(paths)
     patient_id = name_patients(map(str, files), patient_pattern) if patient_pattern else []
-    predictions = list(predictor.predict_files(files, progress))
+    with explained_write_errors(maps) if maps is not None else nullcontext():
+        pictures = None if maps is None else MapFolder.make(maps, paths)
+        predictions = list(predictor.predict_files(files, progress, pictures))
     table = predictions_table(predictions)
+    if maps is None:
+        table = table.drop(columns="map")
     if not similar:
         table = table.drop(columns="similar")
     if out is not None:

@@ -116,6 +116,7 @@ def evaluate(
                 predictions,
                 None,
                 lambda rows: loaded.pixels[rows.index.to_numpy()],
+                predictor.bundle.engine,
             )
         facts = describe_run(
             "evaluation",
