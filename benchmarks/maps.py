@@ -35,9 +35,8 @@ import breastlens as bl
 from breastlens.cohort.batches import load_images
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.thermogram import HEIGHT_PX, WIDTH_PX
-from breastlens.inference.activation_map import enlarge_map
 from breastlens.models._keras import import_keras
-from breastlens.models.activation_map import with_activation_map
+from breastlens.models.activation_map import enlarge, with_activation_map
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.engine import Engine
 from breastlens.models.head import COMPRESSION_OFFSET
@@ -51,7 +50,7 @@ POINTING = ("network", "AUC", "map", "on tumour", "chance", "another's", "within
 RANDOMISED = ("network", "map", "dealt anew", "rank correlation", "of absolute values", "SSIM")
 DELETION = ("network", "map", "its top tenth", "random cells", "another's top tenth", "more than random")
 
-Maps = NDArray[np.float64]
+Maps = NDArray[np.floating]
 Squares = NDArray[np.uint8]
 
 
@@ -174,19 +173,14 @@ def name_maps(
     """Each kind of map, (n, s, s), by name; above 0 is for sick."""
     side = pixels.shape[1]
     stages = engine.run(pixels)["activation_map"]
-    yield "all stages", enlarge_each(stages.sum(axis=1), side)
+    yield "all stages", enlarge(stages.sum(axis=1), side, side)
     for number in range(stages.shape[1]):
         last = number == stages.shape[1] - 1
-        yield "last stage" if last else f"stage {number + 1}", enlarge_each(stages[:, number], side)
+        yield "last stage" if last else f"stage {number + 1}", enlarge(stages[:, number], side, side)
     if "probe" not in {
         layer.name for layer in network.layers
     }:  # a network averaged of two has two last stages
-        yield "Grad-CAM", enlarge_each(grad_cam(network, backbone, pixels), side)
-
-
-def enlarge_each(maps: NDArray[np.floating], side: int) -> Maps:
-    """Maps (n, h, w) on the square."""
-    return np.stack([enlarge_map(one.astype(np.float32), side, side) for one in maps]).astype(np.float64)
+        yield "Grad-CAM", enlarge(grad_cam(network, backbone, pixels), side, side)
 
 
 def grad_cam(network: Any, backbone: Backbone, pixels: Squares) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from breastlens.config import ImageRecipe
 from breastlens.errors import BundleError, DecodeError
 from breastlens.imaging.decode import DecodedImage, decode
 from breastlens.imaging.preprocess import PreparedImage, preprocess
-from breastlens.inference.activation_map import enlarge_map, explain_row, to_original
+from breastlens.inference.activation_map import explain_row, to_original
 from breastlens.inference.predictor import Predictor, load
 from breastlens.runs.directory import Run
 
@@ -93,7 +93,7 @@ def test_bars_of_a_letterbox_belong_to_no_pixel() -> None:
     square[:16] = square[48:] = 1
     assert not to_original(square, image, recipe).any()
     square = 1 - square
-    np.testing.assert_allclose(to_original(square, image, recipe), 32 * 64 / (100 * 200), rtol=0.02)
+    np.testing.assert_allclose(to_original(square, image, recipe), 32 * 64 / (100 * 200), rtol=1e-5)
 
 
 def test_what_was_cropped_away_or_painted_over_was_not_seen() -> None:
@@ -113,12 +113,3 @@ def test_what_was_cropped_away_or_painted_over_was_not_seen() -> None:
     np.testing.assert_allclose(found[~np.isnan(found)], 64 * 64 / (width * height), rtol=1e-5)
     with pytest.raises(ValueError, match="expected a map"):
         to_original(np.ones((32, 32), np.float32), image, recipe)
-
-
-@pytest.mark.parametrize("size", [(16, 16), (128, 128), (50, 33), (8, 40), (5, 4)])
-def test_a_resized_map_keeps_its_sum_whatever_its_signs(size: tuple[int, int]) -> None:
-    places = np.random.default_rng(1).normal(size=(16, 16)).astype(np.float32)
-    found = enlarge_map(places, *size)
-    assert found.shape == size
-    assert found.dtype == np.float32
-    assert found.sum(dtype=np.float64) == pytest.approx(places.sum(dtype=np.float64), abs=1e-3)

@@ -349,7 +349,11 @@ def predict(
         with explained_write_errors(patients):
             write_table(patients, patients_table(by_patient))
     if as_json:
-        print(json.dumps([asdict(one) for one in predictions]))
+        print(
+            json.dumps(
+                [{key: value for key, value in asdict(one).items() if key in table} for one in predictions]
+            )
+        )
     elif out is None:
         print(table.to_csv(index=False), end="")
     failed = sum(one.error != "" for one in predictions)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +50,7 @@ class Explanation:
             float32 (s, s), log-odds a pixel; with the constant they add up to ``log_odds``.
         """
         side = len(self.image.pixels)
-        return enlarge_map(self.stages.sum(axis=0), side, side)
+        return np.asarray(enlarge(self.stages.sum(axis=0, keepdims=True), side, side)[0], dtype=np.float32)
 
     def on_original(self, recipe: ImageRecipe) -> Map:
         """The sum of all stages on the pixels of the decoded image; see ``to_original``."""
@@ -89,16 +88,6 @@ def square_maps(engine: Engine, pixels: NDArray[np.uint8]) -> Map | None:
     return np.asarray(enlarge(stages.sum(axis=1), *pixels.shape[1:3]), dtype=np.float32)
 
 
-def enlarge_map(places: Map, height: int, width: int) -> Map:
-    """Bring one map (h, w) to (height, width) with its sum kept: bilinear where it grows, by area where it shrinks."""
-    rows, columns = places.shape
-    least = min(rows, height), min(columns, width)
-    if least != (rows, columns):
-        shrunk = cv2.resize(places, least[::-1], interpolation=cv2.INTER_AREA)
-        places = shrunk * np.float32(rows * columns / (least[0] * least[1]))
-    return np.asarray(enlarge(places[None], height, width)[0], dtype=np.float32)
-
-
 def to_original(square: Map, image: PreparedImage, recipe: ImageRecipe) -> Map:
     """Undo resize, letterbox and crop: a map of the square on the pixels of the decoded image.
 
@@ -119,7 +108,9 @@ def to_original(square: Map, image: PreparedImage, recipe: ImageRecipe) -> Map:
         raise ValueError(f"expected a map of {image.pixels.shape[:2]}, got {square.shape}")
     x, y, width, height = image.box or (0, 0, image.frame[1], image.frame[0])
     left, top, across, down = fitted_box(height, width, recipe)
-    shown = enlarge_map(np.ascontiguousarray(square[top : top + down, left : left + across]), height, width)
+    shown = (
+        _overlaps(down, height) @ square[top : top + down, left : left + across] @ _overlaps(across, width).T
+    )
     border = recipe.hidden_border_px
     if border:
         side = recipe.image_size
@@ -132,3 +123,14 @@ def to_original(square: Map, image: PreparedImage, recipe: ImageRecipe) -> Map:
     original = np.full(image.frame, np.nan, np.float32)
     original[y : y + height, x : x + width] = shown
     return original
+
+
+def _overlaps(places: int, pixels: int) -> Map:
+    """The share of each place along a side that lies on each pixel along it: (pixels, places), columns add up to 1.
+
+    Unlike interpolation this keeps both the sum of a map and the evenness of an even one, whatever the two numbers are.
+    """
+    ends = np.arange(pixels + 1) * places / pixels
+    at = np.arange(places)
+    shares = np.minimum(ends[1:, None], at + 1) - np.maximum(ends[:-1, None], at)
+    return np.asarray(np.maximum(shares, 0.0), dtype=np.float32)
