@@ -254,7 +254,7 @@ def test_predict_draws_a_map_for_each_image_that_it_could_read(
     maps, images = tmp_path / "maps", awkward_dir / "sick"
     done = command("predict", holdout_run.directory, images, "--maps", maps, "--quiet")
     table = pd.read_csv(pd.io.common.StringIO(done.out), keep_default_na=False)
-    assert list(table) == ["path", "y_score", "y_pred", "category", "error", "map"]
+    assert table.columns[-1] == "map"
     assert (table["map"] != "").sum() == len(table) - 1
     assert sorted(path.name for path in maps.iterdir()) == sorted(name for name in table["map"] if name)
     assert table.loc[table["map"] == "", "path"].tolist() == [str(images / "broken.png")]
