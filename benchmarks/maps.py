@@ -30,16 +30,21 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
+from sklearn.metrics import roc_auc_score
 
 import breastlens as bl
 from breastlens.cohort.batches import load_images
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.thermogram import HEIGHT_PX, WIDTH_PX
 from breastlens.models._keras import import_keras
-from breastlens.models.activation_map import enlarge, with_activation_map
+from breastlens.models.activation_map import build_activation_map, enlarge, with_activation_map
 from breastlens.models.backbones import Backbone, get_backbone
+from breastlens.models.classifier import build_classifier
 from breastlens.models.engine import Engine
+from breastlens.models.feature_cache import FeatureCache
+from breastlens.models.feature_network import FeatureNetwork
 from breastlens.models.head import COMPRESSION_OFFSET
+from breastlens.training.probe import fit_probe
 from side_by_side import options, report, say, temporary_folder
 
 BACKBONES = ("vgg16", "mobilenet:0.75", "mobilenetv2:0.35")
@@ -52,6 +57,15 @@ DELETION = ("network", "map", "its top tenth", "random cells", "another's top te
 
 Maps = NDArray[np.floating]
 Squares = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained classifier in Keras, and the same with its map in the engine."""
+
+    backbone: Backbone
+    network: Any
+    engine: Engine
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,40 +89,26 @@ def main() -> None:
     generator = np.random.default_rng(arguments.seed)
     pointing, randomised, deletion = [], [], []
     with temporary_folder() as folder:
-        training, images = (
+        training, judged = (
             simulate(folder / name, count, arguments.seed + offset)
             for name, count, offset in (
                 ("training", arguments.patients, 1),
                 ("test", arguments.test_patients, 2),
             )
         )
-        sick = find_sick(images)
+        sick = find_sick(judged)
         for name in arguments.backbones:
             say(f"{name}: train")
-            run = bl.train(
-                training,
-                backbone=name,
-                weights=arguments.weights,
-                audit=False,
-                seed=arguments.seed,
-                strategy=arguments.strategy,
-                out=folder / name.replace(":", "-"),
-            )
-            predictor = bl.load(run.directory)
-            auc = measure_auc(predictor, images)
-            say(f"{name}: maps, AUC {auc:.3f}")
-            network = import_keras().models.load_model(run.model / "model.keras", compile=False)
-            backbone = get_backbone(name)
-            kinds = dict(name_maps(predictor.bundle.engine, network, backbone, sick.pixels))
-            error = largest_error(predictor.bundle.engine, sick.pixels)
-            say(f"{name}: largest difference of sum and log-odds {error:.1e}")
-            pointing += [
-                {"network": name, "auc": auc, "error": error, "map": kind, **point(maps, sick)}
-                for kind, maps in kinds.items()
-            ]
-            randomised += list(randomise(name, network, backbone, sick.pixels, kinds, generator))
+            model = train(name, training, arguments)
+            kinds = dict(name_maps(model.engine.run(sick.pixels)["activation_map"], model, sick.pixels))
+            told = {"network": name, "auc": measure_auc(model, judged), "error": largest_error(model, sick)}
+            say(f"{name}: AUC {told['auc']:.3f}, largest error of a sum {told['error']:.1e}")
+            pointing += [{**told, "map": kind, **point(maps, sick)} for kind, maps in kinds.items()]
+            say(f"{name}: weights dealt anew")
+            randomised += list(randomise(model, sick.pixels, kinds, generator))
+            say(f"{name}: pixels blurred away")
             deletion += [
-                {"network": name, "map": kind, **delete(predictor, maps, sick.pixels, generator)}
+                {"network": name, "map": kind, **delete(model, maps, sick.pixels, generator)}
                 for kind, maps in kinds.items()
             ]
     tell(pointing, randomised, deletion, len(sick.pixels), arguments)
@@ -119,7 +119,6 @@ def parse() -> argparse.Namespace:
     parser = options(__doc__, repeats=1)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument("--weights", default="imagenet", help="imagenet, or a folder of weights files")
-    parser.add_argument("--strategy", default="probe", help="probe or finetune")
     parser.add_argument("--patients", type=int, default=200, help="to train on (%(default)s)")
     parser.add_argument("--test-patients", type=int, default=200, help="half of them sick (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -151,41 +150,48 @@ def find_sick(cohort: bl.Cohort) -> Sick:
     return Sick(pixels, tumour, near)
 
 
-def measure_auc(predictor: bl.Predictor, cohort: bl.Cohort) -> float:
+def train(name: str, cohort: bl.Cohort, arguments: argparse.Namespace) -> Model:
+    """A probe on all of a cohort, as ``breastlens train`` fits it."""
+    backbone, used = get_backbone(name), cohort.included
+    pixels = load_images(cohort, used).pixels
+    network = FeatureNetwork(
+        backbone,
+        image_size=pixels.shape[1],
+        weights=arguments.weights,
+        seed=arguments.seed,
+        cache=FeatureCache(),
+    )
+    labels = used["label"].to_numpy()
+    probe = fit_probe(network.run(pixels), labels, cohort.groups(), seed=arguments.seed)
+    classifier = build_classifier(network.model, probe.head)
+    return Model(backbone, classifier, Engine.from_keras(with_activation_map(classifier, backbone)))
+
+
+def measure_auc(model: Model, cohort: bl.Cohort) -> float:
     """Of the model on all of the cohort that its maps are judged on."""
-    from sklearn.metrics import roc_auc_score
-
     used = cohort.included
-    scores = predictor.score_pixels(load_images(cohort, used).pixels)
-    return float(roc_auc_score(used["label"], scores))
+    return float(roc_auc_score(used["label"], log_odds(model, load_images(cohort, used).pixels)))
 
 
-def largest_error(engine: Engine, pixels: Squares) -> float:
+def largest_error(model: Model, sick: Sick) -> float:
     """The largest difference between the log-odds of the score and what the map adds up to."""
-    found = engine.run(pixels)
-    total = found["activation_map"].sum(axis=(1, 2, 3), dtype=np.float64) + found["activation_constant"][:, 0]
-    return float(np.abs(total - logit(found["score"][:, 0].astype(np.float64))).max())
+    score = model.engine.run(sick.pixels)["score"][:, 0].astype(np.float64)
+    return float(np.abs(log_odds(model, sick.pixels) - logit(score)).max())
 
 
-def name_maps(
-    engine: Engine, network: Any, backbone: Backbone, pixels: Squares
-) -> Iterator[tuple[str, Maps]]:
+def name_maps(stages: NDArray[np.float32], model: Model, pixels: Squares) -> Iterator[tuple[str, Maps]]:
     """Each kind of map, (n, s, s), by name; above 0 is for sick."""
     side = pixels.shape[1]
-    stages = engine.run(pixels)["activation_map"]
     yield "all stages", enlarge(stages.sum(axis=1), side, side)
     for number in range(stages.shape[1]):
         last = number == stages.shape[1] - 1
         yield "last stage" if last else f"stage {number + 1}", enlarge(stages[:, number], side, side)
-    if "probe" not in {
-        layer.name for layer in network.layers
-    }:  # a network averaged of two has two last stages
-        yield "Grad-CAM", enlarge(grad_cam(network, backbone, pixels), side, side)
+    yield "Grad-CAM", enlarge(grad_cam(model, pixels), side, side)
 
 
-def grad_cam(network: Any, backbone: Backbone, pixels: Squares) -> NDArray[np.float64]:
+def grad_cam(model: Model, pixels: Squares) -> NDArray[np.float64]:
     """Grad-CAM of a probe's last stage, its negative values set to zero as in the paper."""
-    stage = backbone.probe_stages[-1]
+    network, stage = model.network, model.backbone.probe_stages[-1]
     tap = import_keras().Model(network.input, network.get_layer(stage).output)
     activations = np.concatenate([np.asarray(tap(pixels[at : at + 32])) for at in range(0, len(pixels), 32)])
     _, height, width, channels = activations.shape
@@ -223,14 +229,10 @@ def derange(count: int, generator: np.random.Generator) -> NDArray[np.int64]:
 
 
 def randomise(
-    name: str,
-    network: Any,
-    backbone: Backbone,
-    pixels: Squares,
-    kinds: dict[str, Maps],
-    generator: np.random.Generator,
+    model: Model, pixels: Squares, kinds: dict[str, Maps], generator: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     """How like the maps are to those of the same network with weights dealt anew."""
+    network = model.network
     saved = network.get_weights()
     for what in ("head", "all layers"):
         dense = network.get_layer("score")
@@ -239,11 +241,12 @@ def randomise(
             dense.set_weights([generator.permutation(kernel), bias])
         else:
             network.set_weights([generator.permuted(one.ravel()).reshape(one.shape) for one in saved])
-        engine = Engine.from_keras(with_activation_map(network, backbone))
-        changed = dict(name_maps(engine, network, backbone, pixels))
+        stages = build_activation_map(network, model.backbone)(pixels)["activation_map"]
+        changed = dict(name_maps(np.asarray(stages), model, pixels))
         network.set_weights(saved)
         for kind in kinds:
-            yield {"network": name, "map": kind, "changed": what, **compare(kinds[kind], changed[kind])}
+            likeness = compare(kinds[kind], changed[kind])
+            yield {"network": model.backbone.name, "map": kind, "changed": what, **likeness}
 
 
 def compare(first: Maps, second: Maps) -> dict[str, float]:
@@ -262,17 +265,14 @@ def compare(first: Maps, second: Maps) -> dict[str, float]:
     return {"rank": rank, "absolute": absolute, "ssim": ssim}
 
 
-def delete(
-    predictor: bl.Predictor, maps: Maps, pixels: Squares, generator: np.random.Generator
-) -> dict[str, Any]:
+def delete(model: Model, maps: Maps, pixels: Squares, generator: np.random.Generator) -> dict[str, Any]:
     """By how much log-odds fall when pixels are blurred away, as means over images."""
-    before = log_odds(predictor, pixels)
-    other = derange(len(maps), generator)
+    before = log_odds(model, pixels)
     own = np.stack([top_pixels(one) for one in maps])
     cells = np.stack([random_cells(pixels.shape[1], generator) for _ in maps])
     falls = {
-        name: before - log_odds(predictor, blur_away(pixels, chosen))
-        for name, chosen in (("own", own), ("random", cells), ("another", own[other]))
+        name: before - log_odds(model, blur_away(pixels, chosen))
+        for name, chosen in (("own", own), ("random", cells), ("another", own[derange(len(maps), generator)]))
     }
     more = falls["own"] - falls["random"]
     half = 1.96 * more.std(ddof=1) / np.sqrt(len(more))
@@ -283,9 +283,9 @@ def delete(
     }
 
 
-def log_odds(predictor: bl.Predictor, pixels: Squares) -> NDArray[np.float64]:
-    """Of the score, (n,)."""
-    found = predictor.bundle.engine.run(pixels)
+def log_odds(model: Model, pixels: Squares) -> NDArray[np.float64]:
+    """What the maps of images add up to, (n,)."""
+    found = model.engine.run(pixels)
     total = found["activation_map"].sum(axis=(1, 2, 3), dtype=np.float64) + found["activation_constant"][:, 0]
     return np.asarray(total)
 
