@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SplitError,
         WeightsError,
     )
+    from breastlens.inference.activation_map import Explanation
     from breastlens.inference.predictor import Prediction, Predictor, load
     from breastlens.runs.audit import Audit, audit_cohort
     from breastlens.runs.compare import compare_runs, train_all
@@ -39,6 +40,7 @@ _HOME = {
     "Cohort": "cohort.records",
     "DataError": "errors",
     "DecodeError": "errors",
+    "Explanation": "inference.activation_map",
     "ImageRecipe": "config",
     "LabelMap": "config",
     "MissingDependencyError": "errors",
@@ -66,6 +68,7 @@ __all__ = [
     "Cohort",
     "DataError",
     "DecodeError",
+    "Explanation",
     "ImageRecipe",
     "LabelMap",
     "MissingDependencyError",

@@ -266,6 +266,21 @@ def test_predict_rebases_to_a_prevalence_and_says_so(
     assert "--prevalence: expected a share between 0 and 1" in refused.err
 
 
+def test_predict_draws_a_map_for_each_image_that_it_could_read(
+    command: Callable[..., Any], run: Callable[..., str], holdout_run: Run, awkward_dir: Path, tmp_path: Path
+) -> None:
+    maps, images = tmp_path / "maps", awkward_dir / "sick"
+    done = command("predict", holdout_run.directory, images, "--maps", maps, "--quiet")
+    table = pd.read_csv(pd.io.common.StringIO(done.out), keep_default_na=False)
+    assert table.columns[-1] == "map"
+    assert (table["map"] != "").sum() == len(table) - 1
+    assert sorted(path.name for path in maps.iterdir()) == sorted(name for name in table["map"] if name)
+    assert table.loc[table["map"] == "", "path"].tolist() == [str(images / "broken.png")]
+    assert run("predict", holdout_run.directory, images, "--maps", maps).startswith(
+        f"--maps {maps}: expected a new"
+    )
+
+
 def test_predict_writes_what_the_run_says(
     command: Callable[..., Any], holdout_run: Run, awkward_dir: Path, tmp_path: Path
 ) -> None:

@@ -233,6 +233,9 @@ def test_cohort_has_the_promised_files_and_rows(tmp_path: Path) -> None:
     right = sick["tumour_side"] == "right"
     assert (right == (sick["tumour_x_px"] < WIDTH_PX / 2)).all()  # the patient faces the camera
     assert (sick["tumour_depth_mm"] > sick["tumour_diameter_mm"] / 2).all()
+    # in a half space without perfusion or loss half the rise is reached at sqrt(3) times the depth
+    reach_mm = sick["tumour_reach_px"] * MM_PER_PX
+    assert reach_mm.between(0.5 * sick["tumour_depth_mm"], np.sqrt(3) * sick["tumour_depth_mm"]).all()
     for path in table["path"]:
         image = cv2.imread(str(tmp_path / "cohort" / path), cv2.IMREAD_UNCHANGED)
         assert image is not None

@@ -333,6 +333,8 @@ def test_the_tumour_is_where_the_near_duplicate_has_it(write: Write) -> None:
             turn = np.exp(-1j * np.deg2rad(amount)) * complex(x - 319.5, y - 239.5)
             expected = (turn.real + 319.5, turn.imag + 239.5)
         assert (float(copy["tumour_x_px"]), float(copy["tumour_y_px"])) == pytest.approx(expected, abs=0.06)
+        reach = float(original["tumour_reach_px"]) * (width / 640 if kind == "rescaled" else 1)
+        assert float(copy["tumour_reach_px"]) == pytest.approx(reach, abs=0.2)
         assert (copy["tumour_side"] != original["tumour_side"]) == (kind == "flipped")
         seen.add(kind)
     assert seen == set(NEAR_KINDS)

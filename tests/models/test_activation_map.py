@@ -1,17 +1,19 @@
-"""The map of where a classifier looks: the same as Grad-CAM by TensorFlow's differentiation, on every family."""
+"""The map of what makes the log-odds: exact sums on every family of networks, each place's part by two other ways."""
 
 from __future__ import annotations
 
 import gc
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from scipy.special import logit
 
 from breastlens.models._keras import import_keras
-from breastlens.models.activation_map import build_activation_map, weigh_channels, with_activation_map
+from breastlens.models.activation_map import build_activation_map, enlarge, with_activation_map
 from breastlens.models.backbones import Backbone, get_backbone
 from breastlens.models.classifier import average_classifiers, build_classifier, build_features
 from breastlens.models.engine import Engine
@@ -90,30 +92,34 @@ def classifier(backbone, images, source, *, moved):
     return build_classifier(model, head)
 
 
-def differentiate(network, backbone, images):
-    """By TensorFlow: for each part of a network the last stage's activations and the gradient of the log-odds."""
-    import tensorflow as tf
+def open_up(network, backbone, images):
+    """Of each classifier in a network, float64: activations by stage, and log-odds for each unit of compressed feature.
 
+    Also the log-odds of the whole, and the constant that they have where no channel is active.
+    """
     keras = import_keras()
-    stage = backbone.probe_stages[-1]
     parts = [layer for layer in network.layers if layer.name in ("finetuned", "probe")] or [network]
     parts.sort(key=lambda part: part.name != "finetuned")
-    taps = [
-        keras.Model(part.input, [part.get_layer(stage).output, part.get_layer("standardised").output])
-        for part in parts
-    ]
-    kernel, bias = network.get_layer("score").get_weights()
-    with tf.GradientTape() as tape:
-        tapped = [tap(images, training=False) for tap in taps]
-        standardised = tf.concat([inputs for _, inputs in tapped], axis=1)
-        log_odds = standardised @ kernel + bias
-    gradients = tape.gradient(log_odds, [activations for activations, _ in tapped])
-    score = np.asarray(network(images, training=False)["score"], np.float64)
-    np.testing.assert_allclose(np.asarray(log_odds), logit(score), rtol=1e-3, atol=1e-3)
-    return [
-        (np.asarray(activations, np.float64), np.asarray(gradient, np.float64))
-        for (activations, _), gradient in zip(tapped, gradients, strict=True)
-    ]
+    kernel, bias = (np.asarray(one, np.float64) for one in network.get_layer("score").get_weights())
+    log_odds, constant, opened = bias[0], bias[0], []
+    for part, own in zip(parts, np.split(kernel[:, 0], len(parts)), strict=True):
+        ends = [part.get_layer(stage).output for stage in backbone.probe_stages]
+        *stages, features = keras.Model(part.input, [*ends, part.get_layer("features").output])(
+            images, training=False
+        )
+        standardised = part.get_layer("standardised")
+        gains = own * np.asarray(standardised.scale)
+        log_odds = log_odds + compress(np.asarray(features)) @ gains + own @ np.asarray(standardised.offset)
+        constant = constant + own @ np.asarray(standardised.offset)
+        opened.append(([np.asarray(stage, np.float64) for stage in stages], gains))
+    score = np.asarray(network(images, training=False)["score"], np.float64)[:, 0]
+    np.testing.assert_allclose(log_odds, logit(score), rtol=1e-3, atol=1e-3)
+    return opened, log_odds, constant
+
+
+def map_of(network, backbone, images):
+    found = build_activation_map(network, backbone)(images)
+    return np.asarray(found["activation_map"]), np.asarray(found["activation_constant"])
 
 
 def assert_close(found, expected, tolerance=1e-4):
@@ -122,28 +128,18 @@ def assert_close(found, expected, tolerance=1e-4):
 
 
 @pytest.mark.parametrize("kind", ["probe", "tuned", "averaged"])
-def test_channel_weights_and_map_are_those_of_differentiation(trained, kind):
-    keras = import_keras()
+def test_all_places_and_the_constant_add_up_to_the_log_odds(trained, kind):
     network = trained.network(kind)
-    expected = differentiate(network, trained.backbone, trained.images)
-
-    image, parts = weigh_channels(network, trained.backbone)
-    assert len(parts) == len(expected) == (2 if kind == "averaged" else 1)
-    for (own, weights), (activations, gradient) in zip(parts, expected, strict=True):
-        found_activations, found = (
-            np.asarray(one) for one in keras.Model(image, [own, weights])(trained.images)
-        )
-        assert_close(found_activations, activations)
-        assert (np.abs(found) > 0).mean() > 0.5
-        assert_close(found, gradient.mean(axis=(1, 2)))
-
-    by_hand = np.abs(
-        sum((gradient.mean(axis=(1, 2), keepdims=True) * own).sum(axis=-1) for own, gradient in expected)
-    )
-    found = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-    assert found.dtype == np.float32
-    assert (by_hand.max(axis=(1, 2)) > 2 * by_hand.min(axis=(1, 2))).any(), "a flat map would say nothing"
-    assert_close(found, by_hand)
+    _, log_odds, constant = open_up(network, trained.backbone, trained.images)
+    shown, told = map_of(network, trained.backbone, trained.images)
+    assert shown.dtype == told.dtype == np.float32
+    assert shown.shape[:2] == (len(trained.images), len(trained.backbone.probe_stages))
+    assert told.shape == (len(trained.images), 1)
+    np.testing.assert_allclose(told[:, 0], constant, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(shown.sum(axis=(1, 2, 3)) + told[:, 0], log_odds, rtol=0, atol=1e-4)
+    assert np.ptp(log_odds) > 0.05, "images that are all alike would prove little"
+    assert (shown < 0).any(axis=(1, 2, 3)).all()
+    assert (shown > 0).any(axis=(1, 2, 3)).all()
 
 
 def test_openvino_gives_score_features_and_map_in_one_pass(trained):
@@ -155,13 +151,15 @@ def test_openvino_gives_score_features_and_map_in_one_pass(trained):
         model = with_activation_map(network, trained.backbone)
         assert (model.input.name, model.input.dtype) == ("image", "uint8")
         assert model.input.shape == (None, SIZE, SIZE, 3)
-        expected = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-        assert min(expected.shape[1:]) > 1
+        expected, constant = map_of(network, trained.backbone, trained.images)
         alone, whole = Engine.from_keras(network), Engine.from_keras(model)
         found = whole.run(trained.images)
-        assert whole.outputs == ("activation_map", "features", "score")
-        assert_close(found["activation_map"], expected)
-        assert found["activation_map"].shape == expected.shape
+        assert whole.outputs == ("activation_constant", "activation_map", "features", "score")
+        assert_close(found["activation_map"], expected, 1e-3)
+        np.testing.assert_allclose(found["activation_constant"], constant, rtol=1e-6)
+        explained = found["activation_map"].sum(axis=(1, 2, 3)) + found["activation_constant"][:, 0]
+        score = found["score"][:, 0].astype(np.float64)
+        np.testing.assert_allclose(explained, logit(score), rtol=0, atol=1e-4)
         for name, value in alone.run(trained.images).items():
             assert np.array_equal(found[name], value)
         assert convolutions(whole) == convolutions(alone) > 0
@@ -179,7 +177,7 @@ def test_the_classifier_itself_stays_as_it_is(trained):
     before = {name: np.asarray(value) for name, value in trained.averaged(trained.images).items()}
     weights = [weight.copy() for weight in trained.averaged.get_weights()]
     layers = [layer.name for layer in trained.averaged.layers]
-    build_activation_map(trained.averaged, trained.backbone)(trained.images)
+    map_of(trained.averaged, trained.backbone, trained.images)
     assert [layer.name for layer in trained.averaged.layers] == layers
     assert all(map(np.array_equal, weights, trained.averaged.get_weights()))
     for name, value in trained.averaged(trained.images).items():
@@ -190,73 +188,102 @@ one_network = pytest.mark.parametrize("trained", [QUICK], indirect=True)
 """For what does not hang on the family of networks."""
 
 
-@one_network
-def test_both_answers_count_alike(trained):
-    """With the answer turned round, the evidence is where it was; plain Grad-CAM would show the rest."""
-    network = trained.probe
-    before = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-    rescale_head(network, -1.0, 0.3)
-    try:
-        after = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-    finally:
-        rescale_head(network, -1.0, 0.3)
-    assert_close(after, before, 1e-6)
+def integrate_gradients(activations, by_average, by_maximum):
+    """By TensorFlow: integrated gradients of a stage's terms from activations of zero, added up over channels."""
+    import tensorflow as tf
+
+    whole, offset = tf.constant(activations), 1e-4
+    total = np.zeros_like(activations)
+    # the slope of the root is steep near zero: equal steps in the fourth root of the way
+    ends = np.linspace(0, 1, 257) ** 4
+    for low, high in itertools.pairwise(ends):
+        at = tf.constant((low + high) / 2 * activations)
+        with tf.GradientTape() as tape:
+            tape.watch(at)
+            pooled = tf.reduce_mean(at, axis=(1, 2)), tf.reduce_max(at, axis=(1, 2))
+            roots = [tf.sign(one) * (tf.sqrt(tf.abs(one) + offset) - offset**0.5) for one in pooled]
+            terms = tf.reduce_sum(roots[0] * by_average + roots[1] * by_maximum)
+        total += (high - low) * tape.gradient(terms, at).numpy()
+    return (whole.numpy() * total).sum(axis=-1)
 
 
 @one_network
-def test_a_calibration_scales_the_map_and_the_bias_does_not(trained):
+def test_each_place_gets_the_integrated_gradient_of_its_stage(trained):
+    network = trained.averaged
+    opened, _, _ = open_up(network, trained.backbone, trained.images)
+    shown, _ = map_of(network, trained.backbone, trained.images)
+    _, _, height, width = shown.shape
+    for number in range(len(trained.backbone.probe_stages)):
+        expected = 0.0
+        for stages, gains in opened:
+            widths = [2 * stage.shape[-1] for stage in stages]
+            by_average, by_maximum = np.split(np.split(gains, np.cumsum(widths)[:-1])[number], 2)
+            expected = expected + integrate_gradients(stages[number], by_average, by_maximum)
+        assert_close(shown[:, number], enlarge(expected, height, width), 2e-3)
+
+
+@one_network
+def test_a_calibration_scales_map_and_constant_and_an_offset_joins_the_constant(trained):
     network = trained.tuned
-    before = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-    rescale_head(network, 2.5, 3.0)
-    try:
-        after = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-    finally:
-        rescale_head(network, 1 / 2.5, -3.0 / 2.5)
-    assert_close(after, 2.5 * before, 1e-5)
+    before, constant = map_of(network, trained.backbone, trained.images)
+    for slope, offset in ((2.5, 3.0), (-1.0, 0.3)):
+        rescale_head(network, slope, offset)
+        try:
+            after, told = map_of(network, trained.backbone, trained.images)
+        finally:
+            rescale_head(network, 1 / slope, -offset / slope)
+        assert_close(after, slope * before, 1e-5)
+        np.testing.assert_allclose(told, slope * constant + offset, rtol=1e-5)
 
 
 @one_network
-def test_an_untrained_head_looks_nowhere(trained):
+def test_an_untrained_head_is_influenced_by_nothing(trained):
     model = build_features(trained.backbone, image_size=SIZE, weights="none", seed=0)
     untrained = build_classifier(model, Head.untrained(model.output.shape[-1]))
-    found = np.asarray(build_activation_map(untrained, trained.backbone)(trained.images))
-    assert np.array_equal(found, np.zeros_like(found))
+    found, constant = map_of(untrained, trained.backbone, trained.images)
+    assert not found.any()
+    assert not constant.any()
 
 
 @one_network
-def test_only_the_last_stage_counts(trained):
-    """Weights of earlier stages move the score and leave the map."""
+def test_each_stage_shows_its_own_features_only(trained):
     model = build_features(trained.backbone, image_size=SIZE, weights="none", seed=0)
     width, last = model.output.shape[-1], 2 * trained.backbone.feature_width
-    weight = np.ones(width)
-    weight[-last:] = 0
-    head = Head(np.zeros(width), np.ones(width), weight, 0.0)
-    earlier = build_classifier(model, head)
-    assert not np.asarray(build_activation_map(earlier, trained.backbone)(trained.images)).any()
+    weight = np.zeros(width)
+    weight[-last:] = 1
+    network = build_classifier(model, Head(np.zeros(width), np.ones(width), weight, 0.0))
+    found, _ = map_of(network, trained.backbone, trained.images)
+    assert not found[:, :-1].any()
+    assert found[:, -1].all(axis=(1, 2)).all()
 
 
 @one_network
 def test_a_maximum_reached_twice_or_nowhere(trained):
     """MobileNet's activations lie between 0 and 6: the last normalisation can bring channels to the ends of that."""
-    keras = import_keras()
     network = trained.probe
     norm = network.get_layer("conv_pw_13_bn")
     gamma, beta = np.array(norm.gamma), np.array(norm.beta)
     norm.gamma.assign(20 * gamma)
     norm.beta.assign(np.where(np.arange(beta.size) % 4 == 0, -1000, beta))
     try:
-        ((activations, gradient),) = differentiate(network, trained.backbone, trained.images)
-        found = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-        image, ((_, weights),) = weigh_channels(network, trained.backbone)
-        weighed = np.asarray(keras.Model(image, weights)(trained.images))
+        (((*_, activations), gains),), log_odds, constant = open_up(network, trained.backbone, trained.images)
+        shown, _ = map_of(network, trained.backbone, trained.images)
     finally:
         norm.gamma.assign(gamma)
         norm.beta.assign(beta)
     top = activations.max(axis=(1, 2), keepdims=True)
     assert (((activations == top) & (top > 0)).sum(axis=(1, 2)) > 1).mean() > 0.3, "reached twice"
     assert (top == 0).mean() == 0.25, "reached nowhere"
-    assert_close(weighed, gradient.mean(axis=(1, 2)))
-    assert_close(found, np.abs((gradient.mean(axis=(1, 2), keepdims=True) * activations).sum(axis=-1)))
+    np.testing.assert_allclose(shown.sum(axis=(1, 2, 3)) + constant, log_odds, rtol=0, atol=1e-4)
+
+    by_average, by_maximum = gains[-2 * top.shape[-1] : -top.shape[-1]], gains[-top.shape[-1] :]
+    total = activations.sum(axis=(1, 2), keepdims=True)
+    share = np.divide(activations, total, out=np.zeros_like(activations), where=total > 0)
+    reached = activations == top
+    by_hand = share * by_average * compress(activations.mean(axis=(1, 2), keepdims=True))
+    by_hand += reached / reached.sum(axis=(1, 2), keepdims=True) * by_maximum * compress(top)
+    _, _, height, width = shown.shape
+    assert_close(shown[:, -1], enlarge(by_hand.sum(axis=-1), height, width))
 
 
 @one_network
@@ -266,6 +293,22 @@ def test_a_saved_classifier_gives_the_same_map(trained, tmp_path):
         network = trained.network(kind)
         network.save(tmp_path / f"{kind}.keras")
         loaded = keras.models.load_model(tmp_path / f"{kind}.keras", compile=False, safe_mode=True)
-        expected = np.asarray(build_activation_map(network, trained.backbone)(trained.images))
-        found = np.asarray(build_activation_map(loaded, trained.backbone)(trained.images))
+        expected, constant = map_of(network, trained.backbone, trained.images)
+        found, told = map_of(loaded, trained.backbone, trained.images)
         np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(told, constant)
+
+
+def test_a_map_is_enlarged_as_opencv_does_and_keeps_its_sum():
+    maps = np.random.default_rng(0).normal(size=(3, 4, 5))
+    found = enlarge(maps, 32, 40)
+    expected = [cv2.resize(one, (40, 32), interpolation=cv2.INTER_LINEAR) / 64 for one in maps]
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    uneven = enlarge(maps, 11, 13)
+    np.testing.assert_allclose(uneven.sum(axis=(1, 2)), maps.sum(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(enlarge(import_keras().ops.convert_to_tensor(maps, "float32"), 11, 13)), uneven, atol=1e-6
+    )
+    assert np.array_equal(enlarge(maps, 4, 5), maps)
+    with pytest.raises(ValueError, match="5 places cannot be enlarged to 4"):
+        enlarge(maps, 4, 4)

@@ -312,6 +312,27 @@ def test_titles_of_the_sheet_keep_suffixes_and_do_not_touch(tmp_path: Path, draw
     assert boxes[-1].x1 < drawn[0].bbox.x1
 
 
+def test_most_wrong_sheet_has_maps_beside_the_images(tmp_path: Path, drawn: list[Figure]) -> None:
+    images = np.full((3, 48, 48, 3), 100, np.uint8)
+    maps = np.zeros((3, 48, 48), np.float32)
+    maps[0, :24], maps[1, :24] = 1e-3, -5e-4
+    titles = ["one", "two", "three"]
+    figures.draw_most_wrong(images, titles, tmp_path / "sheet.png", maps=maps, positive="malignant")
+    *panels, bar = drawn[0].axes
+    assert [axes.get_title() for axes in panels] == [*titles, ""]
+    pictures = [np.asarray(axes.images[0].get_array()).astype(int) for axes in panels[:3]]
+    assert all(picture.shape == (48, 2 * 48 + 2, 3) for picture in pictures)
+    assert all(np.array_equal(picture[:, :48], images[0]) for picture in pictures)
+    first, second, third = (picture[10, 60] for picture in pictures)
+    assert first[0] > first[2] + 100, "orange"
+    assert 0 < second[2] - second[0] < 100, "half as blue, on the same scale"
+    assert np.array_equal(third, [100, 100, 100])
+    assert bar.get_xlim() == pytest.approx((-1e-3 * 48 * 48 / 100, 1e-3 * 48 * 48 / 100))
+    label = bar.get_xlabel()
+    assert "orange for malignant" in label
+    assert "not where a lesion is" in label
+
+
 def test_most_wrong_sheet_without_mistakes_says_so(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.draw_most_wrong(np.zeros((0, 8, 8, 3), np.uint8), [], tmp_path / "sheet.png")
     assert "No image was on the wrong side" in texts_of(drawn[0])

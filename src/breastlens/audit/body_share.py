@@ -22,12 +22,13 @@ def body_shares(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Measure the share of each activation map that falls on the body, and the body's share of the image.
 
-    A map is brought to the size of its image bilinearly, as Grad-CAM is shown (Selvaraju et al., ICCV 2017). One that
-    is the same everywhere has the body's own share, so a share means little without the area beside it. The coarser the
-    map, the nearer the two: a map of 4 by 4 places is blurred over a quarter of the image whatever the model uses.
+    A map is brought to the size of its image bilinearly. One that is the same everywhere has the body's own share, so a
+    share means little without the area beside it. The coarser the map, the nearer the two: a map of 4 by 4 places is
+    blurred over a quarter of the image whatever the model uses.
 
     Args:
-        maps: float32 (n, h, w), 0 or more; see ``models.activation_map.build_activation_map``.
+        maps: float32 (n, h, w), 0 or more: absolute values of the sum over stages of what
+            ``models.activation_map.build_activation_map`` gives, for what speaks for either answer.
         pixels: The images they are of, uint8 (n, s, s, 3), RGB.
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -318,6 +319,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="New file to write to instead of to the terminal.")
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="New folder for a picture an image: what influenced its score."),
+    ] = None,
     similar: Annotated[
         int, typer.Option(min=0, help="Name so many of the most similar training images for each.")
     ] = 0,
@@ -332,6 +337,7 @@ def predict(
 ) -> None:
     """Score images with a saved model; an unreadable file gets a row with its error."""
     from breastlens.evaluation.prevalence import rebase_scores
+    from breastlens.inference.map_picture import MapFolder
     from breastlens.inference.patients import name_patients, patients_table, predict_patients
     from breastlens.inference.predictor import (
         find_images,
@@ -359,8 +365,10 @@ def predict(
         )
     files = find_images(paths)
     patient_id = name_patients(map(str, files), patient_pattern) if patient_pattern else []
-    predictions = list(predictor.predict_files(files, progress))
-    table = predictions_table(predictions, rebase, similar=similar > 0)
+    with explained_write_errors(maps) if maps is not None else nullcontext():
+        pictures = None if maps is None else MapFolder.make(maps, paths)
+        predictions = list(predictor.predict_files(files, progress, pictures))
+    table = predictions_table(predictions, rebase, similar=similar > 0, maps=maps is not None)
     if out is not None:
         with explained_write_errors(out):
             write_table(out, table)

@@ -22,6 +22,7 @@ from breastlens.imaging.anatomy import Anatomy, draw_anatomy
 from breastlens.imaging.bioheat import surface_rise
 from breastlens.imaging.planting import PlannedRecord, carry_out
 from breastlens.imaging.thermogram import (
+    MM_PER_PX,
     Plane,
     Pose,
     body_to_pixels,
@@ -72,7 +73,8 @@ def write_cohort(out: Path, settings: PhantomSettings) -> Path:
     PNG is 8-bit grey on the temperature range that ImageRecipe maps by default (20 to 38 deg C); ``matrix`` is text in
     deg C with two decimals. The manifest has a row an image: path, category, patient_id, view, and what was simulated:
     tumour_side, tumour_depth_mm (of its centre), tumour_diameter_mm, tumour_rise_c (of the skin above it, without
-    vessels), tumour_x_px and tumour_y_px (in that image), empty for the healthy.
+    vessels), tumour_x_px and tumour_y_px (in that image), tumour_reach_px (from there to where the rise has fallen to
+    half), empty for the healthy.
 
     With traps the clean cohort of these settings is written first and then changed: files that no trap touches stay as
     they are, and ``out/truth.json`` says which were touched and how. Without traps there is no such file.
@@ -173,11 +175,13 @@ def _truth(anatomy: Anatomy, pose: Pose) -> dict[str, object]:
     """Gives the manifest's columns about the tumour, empty for the healthy."""
     tumour = anatomy.tumour
     if tumour is None:
-        names = ("side", "depth_mm", "diameter_mm", "rise_c", "x_px", "y_px")
+        names = ("side", "depth_mm", "diameter_mm", "rise_c", "x_px", "y_px", "reach_px")
         return dict.fromkeys((f"tumour_{name}" for name in names), "")
+    distance_mm = np.linspace(0.0, 4.0 * tumour.depth_mm, 400)
     rise_c = tumour_source(tumour, anatomy) * surface_rise(
-        np.zeros(1), tumour.depth_mm * 1e-3, anatomy.tissue
+        distance_mm * 1e-3, tumour.depth_mm * 1e-3, anatomy.tissue
     )
+    reach_mm = np.interp(-rise_c[0] / 2, -rise_c, distance_mm)  # it only falls
     (x_px, y_px), *_ = place(np.array([(tumour.x_mm, tumour.y_mm)]), body_to_pixels(pose))
     return {
         "tumour_side": tumour.side,
@@ -186,6 +190,7 @@ def _truth(anatomy: Anatomy, pose: Pose) -> dict[str, object]:
         "tumour_rise_c": round(float(rise_c[0]), 2),
         "tumour_x_px": round(float(x_px), 1),
         "tumour_y_px": round(float(y_px), 1),
+        "tumour_reach_px": round(float(reach_mm) * pose.scale / MM_PER_PX, 1),
     }
 
 

@@ -255,9 +255,12 @@ def _new_row(clean: Row, record: PlannedRecord) -> Row:
     row = {**clean, **named, **record.columns}
     if row["tumour_side"]:
         place_px = np.array([row["tumour_x_px"], row["tumour_y_px"]], dtype=np.float64)
+        reach_px = float(str(row["tumour_reach_px"]))
         for alteration in record.alterations:
             place_px = alteration.place @ np.append(place_px, 1.0)
+            reach_px *= np.sqrt(abs(np.linalg.det(alteration.place[:, :2])))
             if alteration.mirrored:
                 row["tumour_side"] = OTHER_SIDE[str(row["tumour_side"])]
         row["tumour_x_px"], row["tumour_y_px"] = (round(value, 1) for value in place_px.tolist())
+        row["tumour_reach_px"] = round(float(reach_px), 1)
     return row

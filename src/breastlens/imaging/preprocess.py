@@ -36,12 +36,14 @@ class PreparedImage:
         low: The value that became 0, in units of the decoded pixels.
         high: The value that became 255.
         box: x, y, width, height of the crop in px of the decoded image; None where no crop was asked for.
+        frame: Height and width of the decoded image in px.
     """
 
     pixels: Pixels
     low: float
     high: float
     box: Box | None
+    frame: tuple[int, int]
 
 
 def preprocess(image: DecodedImage, recipe: ImageRecipe) -> PreparedImage:
@@ -68,7 +70,7 @@ def preprocess(image: DecodedImage, recipe: ImageRecipe) -> PreparedImage:
     border_px = recipe.hidden_border_px
     if border_px:
         square[:border_px] = square[-border_px:] = square[:, :border_px] = square[:, -border_px:] = 0
-    return PreparedImage(square, low, high, box)
+    return PreparedImage(square, low, high, box, (image.height, image.width))
 
 
 def body_box(pixels: Pixels) -> Box:
@@ -127,18 +129,28 @@ def apply_window(pixels: Pixels, low: float, high: float) -> Pixels:
 
 def _fit(pixels: Pixels, recipe: ImageRecipe) -> Pixels:
     """Resize grey levels to fill the square, stretched, or to fit into it in their own proportions."""
+    stored_height, stored_width = pixels.shape[:2]
+    _, _, width, height = fitted_box(stored_height, stored_width, recipe)
+    return resize(pixels, width, height)
+
+
+def fitted_box(height: int, width: int, recipe: ImageRecipe) -> Box:
+    """Where what is left of an image after the crop lies in the square: x, y, width, height in px of the square."""
     side = recipe.image_size
     if recipe.fit == "stretch":
-        return resize(pixels, side, side)
-    height, width = pixels.shape[:2]
+        return 0, 0, side, side
     scale = side / max(height, width)
-    return resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
+    return _centred(max(1, round(height * scale)), max(1, round(width * scale)), side)
+
+
+def _centred(height: int, width: int, side: int) -> Box:
+    return (side - width) // 2, (side - height) // 2, width, height
 
 
 def _centre(pixels: Pixels, side: int) -> Pixels:
     """Put grey levels on the middle of a new black square of three channels."""
     height, width = pixels.shape[:2]
-    top, left = (side - height) // 2, (side - width) // 2
+    left, top, _, _ = _centred(height, width, side)
     square = np.zeros((side, side, 3), np.uint8)
     square[top : top + height, left : left + width] = pixels if pixels.ndim == 3 else pixels[..., None]
     return square

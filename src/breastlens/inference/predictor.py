@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +22,9 @@ from breastlens.config import ReadingLimits
 from breastlens.errors import DataError, DecodeError
 from breastlens.imaging.decode import IMAGE_SUFFIXES, decode
 from breastlens.imaging.preprocess import PreparedImage, preprocess
+from breastlens.inference.activation_map import Explanation, explain_row
 from breastlens.inference.answer import Answer, Answerer
+from breastlens.inference.map_picture import MapFolder
 from breastlens.inference.novelty import Similar
 from breastlens.models.bundle import Bundle, BundleCard, load_bundle
 from breastlens.progress import Progress
@@ -55,6 +57,7 @@ class Prediction:
         distance: From the training images; 0 is usual, 1 is where the farthest tenth of usual images begins.
         novel: Whether that is too far for an answer; None where there is no distance.
         similar: The most similar training images, where these were asked for.
+        map: Name of the picture of what influenced the score, in the folder of maps; empty where none was asked for.
     """
 
     path: str
@@ -67,6 +70,7 @@ class Prediction:
     distance: float | None = None
     novel: bool | None = None
     similar: tuple[Similar, ...] = ()
+    map: str = ""
 
 
 class Predictor:
@@ -88,11 +92,30 @@ class Predictor:
             raise DecodeError(path, prediction.error)
         return prediction
 
-    def predict_files(self, paths: Sequence[Path], progress: Progress | None = None) -> Generator[Prediction]:
+    def explain(self, path: str | Path) -> Explanation:
+        """Tell which places of one image file influenced its score, as exact parts of its log-odds.
+
+        Raises:
+            DecodeError: The file cannot be read as an image.
+            BundleError: The model was saved by an earlier version and gives no such map.
+        """
+        image = self._read(Path(path))
+        if isinstance(image, str):
+            raise DecodeError(path, image)
+        return explain_row(image, next(self.bundle.engine.stream(image.pixels[np.newaxis])))
+
+    def predict_files(
+        self, paths: Sequence[Path], progress: Progress | None = None, maps: MapFolder | None = None
+    ) -> Generator[Prediction]:
         """Score many image files in order; a file that cannot be read gives a row with its error, and the rest go on.
 
         The next files are read in threads while the network computes. Only a few images are held at once, however many
         there are, and the threads end with the iterator, also where it is given up halfway.
+
+        Args:
+            paths: The files.
+            progress: Where to tell how far it is.
+            maps: Where a picture of what influenced each score is written, if wanted.
         """
         with (
             (progress or Progress()).task("predict", len(paths)) as advance,
@@ -101,7 +124,11 @@ class Predictor:
         ):
             for done, (path, (image, row)) in enumerate(zip(paths, rows, strict=True), start=1):
                 advance(done)
-                yield self._decide(path, image, row)
+                prediction = self._decide(path, image, row)
+                if maps is not None and isinstance(image, PreparedImage):
+                    shown = maps.write(done, path, explain_row(image, row))
+                    prediction = replace(prediction, map=shown)
+                yield prediction
 
     def score_each(self, images: Iterable[Read]) -> Generator[tuple[Read, float]]:
         """Score prepared images one after the other, taking the next few while the network computes.
@@ -258,6 +285,7 @@ def predictions_table(
     rebase: Callable[[ArrayLike], NDArray[np.float64]] | None = None,
     *,
     similar: bool = False,
+    maps: bool = False,
 ) -> pd.DataFrame:
     """Predictions as a table, a column a field of ``Prediction``; what there is none of is empty.
 
@@ -266,8 +294,10 @@ def predictions_table(
         rebase: Gives the scores at another prevalence, for a column ``y_score_at_prevalence`` after ``y_score``.
         similar: Whether there is a column ``similar``: text, the nearest first, each with its number, true label and
             distance.
+        maps: Whether there is a column ``map``.
     """
-    names = [one.name for one in fields(Prediction) if similar or one.name != "similar"]
+    left_out = {name for name, asked in (("similar", similar), ("map", maps)) if not asked}
+    names = [one.name for one in fields(Prediction) if one.name not in left_out]
     rows = [
         {name: getattr(one, name) for name in names} | {"similar": _similar_text(one.similar)}
         for one in predictions

@@ -30,6 +30,7 @@ from breastlens.report.canvas import (
     write_statement,
 )
 from breastlens.report.curves import draw_curves
+from breastlens.report.map_panels import lay_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -269,7 +270,14 @@ def most_wrong_rows(predictions: pd.DataFrame, limit: int = MOST_WRONG_LIMIT) ->
     )
 
 
-def draw_most_wrong(images: NDArray[np.uint8], titles: Sequence[str], path: Path) -> Path:
+def draw_most_wrong(
+    images: NDArray[np.uint8],
+    titles: Sequence[str],
+    path: Path,
+    *,
+    maps: NDArray[np.float32] | None = None,
+    positive: str = "positive",
+) -> Path:
     """Draw a sheet of the images the model was most wrong about, or a sentence if there are none.
 
     Args:
@@ -277,6 +285,8 @@ def draw_most_wrong(images: NDArray[np.uint8], titles: Sequence[str], path: Path
         titles: One an image, a line each for the path and for what is known of it; long lines are shortened in the
             middle, so that the end of a file name stays.
         path: PNG to write.
+        maps: (k, s, s), log-odds a pixel that speak for positive, shown beside each image; all on one scale.
+        positive: What label 1 is called.
 
     Raises:
         ValueError: The numbers of images and titles differ.
@@ -288,11 +298,16 @@ def draw_most_wrong(images: NDArray[np.uint8], titles: Sequence[str], path: Path
         figure = new_figure(_WIDE[0], 1.2)
         write_statement(figure.subplots(), "No image was on the wrong side of the threshold.", width=80)
         return save(figure, path)
-    row_count = -(-len(shown) // _SHEET_COLUMNS)
-    figure = new_figure(_WIDE[0], 2.85 * row_count)
-    panels = figure.subplots(row_count, _SHEET_COLUMNS, squeeze=False).ravel()
+    columns = _SHEET_COLUMNS if maps is None else _SHEET_COLUMNS // 2
+    row_count = -(-len(shown) // columns)
+    figure = new_figure(_WIDE[0], 2.85 * row_count + (0 if maps is None else 0.8))
+    panels = figure.subplots(row_count, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
+    if maps is not None:
+        shown = list(zip(lay_beside(images, maps, list(panels), positive), titles, strict=False))[
+            : len(shown)
+        ]
     for axes, (image, title) in zip(panels, shown, strict=False):
         axes.imshow(image)
         short = [part for line in title.splitlines()[:3] for part in _sheet_lines(line)]

@@ -138,6 +138,7 @@ def evaluate(
                 predictions,
                 None,
                 lambda rows: loaded.pixels[rows.index.to_numpy()],
+                predictor.bundle.engine,
             )
         facts = describe_run(
             "evaluation",

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.config import LabelMap
+from breastlens.inference.activation_map import square_maps
+from breastlens.models.engine import Engine
 from breastlens.report import abstention_figures, figures, learning_curve, repeats
 from breastlens.report.calibration_figures import draw_decision_curve, draw_reliability
 from breastlens.report.resampling_figures import draw_learning_curve, draw_repeats
@@ -25,6 +27,7 @@ def draw_figures(
     predictions: pd.DataFrame,
     history: pd.DataFrame | None,
     pixels_of: Callable[[pd.DataFrame], NDArray[np.uint8]],
+    engine: Engine,
 ) -> None:
     """Draw all figures of a run into its ``figures`` folder.
 
@@ -35,6 +38,7 @@ def draw_figures(
         predictions: The content of predictions.csv.
         history: The content of history.csv; None for an evaluation, which has no such figure.
         pixels_of: Gives the images of some rows of ``predictions`` as the network saw them, uint8 (k, s, s, 3).
+        engine: Of the saved model, for maps of what influenced it.
     """
     folder = directory / "figures"
     folder.mkdir()
@@ -86,4 +90,7 @@ def draw_figures(
         f"{path}\n{names[truth]}, score {score:.3f}"
         for path, truth, score in zip(wrong["path"], wrong["y_true"], wrong["y_score"], strict=True)
     ]
-    figures.draw_most_wrong(pixels_of(wrong), titles, folder / "most_wrong.png")
+    pixels = pixels_of(wrong)
+    figures.draw_most_wrong(
+        pixels, titles, folder / "most_wrong.png", maps=square_maps(engine, pixels), positive=names[1]
+    )

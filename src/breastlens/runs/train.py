@@ -296,6 +296,7 @@ def _train_into(
             predictions,
             outcome.history,
             lambda rows: seen.loaded.pixels[outcome.scored[rows.index]],
+            bundle.engine,
         )
     facts = describe_run(
         "training",
