@@ -72,7 +72,7 @@ def main() -> None:
     cohort = Cohort.read(
         arguments.data, manifest=arguments.manifest, exclude_when=tuple(arguments.exclude_when)
     )
-    seen = prepare(cohort, audit=True, seed=0, progress=Progress()).seen
+    seen = prepare(cohort, audit=False, seed=0, progress=Progress()).seen
     pixels, groups = np.asarray(seen.loaded.pixels), seen.groups
     labels = seen.used["label"].to_numpy()
     other = prepare(
