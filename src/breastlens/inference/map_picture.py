@@ -75,7 +75,7 @@ class MapFolder:
         Raises:
             OSError: It cannot be written.
         """
-        safe = re.sub(r"[^A-Za-z0-9.-]+", "_", path.name)[-_MOST_LETTERS:].strip("._") or "image"
+        safe = re.sub(r"[^A-Za-z0-9.-]+", "_", path.stem)[-_MOST_LETTERS:].strip("._") or "image"
         name = f"{number:06d}-{safe}.png"
         drawn = cv2.cvtColor(draw_explanation(explanation), cv2.COLOR_RGB2BGR)
         encoded = cv2.imencode(".png", drawn)[1]
