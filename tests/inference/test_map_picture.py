@@ -71,7 +71,7 @@ def test_names_are_safe_and_never_twice(tmp_path: Path) -> None:
         "\udcff",
     ]
     names = [folder.write(number, Path(path), one) for number, path in enumerate(paths, start=1)]
-    assert names[:3] == ["000001-rztin_1.png.png", "000002-rztin_1.png.png", "000003-passwd.png"]
+    assert names[:3] == ["000001-rztin_1.png", "000002-rztin_1.png", "000003-passwd.png"]
     assert len(set(names)) == len(paths) == len(list(folder.directory.iterdir()))
     assert all(name.isascii() and len(name) < 100 for name in names)
     read = cv2.imread(str(folder.directory / names[0]))
