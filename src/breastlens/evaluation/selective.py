@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from breastlens.evaluation.conformal import SET_NAMES, holds
-from breastlens.evaluation.inputs import Units
+from breastlens.evaluation.inputs import Units, find_units
 from breastlens.evaluation.resampling import (
     bootstrap_interval,
     draw_figures,
@@ -19,6 +19,22 @@ from breastlens.evaluation.resampling import (
 from breastlens.evaluation.scalars import Floats
 
 _CURVE_POINTS = 200
+
+
+def describe_patient_sets(
+    sets: NDArray[np.int64], labels: NDArray[np.int64], *, seed: int = 0
+) -> dict[str, Any] | None:
+    """As `describe_sets`, of one set a patient; None where there is none.
+
+    Args:
+        sets: From ``find_sets``, (n,).
+        labels: 0 or 1, (n,).
+        seed: Of the bootstrap.
+    """
+    if not sets.size:
+        return None
+    stand_ins = [f"{number:09d}" for number in range(sets.size)]
+    return describe_sets(sets, labels, find_units(stand_ins, sets.size), seed=seed)
 
 
 def describe_sets(

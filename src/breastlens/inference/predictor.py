@@ -53,7 +53,7 @@ class Prediction:
         decision: ``negative`` or ``positive`` where the prediction set holds that side alone, ``refer`` where it does
             not, ``refused`` where the image is unlike those of training; None where there is no score.
         prediction_set: ``negative``, ``positive``, ``both`` or ``none``: the sides that the score leaves open at the
-            bundle's coverage; None where there is no score, or the bundle knows no limits.
+            bundle's coverage; None where there is no score, the image is refused, or the bundle knows no limits.
         distance: From the training images; 0 is usual, 1 is where the farthest tenth of usual images begins.
         novel: Whether that is too far for an answer; None where there is no distance.
         similar: The most similar training images, where these were asked for.
@@ -211,7 +211,11 @@ class Predictor:
             y_score=y_score,
             y_pred=None if answer.novel else int(positive),
             category=None if answer.novel else category,
-            **{one.name: getattr(answer, one.name) for one in fields(answer)},
+            decision=answer.decision,
+            prediction_set=None if answer.novel else answer.prediction_set,
+            distance=answer.distance,
+            novel=answer.novel,
+            similar=answer.similar,
         )
 
 

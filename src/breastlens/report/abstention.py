@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pydantic import Field, ValidationError
 
 from breastlens.errors import RunDirectoryError
-from breastlens.report.phrasing import count_text, figure_text, with_interval
+from breastlens.report.phrasing import count_text, figure_text
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import Facts, Interval, RunFiles
+from breastlens.report.tables import MetricCell
 
 FIGURES = ("risk_coverage", "distances")
 
@@ -69,9 +70,9 @@ class SetsRow:
     """Prediction sets of images or of patients, as the table shows them."""
 
     what: str
-    coverage: str
-    negative: str
-    positive: str
+    coverage: MetricCell
+    negative: MetricCell
+    positive: MetricCell
     counts: tuple[int, int, int, int]
     answered: str
     right: str
@@ -162,13 +163,19 @@ def _row(what: str, sets: Sets) -> SetsRow:
     counts = sets.sets
     return SetsRow(
         what=f"{what} ({sets.n:,})",
-        coverage=with_interval(sets.coverage.value, sets.coverage),
-        negative=with_interval(sets.coverage_negative.value, sets.coverage_negative),
-        positive=with_interval(sets.coverage_positive.value, sets.coverage_positive),
+        coverage=_cell(sets.coverage),
+        negative=_cell(sets.coverage_negative),
+        positive=_cell(sets.coverage_positive),
         counts=(counts["negative"], counts["positive"], counts["both"], counts["none"]),
         answered=f"{sets.answered:.0%}",
         right=figure_text(sets.right),
     )
+
+
+def _cell(interval: Interval) -> MetricCell:
+    known = interval.low is not None and interval.high is not None
+    ends = f"{figure_text(interval.low)} to {figure_text(interval.high)}" if known else "no interval"
+    return MetricCell(figure_text(interval.value), ends)
 
 
 def _risk(sets: AbstentionFacts) -> str:

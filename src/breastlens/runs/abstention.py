@@ -27,7 +27,7 @@ from breastlens.evaluation.conformal import (
     mean_of_units,
 )
 from breastlens.evaluation.inputs import find_units
-from breastlens.evaluation.selective import describe_sets, risk_coverage
+from breastlens.evaluation.selective import describe_patient_sets, describe_sets, risk_coverage
 from breastlens.imaging.corruptions import corruptions
 from breastlens.imaging.layout import describe_layout
 from breastlens.inference.novelty import METHODS, MOST_IMAGES, Reference, fit_reference, measure_novelty
@@ -279,7 +279,7 @@ def _describe_patients(
     by_patient: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], seed: int
 ) -> dict[str, Any] | None:
     sets, labels = (np.concatenate(each) for each in zip(*by_patient, strict=True))
-    return describe_sets(sets, labels, find_units(None, sets.size), seed=seed) if sets.size else None
+    return describe_patient_sets(sets, labels, seed=seed)
 
 
 def _auc(usual: Values, far: Values) -> float:

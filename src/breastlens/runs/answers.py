@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from breastlens.evaluation.conformal import SET_NAMES, find_sets, mean_of_units
 from breastlens.evaluation.inputs import find_units
-from breastlens.evaluation.selective import describe_sets, risk_coverage
+from breastlens.evaluation.selective import describe_patient_sets, describe_sets, risk_coverage
 from breastlens.inference.answer import Answer
 from breastlens.models.bundle import BundleCard
 
@@ -48,9 +48,8 @@ def judge_answers(
     units = find_units(predictions["patient_id"].tolist(), len(labels), groups)
     _, of_patients, means = mean_of_units(groups, labels, scores)
     patients = None
-    if means.size > 0 and np.unique(groups).size < labels.size:
-        found = find_sets(means, limits.patients)
-        patients = describe_sets(found, of_patients, find_units(None, means.size))
+    if np.unique(groups).size < labels.size:
+        patients = describe_patient_sets(find_sets(means, limits.patients), of_patients)
     return {
         "abstention": {
             "coverage": limits.coverage,
