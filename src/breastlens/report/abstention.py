@@ -143,20 +143,22 @@ def _sets_intro(files: RunFiles, sets: AbstentionFacts) -> str:
 
 
 def _guarantee(files: RunFiles, sets: AbstentionFacts) -> str:
-    limits = f"The limits of the sets come from {sets.chosen_on}, one image a patient"
-    if files.part == "out_of_fold":
-        return (
-            f"{limits} (drawn at random). The saved model was trained on more patients than the models of those "
-            "scores, so its coverage is not guaranteed exactly, as in cross-conformal prediction. Here each image was "
-            "judged at limits from the other folds."
+    said = f"The limits of the sets come from {sets.chosen_on}, one image a patient (drawn at random)."
+    if sets.chosen_on.startswith("out-of-fold"):
+        said += (
+            " The saved model was trained on more patients than the models of those scores, so its coverage is not "
+            "guaranteed exactly, as in cross-conformal prediction."
         )
-    promise = (
-        f"{limits} (drawn at random). For one image, drawn at random, of a new patient from where those come from, at "
-        f"least {sets.coverage:.0%} of the sets in each class hold the truth, on average over the choice of patients."
-    )
-    if files.part == "external":
-        return f"{promise} Nothing is promised for patients from elsewhere: the table says how it was with these."
-    return promise
+    else:
+        said += (
+            " For one image, drawn at random, of a new patient from where those come from, at least "
+            f"{sets.coverage:.0%} of the sets in each class hold the truth, on average over the choice of patients."
+        )
+    if files.part == "out_of_fold":
+        said += " Here each image was judged at limits from the other folds."
+    elif files.part == "external":
+        said += " Nothing is promised for patients from elsewhere: the table says how it was with these."
+    return said
 
 
 def _row(what: str, sets: Sets) -> SetsRow:

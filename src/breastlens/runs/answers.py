@@ -69,3 +69,14 @@ def judge_answers(
             "methods": {},
         },
     }
+
+
+def say_refused(answers: Sequence[Answer]) -> list[str]:
+    """How many images are unlike those of training, in a sentence; none where there is none."""
+    novel = sum(one.novel is True for one in answers)
+    if not novel:
+        return []
+    return [
+        f"{novel} of {len(answers)} images are unlike those of training: the model refuses them, their scores say "
+        "nothing, and the figures count them."
+    ]

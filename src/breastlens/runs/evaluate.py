@@ -24,7 +24,7 @@ from breastlens.models.backbones import get_backbones
 from breastlens.models.bundle import BundleCard, shorten_hashes
 from breastlens.progress import Progress
 from breastlens.report.page import write_report
-from breastlens.runs.answers import answer_columns, judge_answers
+from breastlens.runs.answers import answer_columns, judge_answers, say_refused
 from breastlens.runs.directory import Run, first_free, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split
 from breastlens.runs.judging import judge
@@ -127,6 +127,9 @@ def evaluate(
                 linked=cohort.groups(),
             )
             metrics |= judge_answers(card, predictions, cohort.groups(), answers)
+            refused = say_refused(answers)
+            for note in refused:
+                progress.say(note)
             write_table(directory / "records.csv", records_table(cohort, used, loaded))
             write_table(directory / "predictions.csv", predictions)
             write_json(directory / "metrics.json", metrics)
@@ -157,7 +160,7 @@ def evaluate(
                 "threshold": card.threshold,
                 "chosen_on": "the training run",
             },
-            notes=[],
+            notes=refused,
         )
         write_json(directory / "run.json", facts)
         write_report(directory)
