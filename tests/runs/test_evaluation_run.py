@@ -22,6 +22,7 @@ FILES = {
     "run.json", "records.csv", "predictions.csv", "metrics.json", "report.html",
     *(f"figures/{name}.png" for name in ("confusion_matrix", "roc", "precision_recall", "scores", "most_wrong")),
     "figures/reliability.png", "figures/decision_curve.png",
+    "figures/risk_coverage.png", "figures/distances.png",
 }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def evaluation(predictor: Predictor, others: Cohort, tmp_path_factory: pytest.Te
 def test_it_leaves_a_run_without_a_model(evaluation: Run) -> None:
     found = {path.relative_to(evaluation.directory).as_posix() for path in evaluation.directory.rglob("*.*")}
     assert {name for name in found if not name.endswith("figures")} == FILES
-    assert set(evaluation.metrics) == {"external"}
+    assert set(evaluation.metrics) == {"external", "abstention", "novelty"}
     assert evaluation.facts["kind"] == "evaluation"
     assert set(evaluation.records["split"]) == {"external"}
 

@@ -39,10 +39,10 @@ FILES = {
         f"figures/{name}.png"
         for name in (
             *("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong"),
-            *("reliability", "decision_curve"),
+            *("reliability", "decision_curve", "risk_coverage", "distances"),
         )
     ),
-    *(f"model/{name}" for name in ("bundle.json", "model.keras", "model.xml", "model.bin")),
+    *(f"model/{name}" for name in ("bundle.json", "model.keras", "model.xml", "model.bin", "reference.npz")),
 }
 RUN_KEYS = {
     "format", "kind", "status", "command", "created", "recipe", "image", "labels", "backbone", "data", "findings",
