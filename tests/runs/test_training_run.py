@@ -137,6 +137,8 @@ def test_json_is_strict_and_has_the_keys_of_the_design(run: Run) -> None:
         "corrected",
         "nuisance",
         "activation",
+        "abstention",
+        "novelty",
         *({"within_folds"} if folds else ()),
     }
     assert set(metrics) == expected | beside
