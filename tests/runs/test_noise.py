@@ -10,6 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from breastlens.cohort.splits import split_folds
 from breastlens.config import TrainingRecipe
+from breastlens.evaluation.calibration import Calibration
 from breastlens.evaluation.metrics import auc
 from breastlens.evaluation.stratified import stratified_auc
 from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
@@ -20,7 +21,7 @@ from breastlens.training.fit import Fit, TrainingImages
 
 RUNS, PATIENTS, IMAGES, WIDTH, FOLDS = 50, 36, 2, 12, 3
 POSITIVES = 15
-EVERYONE = Fit("probe", OperatingPoint(0.5, "", None, None), "", [])
+EVERYONE = Fit("probe", (OperatingPoint(0.5, "", None, None),), Calibration(), "", [])
 """Stands for the model of everyone, which is not judged here."""
 
 

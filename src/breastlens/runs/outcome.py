@@ -196,7 +196,7 @@ def _fit_folds(
         histories.append((fold, one.history))
         notes += [f"Fold {fold}: {note}" for note in one.notes]
     final = everyone or fit(np.arange(count), None, " on everyone")
-    operating_points = np.empty((len(final.operating_points), count))
+    operating_points = np.empty((len(thresholds[0][1]), count))
     for outside, own in thresholds:
         operating_points[:, outside] = own
     return Outcome(
