@@ -18,6 +18,7 @@ TrainingPrecision = Literal["float32", "bfloat16"]
 AskedTrainingPrecision = Literal["float32", "bfloat16", "auto"]
 EnsembleWeights = Literal["equal", "learnt"]
 TestTimeViews = Literal["none", "flip", "shift", "flip-shift"]
+PatientScore = Literal["mean", "max", "noisy-or", "auto"]
 FillMode = Literal["constant", "nearest", "reflect", "wrap"]
 
 DEFAULT_CACHE_GB = 4.0
@@ -226,6 +227,10 @@ class TrainingRecipe(Settings):
     )
     false_alarms: float = Field(
         default=0.05, gt=0, lt=1, description="of images like those of training, the share refused as novel"
+    )
+    patient_score: PatientScore = Field(
+        default="mean",
+        description="of a patient with several images; auto: the rule of the largest AUC where thresholds are chosen",
     )
     audit: bool = Field(
         default=True, description="look at files and pixels first, and set right what needs no judgement"

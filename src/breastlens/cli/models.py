@@ -99,6 +99,12 @@ def train(
         float | None,
         typer.Option(help="Of images like those of training, the share refused as novel. [default: 0.05]"),
     ] = None,
+    patient_score: Annotated[
+        str,
+        typer.Option(
+            help="Of a patient with several images: mean, max, noisy-or or auto, chosen on validation."
+        ),
+    ] = "mean",
     precision: Annotated[
         str, typer.Option(help="Of the saved model: fp32, bf16, int8 or auto, if it decides like fp32.")
     ] = "fp32",
@@ -160,6 +166,7 @@ def train(
         "target_sensitivity": sensitivity,
         "coverage": coverage,
         "false_alarms": false_alarms,
+        "patient_score": patient_score,
         "precision": precision,
         "epochs": epochs,
         "batch_size": batch_size,

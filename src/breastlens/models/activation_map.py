@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone
 from breastlens.models.head import COMPRESSION_OFFSET
-from breastlens.models.joint_features import MEMBER
+from breastlens.models.joint_features import MEMBER, show_views, split_views
 from breastlens.models.views import AS_IT_IS, View, mirror
 
 _AVERAGED = ("finetuned", "probe")
@@ -130,6 +130,7 @@ def _weigh_members(
     ops = keras.ops
     kernel = np.asarray(network.get_layer("score").get_weights()[0], dtype=np.float64)[:, 0]
     gain = kernel * np.asarray(network.get_layer("standardised").scale, dtype=np.float64) / len(views)
+    shown = show_views(network.input, views)
     parts, seen, end = [], [], 0
     for number, backbone in enumerate(backbones):
         member = network.get_layer(MEMBER.format(number))
@@ -139,10 +140,10 @@ def _weigh_members(
         _, height, width, channels = ends[0].shape
         own = gain[end - 2 * channels : end] / (height * width)
         by_average, by_maximum = _as_row(own[:channels]), _as_row(own[channels:])
-        for view in views:
-            activations, average, maximum = keras.Model(member.input, ends)(view.look(network.input))
-            parts.append((activations, _slope(average, ops) * by_average + _slope(maximum, ops) * by_maximum))
-            seen.append(view)
+        activations, average, maximum = keras.Model(member.input, ends)(shown)
+        weights = _slope(average, ops) * by_average + _slope(maximum, ops) * by_maximum
+        parts += zip(split_views(activations, len(views)), split_views(weights, len(views)), strict=True)
+        seen += views
     return network.input, parts, seen
 
 

@@ -95,6 +95,7 @@ def evaluate(
                 card.threshold,
                 used["patient_id"].tolist(),
                 linked=cohort.groups(),
+                patient_points=[card.patient_point] * len(used),
             )
             metrics = {PART: block} | subgroup_metrics(
                 used,

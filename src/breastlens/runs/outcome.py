@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from breastlens.cohort.splits import PARTS
 from breastlens.config import TrainingRecipe
+from breastlens.evaluation.by_patient import PatientPoint
 from breastlens.models.backbones import Backbone
 from breastlens.models.cut import FrozenPart
 from breastlens.progress import Progress
@@ -60,6 +61,7 @@ class Outcome:
         y_score: Their scores, (len(scored),).
         occluded: By occlusion, the scores that the same models give the same images when these are occluded.
         thresholds: The threshold that applies to each of them: its fold's own when cross-validating.
+        patient_points: How the patient of each of them is scored and called; None: by means.
         held_out_from: For each held-out part, the rows trained on and the rows scored.
         history: history.csv.
         notes: Sentences for the reader.
@@ -71,6 +73,7 @@ class Outcome:
     y_score: NDArray[np.float64]
     occluded: dict[str, NDArray[np.float64]]
     thresholds: NDArray[np.float64]
+    patient_points: list[PatientPoint | None]
     held_out_from: list[tuple[Rows, Rows]]
     history: pd.DataFrame
     notes: list[str]
@@ -146,6 +149,7 @@ def fit_split(
         y_score=final.scores(images, scored),
         occluded=_score_occluded(final, images, scored, occluded),
         thresholds=np.full(scored.size, final.operating_point.threshold),
+        patient_points=[final.patient_point] * scored.size,
         held_out_from=[(train, scored)],
         history=_history([(None, final.history)]),
         notes=final.notes,
@@ -163,6 +167,7 @@ def _fit_folds(
     count = split.size
     y_score, thresholds = np.empty(count), np.empty(count)
     unseen = {name: np.empty(count) for name in occluded}
+    patient_points: list[PatientPoint | None] = [None] * count
     parts: list[tuple[Rows, Rows]] = []
     histories: list[tuple[str | None, list[dict[str, Any]]]] = []
     notes: list[str] = []
@@ -172,6 +177,8 @@ def _fit_folds(
         one = fit(inside, None, f" fold {int(fold) + 1} of {len(folds)}")
         y_score[outside] = one.scores(images, outside)
         thresholds[outside] = one.operating_point.threshold
+        for row in outside:
+            patient_points[row] = one.patient_point
         for name, scores in _score_occluded(one, images, outside, occluded).items():
             unseen[name][outside] = scores
         parts.append((inside, outside))
@@ -185,6 +192,7 @@ def _fit_folds(
         y_score=y_score,
         occluded=unseen,
         thresholds=thresholds,
+        patient_points=patient_points,
         held_out_from=parts,
         history=_history([*histories, ("everyone", final.history)]),
         notes=[

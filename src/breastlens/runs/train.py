@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from functools import partial
@@ -314,6 +315,7 @@ def _train_into(
             "threshold": outcome.final.operating_point.threshold,
             "chosen_on": outcome.final.chosen_on,
         },
+        patient_score=outcome.final.patient_point and dataclasses.asdict(outcome.final.patient_point),
         kept=outcome.final.kept,
         execution=outcome.final.choice and outcome.final.choice.describe(),
         precision=chosen.describe(),
@@ -371,6 +373,7 @@ def _evaluate(
             outcome.thresholds[rows],
             part["patient_id"].tolist(),
             linked=groups[outcome.scored][rows],
+            patient_points=[outcome.patient_points[row] for row in np.flatnonzero(rows)],
             seed=seed,
         )
 
@@ -416,7 +419,7 @@ def _save_model(
     abstaining: Abstaining,
     created: str,
 ) -> Bundle:
-    point = outcome.final.operating_point
+    point, patient = outcome.final.operating_point, outcome.final.patient_point
     card = BundleCard(
         created=created,
         backbone=_name(backbones),
@@ -427,6 +430,8 @@ def _save_model(
         threshold=point.threshold,
         threshold_rule=f"{point.rule}, chosen on {outcome.final.chosen_on}",
         abstention=abstaining.card,
+        patient_rule="mean" if patient is None else patient.rule,
+        patient_threshold=None if patient is None else patient.threshold,
         data_fingerprint=cohort.fingerprint,
         learnt_from=shorten_hashes(used.loc[used["split"] != "test", "pixels_sha256"]),
         versions=describe_versions(),

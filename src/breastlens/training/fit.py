@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from breastlens.cohort.splits import split_folds
 from breastlens.config import Strategy, TrainingRecipe
 from breastlens.errors import SplitError
+from breastlens.evaluation.by_patient import PatientPoint, choose_patient_point
 from breastlens.evaluation.metrics import auc
 from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
 from breastlens.models.backbones import Backbone
@@ -66,6 +67,7 @@ class Fit:
         notes: Sentences for the reader.
         probe: The probe, where that was kept.
         network: The trained classifier (a ``keras.Model``), where that was kept.
+        patient_point: How patients with several images are scored and called; None: by means.
         choice: In which precision it was trained and why; None where nothing was trained with Keras.
     """
 
@@ -77,6 +79,7 @@ class Fit:
     probe: Probe | None = None
     network: Any = None
     choice: Choice | None = None
+    patient_point: PatientPoint | None = None
 
     def scores(self, images: TrainingImages, rows: Rows) -> NDArray[np.float64]:
         """Calibrated probability of positive for some of the images, (len(rows),)."""
@@ -261,6 +264,7 @@ def _fit_network(
         notes,
         network=trained.network,
         choice=trained.choice,
+        patient_point=_choose_patient_point(images, check, scores, recipe),
     )
 
 
@@ -325,17 +329,33 @@ def _fit_probe_alone(
         weights=recipe.ensemble_weights,
     )
     if validation is not None:
-        held, scores, chosen_on = labels[validation], probe.scores(images.features[validation]), "validation"
+        rows, scores, chosen_on = validation, probe.scores(images.features[validation]), "validation"
     elif probe.inner_logits is not None:
-        held, scores, chosen_on = labels[train], sigmoid(probe.inner_logits), "inner folds"
+        rows, scores, chosen_on = train, sigmoid(probe.inner_logits), "inner folds"
     else:
-        held, scores, chosen_on = (
-            labels[train],
+        rows, scores, chosen_on = (
+            train,
             probe.scores(images.features[train]),
             "training images, too few to hold any out",
         )
-    point = choose_operating_point(held, scores, target_sensitivity=recipe.target_sensitivity)
-    return Fit("probe", point, chosen_on, probe_history(probe), probe=probe)
+    point = choose_operating_point(labels[rows], scores, target_sensitivity=recipe.target_sensitivity)
+    patient_point = _choose_patient_point(images, rows, scores, recipe)
+    return Fit("probe", point, chosen_on, probe_history(probe), probe=probe, patient_point=patient_point)
+
+
+def _choose_patient_point(
+    images: TrainingImages, rows: Rows, scores: NDArray[np.float64], recipe: TrainingRecipe
+) -> PatientPoint | None:
+    """As the recipe says, from the images that the threshold is chosen on; what stays together is one patient there."""
+    if recipe.patient_score == "mean":
+        return None
+    return choose_patient_point(
+        images.labels[rows],
+        scores,
+        images.groups[rows],
+        rule=recipe.patient_score,
+        target_sensitivity=recipe.target_sensitivity,
+    )
 
 
 def _carve(images: TrainingImages, train: Rows, seed: int) -> tuple[Rows, Rows]:
