@@ -18,6 +18,7 @@ TrainingPrecision = Literal["float32", "bfloat16"]
 AskedTrainingPrecision = Literal["float32", "bfloat16", "auto"]
 EnsembleWeights = Literal["equal", "learnt"]
 TestTimeViews = Literal["none", "flip", "shift", "flip-shift"]
+Pooling = Literal["global", "sides"]
 PatientScore = Literal["mean", "max", "noisy-or", "auto"]
 FillMode = Literal["constant", "nearest", "reflect", "wrap"]
 
@@ -184,6 +185,10 @@ class TrainingRecipe(Settings):
     tta: TestTimeViews = Field(
         default="none", description="what is shown of each image besides itself, in training and in use"
     )
+    pooling: Pooling = Field(
+        default="global",
+        description="features of a stage: mean and maximum, or for pictures of both breasts left held against right",
+    )
     weights: str = "imagenet"
     strategy: Strategy = "probe"
     folds: int | None = Field(default=None, ge=2, description="None: one training, validation and test part")
@@ -266,8 +271,8 @@ class TrainingRecipe(Settings):
             )
         if self.ensemble_weights != "equal" and not self.ensemble:
             raise ValueError("ensemble_weights needs an ensemble")
-        if self.strategy != "probe" and (self.ensemble or self.tta != "none"):
-            raise ValueError(f"ensemble and tta are made of probes, got the strategy {self.strategy}")
+        if self.strategy != "probe" and (self.ensemble or self.tta != "none" or self.pooling != "global"):
+            raise ValueError(f"ensemble, tta and pooling are for probes, got the strategy {self.strategy}")
         return self
 
     @model_validator(mode="after")

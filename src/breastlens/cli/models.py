@@ -69,6 +69,10 @@ def train(
             help="Show each image also mirrored or moved a little: none, flip, shift or flip-shift."
         ),
     ] = "none",
+    pooling: Annotated[
+        str,
+        typer.Option(help="global, or sides for pictures of both breasts: left held against right."),
+    ] = "global",
     weights: Annotated[
         str, typer.Option(help="imagenet, none, a weights file or a folder of them.")
     ] = "imagenet",
@@ -156,6 +160,7 @@ def train(
         "ensemble": None if ensemble is None else read_names(ensemble),
         "ensemble_weights": ensemble_weights,
         "tta": tta,
+        "pooling": pooling,
         "weights": weights,
         "strategy": strategy,
         "folds": folds,

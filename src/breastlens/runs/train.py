@@ -163,6 +163,7 @@ def _train_into(
                 weights=starting,
                 seed=recipe.seed + number,
                 cache=cache,
+                pooling=recipe.pooling,
             )
             for number, backbone in enumerate(backbones)
         ],
