@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
-from breastlens.evaluation.conformal import draw_one_each, find_sets, fit_set_limits, holds, mean_of_units
+from breastlens.evaluation.conformal import draw_one_each, find_sets, fit_set_limits, holds, score_units
 
 AUCS = (0.8, 0.95)
 PATIENTS = (60, 300)
@@ -51,8 +51,8 @@ def cover(
     judged = ~decide
     one = draw_one_each(units[decide], labels[decide], seed)
     shown = draw_one_each(units[judged], labels[judged], seed)
-    _, of_patient, means = mean_of_units(units[decide], labels[decide], scores[decide])
-    _, truth, asked = mean_of_units(units[judged], labels[judged], scores[judged])
+    _, of_patient, means = score_units(units[decide], labels[decide], scores[decide])
+    _, truth, asked = score_units(units[judged], labels[judged], scores[judged])
     new, new_labels = scores[judged][shown], labels[judged][shown]
     limits = {
         WAYS[0]: (fit_set_limits(labels[decide][one], scores[decide][one], coverage), new, new_labels),

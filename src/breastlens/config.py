@@ -18,6 +18,8 @@ TrainingPrecision = Literal["float32", "bfloat16"]
 AskedTrainingPrecision = Literal["float32", "bfloat16", "auto"]
 EnsembleWeights = Literal["equal", "learnt"]
 TestTimeViews = Literal["none", "flip", "shift", "flip-shift"]
+Pooling = Literal["global", "sides"]
+PatientScore = Literal["mean", "max", "noisy-or", "auto"]
 FillMode = Literal["constant", "nearest", "reflect", "wrap"]
 
 DEFAULT_CACHE_GB = 4.0
@@ -183,6 +185,10 @@ class TrainingRecipe(Settings):
     tta: TestTimeViews = Field(
         default="none", description="what is shown of each image besides itself, in training and in use"
     )
+    pooling: Pooling = Field(
+        default="global",
+        description="features of a stage: mean and maximum, or for pictures of both breasts left held against right",
+    )
     weights: str = "imagenet"
     strategy: Strategy = "probe"
     folds: int | None = Field(default=None, ge=2, description="None: one training, validation and test part")
@@ -234,6 +240,10 @@ class TrainingRecipe(Settings):
     prevalence: float | None = Field(
         default=None, gt=0, lt=1, description="of those to be screened; figures are re-based to it"
     )
+    patient_score: PatientScore = Field(
+        default="mean",
+        description="of a patient with several images; auto: the rule of the largest AUC where thresholds are chosen",
+    )
     audit: bool = Field(
         default=True, description="look at files and pixels first, and set right what needs no judgement"
     )
@@ -268,8 +278,8 @@ class TrainingRecipe(Settings):
             )
         if self.ensemble_weights != "equal" and not self.ensemble:
             raise ValueError("ensemble_weights needs an ensemble")
-        if self.strategy != "probe" and (self.ensemble or self.tta != "none"):
-            raise ValueError(f"ensemble and tta are made of probes, got the strategy {self.strategy}")
+        if self.strategy != "probe" and (self.ensemble or self.tta != "none" or self.pooling != "global"):
+            raise ValueError(f"ensemble, tta and pooling are for probes, got the strategy {self.strategy}")
         return self
 
     @model_validator(mode="after")

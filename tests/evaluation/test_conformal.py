@@ -15,7 +15,7 @@ from breastlens.evaluation.conformal import (
     fit_set_limits,
     holds,
     largest_conforming,
-    mean_of_units,
+    score_units,
 )
 
 
@@ -95,6 +95,6 @@ def test_one_image_a_patient_and_label_is_drawn_by_seed():
 
 
 def test_a_patients_score_is_the_mean_and_mixed_labels_have_none():
-    names, labels, means = mean_of_units([7, 3, 7, 4, 4], [1, 0, 1, 0, 1], [0.2, 0.1, 0.6, 0.5, 0.5])
+    names, labels, means = score_units([7, 3, 7, 4, 4], [1, 0, 1, 0, 1], [0.2, 0.1, 0.6, 0.5, 0.5])
     assert (names.tolist(), labels.tolist()) == ([3, 7], [0, 1])
     np.testing.assert_allclose(means, [0.1, 0.4])

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from breastlens.config import Pooling
+from breastlens.models.activation_map import build_activation_map
 from breastlens.models.backbones import get_backbone
+from breastlens.models.classifier import build_classifier, build_features
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.feature_network import FeatureNetwork
-from breastlens.models.head import compress
-from breastlens.models.joint_features import JointFeatures
+from breastlens.models.head import Head, compress
+from breastlens.models.joint_features import JointFeatures, join_features
+from breastlens.models.pooling import pool
 from breastlens.models.views import AS_IT_IS, VIEWS, View, average_views
 
 pytest.importorskip("keras")
@@ -93,3 +97,39 @@ def test_the_cache_serves_views_and_members(tmp_path: Path) -> None:
     again = joint()
     assert np.array_equal(again.run(lambda: iter([PIXELS])), first)
     assert "model" not in vars(again.members[0]), "nothing was built for it"
+
+
+@pytest.mark.parametrize("names", [("mobilenet:0.25",), ("mobilenet:0.25", "mobilenetv2:0.35")])
+@pytest.mark.parametrize("tta", ["none", "flip"])
+@pytest.mark.parametrize("pooling", ["global", "sides"])
+def test_the_map_adds_up_to_the_log_odds(names: tuple[str, ...], tta: str, pooling: Pooling) -> None:
+    backbones, views = [get_backbone(name) for name in names], VIEWS[tta]
+    models = [
+        build_features(each, image_size=SIDE, weights="none", seed=3, pooling=pooling) for each in backbones
+    ]
+    model = models[0] if len(models) * len(views) == 1 else join_features(models, views)
+    draw = np.random.default_rng(4)
+    width = model.output.shape[-1]
+    seen = compress(np.asarray(model(PIXELS)))
+    head = Head(seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-4), draw.normal(0, 0.1, width), -0.3)
+    log_odds = head.logits(np.asarray(model(PIXELS)))
+    found = build_activation_map(build_classifier(model, head), backbones, views, pooling)(PIXELS)
+    shown, constant = (
+        np.asarray(found[name], np.float64) for name in ("activation_map", "activation_constant")
+    )
+    assert np.ptp(log_odds) > 0.5
+    np.testing.assert_allclose(shown.sum(axis=(1, 2, 3)) + constant[:, 0], log_odds, rtol=0, atol=2e-4)
+    assert len(np.unique(constant)) == 1
+
+
+def test_sides_do_not_change_where_left_and_right_are_exchanged() -> None:
+    activations = np.random.default_rng(5).normal(size=(2, 5, 5, 3)).astype(np.float32)
+    one, other = (
+        np.concatenate([np.asarray(each) for each in pool(turned, "stage", "sides")], axis=1)
+        for turned in (activations, activations[:, :, ::-1])
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    left, right = activations[0, :3, :3, 0], activations[0, :3, 2:, 0]
+    expected = [abs(left.mean() - right.mean()), (left.mean() + right.mean()) / 2]
+    expected += [abs(left.max() - right.max()), max(left.max(), right.max())]
+    np.testing.assert_allclose(one[0, [0, 3, 6, 9]], expected, rtol=1e-5)

@@ -46,8 +46,8 @@ FILES = {
 }
 RUN_KEYS = {
     "format", "kind", "status", "command", "created", "recipe", "image", "labels", "backbone", "data", "findings",
-    "split", "audit", "operating_point", "calibration", "kept", "execution", "precision", "notes", "versions",
-    "machine", "phases",
+    "split", "audit", "operating_point", "calibration", "patient_score", "kept", "execution", "precision", "notes",
+    "versions", "machine", "phases",
 }  # fmt: skip
 BLOCK_KEYS = {
     "n", "patients", "positives", "negatives", "threshold", "accuracy", "balanced_accuracy", "auc",
@@ -120,7 +120,8 @@ def test_tables_have_the_columns_of_the_design(run: Run) -> None:
     assert list(tables["records"]) == [*RECORD_COLUMNS, "note", "visit"]
     assert list(tables["predictions"]) == PREDICTION_COLUMNS
     assert set(tables["history"]) == set(HISTORY_COLUMNS) == {
-        "epoch", "phase", "fold", "strength", "loss", "auc", "val_loss", "val_auc", "learning_rate", "seconds",
+        "epoch", "phase", "fold", "member", "strength", "loss", "auc", "val_loss", "val_auc", "learning_rate",
+        "seconds",
     }  # fmt: skip
     assert set(tables["history"]["phase"]) == {"probe"}
 

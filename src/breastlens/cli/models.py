@@ -72,6 +72,10 @@ def train(
             help="Show each image also mirrored or moved a little: none, flip, shift or flip-shift."
         ),
     ] = "none",
+    pooling: Annotated[
+        str,
+        typer.Option(help="global, or sides for pictures of both breasts: left held against right."),
+    ] = "global",
     weights: Annotated[
         str, typer.Option(help="imagenet, none, a weights file or a folder of them.")
     ] = "imagenet",
@@ -110,6 +114,12 @@ def train(
         typer.Option(help="Operating point: lowest cost, a missed positive costing so many false alarms."),
     ] = None,
     prevalence: Prevalence = None,
+    patient_score: Annotated[
+        str,
+        typer.Option(
+            help="Of a patient with several images: mean, max, noisy-or or auto, chosen on validation."
+        ),
+    ] = "mean",
     precision: Annotated[
         str, typer.Option(help="Of the saved model: fp32, bf16, int8 or auto, if it decides like fp32.")
     ] = "fp32",
@@ -161,6 +171,7 @@ def train(
         "ensemble": None if ensemble is None else read_names(ensemble),
         "ensemble_weights": ensemble_weights,
         "tta": tta,
+        "pooling": pooling,
         "weights": weights,
         "strategy": strategy,
         "folds": folds,
@@ -174,6 +185,7 @@ def train(
         "target_specificity": specificity,
         "cost_ratio": cost_ratio,
         "prevalence": prevalence,
+        "patient_score": patient_score,
         "precision": precision,
         "epochs": epochs,
         "batch_size": batch_size,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from breastlens.config import Settings
 from breastlens.errors import DataError
+from breastlens.evaluation.by_patient import PatientRule, score_patients
 from breastlens.evaluation.inputs import check_labels, check_scores
 
 SET_NAMES = ("none", "negative", "positive", "both")
@@ -125,18 +126,19 @@ def draw_one_each(units: ArrayLike, labels: ArrayLike, seed: int) -> NDArray[np.
     return np.sort(order[first])
 
 
-def mean_of_units(
-    units: ArrayLike, labels: ArrayLike, y_score: ArrayLike
+def score_units(
+    units: ArrayLike, labels: ArrayLike, y_score: ArrayLike, rule: PatientRule = "mean"
 ) -> tuple[NDArray[np.generic], NDArray[np.int64], NDArray[np.float64]]:
-    """Each unit, its label and mean score; units with images of both labels, which have no one label, are left out.
+    """Each unit, its label and its score; units with images of both labels, which have no one label, are left out.
 
     Args:
         units: What belongs together, (n,).
         labels: 0 or 1, (n,).
         y_score: Scores in [0, 1], (n,).
+        rule: From the scores of its images to its own.
     """
     names, place, images = np.unique(np.asarray(units), return_inverse=True, return_counts=True)
     positives = np.bincount(place, weights=np.asarray(labels, dtype=np.float64))
-    means = np.clip(np.bincount(place, weights=np.asarray(y_score, dtype=np.float64)) / images, 0.0, 1.0)
+    scores = score_patients(y_score, place, rule)
     pure = (positives == 0) | (positives == images)
-    return names[pure], (positives[pure] > 0).astype(np.int64), means[pure]
+    return names[pure], (positives[pure] > 0).astype(np.int64), scores[pure]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from breastlens.evaluation.by_patient import PATIENT_RULES, PatientPoint, PatientRule, score_patients
 from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_thresholds, find_units
 from breastlens.evaluation.intervals import metric_intervals
 from breastlens.evaluation.scalars import (
@@ -39,15 +40,16 @@ def evaluate_scores(
     patient_id: Sequence[str] | None = None,
     *,
     linked: NDArray[np.integer] | None = None,
+    patient_points: Sequence[PatientPoint | None] = (),
     seed: int = 0,
     draws: int = 2000,
     level: float = 0.95,
 ) -> dict[str, Any]:
     """Compute all figures of a set of scored images, for images and for patients.
 
-    A patient's score is the mean of the scores of their images, held against the mean of their thresholds. Left out of
-    the figures by patient are patients with images in both classes, who have no one label, and images
-    without a patient id; how many stands in the ``reasons`` of that block under ``patients``.
+    A patient's score is the mean of the scores of their images, held against the mean of their thresholds, unless
+    another rule is given. Left out of the figures by patient are patients with images in both classes, who have no one
+    label, and images without a patient id; how many stands in the ``reasons`` of that block under ``patients``.
 
     Args:
         y_true: Labels, 0 negative or 1 positive, (n,).
@@ -58,6 +60,9 @@ def evaluate_scores(
         patient_id: Patient of each image, "" where unknown; None where no patient is known.
         linked: (n,) which images without a patient belong together, such as the frames of a file; they are drawn
             together, but count as no patient. None where nothing is linked.
+        patient_points: For each image how its patient is scored and called, (n,), the same for all images of a
+            patient; empty, or None for an image, for the means. The block by patient then says under ``rules`` how many
+            patients were scored by which rule.
         seed: Seed of the bootstrap.
         draws: Number of bootstrap draws.
         level: Coverage that the intervals aim at, between 0 and 1.
@@ -81,15 +86,16 @@ def evaluate_scores(
     block["patients"] = units.patients or None
     if block["patients"] is None:
         block["reasons"]["patients"] = "patients are unknown"
-    by_patient, reason = _mean_by_patient(labels, scores, cut, units)
+    by_patient, reason = _score_by_patient(labels, scores, cut, units, patient_points)
     if by_patient is None:
         block["by_patient"] = None
         block["reasons"]["by_patient"] = reason
         return block
 
-    names, patient_labels, patient_scores, patient_cut = by_patient
+    names, patient_labels, patient_scores, patient_cut, rules = by_patient
     inner = _block(patient_labels, patient_scores, patient_cut, names, "patient", options)
     inner["patients"] = inner["n"]
+    inner["rules"] = rules
     if reason:
         inner["reasons"]["patients"] = reason
     block["by_patient"] = inner
@@ -209,10 +215,14 @@ def _reasons(
     return reasons
 
 
-def _mean_by_patient(
-    labels: Labels, scores: Floats, thresholds: Floats, units: Units
-) -> tuple[tuple[list[str], Labels, Floats, Floats] | None, str]:
-    """Average scores and thresholds by patient; or None with the reason why there is nothing to average.
+def _score_by_patient(
+    labels: Labels,
+    scores: Floats,
+    thresholds: Floats,
+    units: Units,
+    points: Sequence[PatientPoint | None],
+) -> tuple[tuple[list[str], Labels, Floats, Floats, dict[str, int]] | None, str]:
+    """Scores, thresholds and rules by patient; or None with the reason why there are none.
 
     With patients found, the text instead says what was left out, and is empty where nothing was.
     """
@@ -222,7 +232,6 @@ def _mean_by_patient(
     if images.max() == 1:
         return None, "every patient has one image"
     positives = np.bincount(units.index, weights=labels, minlength=units.count)[: units.patients]
-    sums = np.bincount(units.index, weights=scores, minlength=units.count)[: units.patients]
     cuts = np.bincount(units.index, weights=thresholds, minlength=units.count)[: units.patients]
     of_one_class = (positives == 0) | (positives == images)
     left_out = []
@@ -234,13 +243,24 @@ def _mean_by_patient(
     kept = np.flatnonzero(of_one_class)
     if kept.size == 0:
         return None, "every patient has images in both classes"
-    # A mean of numbers in [0, 1] may leave it by a rounding error.
-    means, limits = (np.clip(total[kept] / images[kept], 0.0, 1.0) for total in (sums, cuts))
-    if np.ptp(thresholds) == 0:  # and so may the mean of equal ones
+    # A mean of numbers in [0, 1] may leave it by a rounding error, and so may the mean of equal ones.
+    limits = np.clip(cuts[kept] / images[kept], 0.0, 1.0)
+    if np.ptp(thresholds) == 0:
         limits = np.full(kept.size, thresholds[0])
+    own: list[PatientPoint | None] = [None] * units.count
+    for unit, point in zip(units.index.tolist(), points, strict=bool(points)):
+        own[unit] = point
+    chosen = [own[unit] for unit in kept]
+    rules: list[PatientRule] = ["mean" if point is None else point.rule for point in chosen]
+    by_rule = {rule: score_patients(scores, units.index, rule)[kept] for rule in set(rules)}
+    judged = np.array([by_rule[rule][place] for place, rule in enumerate(rules)], dtype=np.float64)
+    limits = np.array(
+        [limit if point is None else point.threshold for limit, point in zip(limits, chosen, strict=True)]
+    )
+    counts: dict[str, int] = {rule: rules.count(rule) for rule in PATIENT_RULES if rule in rules}
     # Stand-ins for the ids, in their order: all the bootstrap needs is that each patient is one unit.
     names = [f"{number:09d}" for number in kept]
-    return (names, (positives[kept] > 0).astype(np.int64), means, limits), note
+    return (names, (positives[kept] > 0).astype(np.int64), judged, limits, counts), note
 
 
 def _roc(labels: Labels, scores: Floats) -> dict[str, list[Any]] | None:

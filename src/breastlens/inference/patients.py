@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from breastlens.errors import DataError
+from breastlens.evaluation.by_patient import score_patients
 from breastlens.inference.answer import decide
 from breastlens.inference.predictor import Prediction
 from breastlens.models.bundle import BundleCard
@@ -24,8 +25,8 @@ class PatientPrediction:
         images: How many files the patient has here.
         unreadable: How many of them could not be read.
         refused: How many of them are unlike the training images; they count for nothing.
-        y_score: Mean score of the others; None where there are none.
-        y_pred: 1 where that reaches the bundle's threshold, else 0; None where there is none.
+        y_score: Joint score of the others, by the bundle's rule; None where there are none.
+        y_pred: 1 where that reaches the bundle's threshold for patients, else 0; None where there is none.
         category: The name of that side.
         decision: ``negative``, ``positive``, ``refer`` or, where all images were refused, ``refused``; None where none
             could be read.
@@ -72,7 +73,7 @@ def name_patients(paths: Iterable[str], pattern: str) -> list[str]:
 def predict_patients(
     predictions: Sequence[Prediction], patient_id: Sequence[str], card: BundleCard
 ) -> list[PatientPrediction]:
-    """Say of each patient what the mean score of their images says; refused images count for nothing.
+    """Say of each patient what the scores of their images say together, by the model's rule, without refused images.
 
     Args:
         predictions: Of images.
@@ -96,17 +97,18 @@ def _predict_patient(name: str, images: Sequence[Prediction], card: BundleCard) 
         return PatientPrediction(
             name, len(images), unreadable, refused, None, None, None, "refused" if refused else None, None
         )
-    mean = float(np.clip(np.mean(scores), 0, 1))
-    positive = mean >= card.threshold
+    joint = float(score_patients(scores, np.zeros(len(scores), dtype=np.int64), card.patient_rule)[0])
+    threshold = card.threshold if card.patient_point is None else card.patient_point.threshold
+    positive = joint >= threshold
     held, decision = None, "positive" if positive else "negative"
     if card.abstention is not None:
-        held, decision = decide(mean, card.threshold, card.abstention.patients)
+        held, decision = decide(joint, threshold, card.abstention.patients)
     return PatientPrediction(
         name,
         len(images),
         unreadable,
         refused,
-        mean,
+        joint,
         int(positive),
         card.labels.positive_name if positive else card.labels.negative_name,
         decision,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.config import Pooling
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone
 from breastlens.models.head import COMPRESSION_OFFSET
-from breastlens.models.joint_features import MEMBER
+from breastlens.models.joint_features import MEMBER, show_views, split_views
+from breastlens.models.pooling import find_pooled, half_ranges
 from breastlens.models.views import AS_IT_IS, View, mirror
 
 _AVERAGED = ("finetuned", "probe")
@@ -19,7 +22,10 @@ _AVERAGED = ("finetuned", "probe")
 
 
 def build_activation_map(
-    network: Any, backbones: Backbone | Sequence[Backbone], views: Sequence[View] = (AS_IT_IS,)
+    network: Any,
+    backbones: Backbone | Sequence[Backbone],
+    views: Sequence[View] = (AS_IT_IS,),
+    pooling: Pooling = "global",
 ) -> Any:
     """Build the network from an image to the share that each place of each stage has in the log-odds.
 
@@ -44,6 +50,7 @@ def build_activation_map(
         backbones: Which backbone it is made of, or which of an ensemble.
         views: What it is shown of each image. A map is mirrored back before it is added; that of a view moved by a few
             pixels stays where it is.
+        pooling: What its features are made of.
 
     Returns:
         ``keras.Model`` from uint8 ``image`` (n, s, s, 3), RGB, to ``activation_map``, float32 (n, stages, h, w) in
@@ -54,9 +61,12 @@ def build_activation_map(
     keras = import_keras()
     ops = keras.ops
     members = (backbones,) if isinstance(backbones, Backbone) else tuple(backbones)
-    parts, constant = _split_head(network, members, views)
+    parts, constant = _split_head(network, members, views, pooling)
     maps = [
-        [mirror(one, axis=2) if view.mirrored else one for one in (_map_stage(*stage) for stage in stages)]
+        [
+            mirror(one, axis=2) if view.mirrored else one
+            for one in (_map_stage(stage, pooling) for stage in stages)
+        ]
         for view, stages in parts
     ]
     height, width = (max(stages[0].shape[axis] for stages in maps) for axis in (1, 2))
@@ -73,7 +83,10 @@ def build_activation_map(
 
 
 def with_activation_map(
-    network: Any, backbones: Backbone | Sequence[Backbone], views: Sequence[View] = (AS_IT_IS,)
+    network: Any,
+    backbones: Backbone | Sequence[Backbone],
+    views: Sequence[View] = (AS_IT_IS,),
+    pooling: Pooling = "global",
 ) -> Any:
     """Add the map to what a classifier gives, so that one pass through the network makes all of it.
 
@@ -81,11 +94,12 @@ def with_activation_map(
         network: From ``build_classifier`` or ``average_classifiers``. It stays as it is.
         backbones: As for ``build_activation_map``.
         views: The same.
+        pooling: The same.
 
     Returns:
         ``keras.Model`` with the outputs of the classifier and those of ``build_activation_map``.
     """
-    shown = build_activation_map(network, backbones, views).output
+    shown = build_activation_map(network, backbones, views, pooling).output
     return import_keras().Model(network.input, {**network.output, **shown}, name=network.name)
 
 
@@ -113,26 +127,69 @@ def _spreading(small: int, large: int) -> NDArray[np.float32]:
     return np.asarray(weights / weights.sum(axis=0), dtype=np.float32)
 
 
-def _map_stage(activations: Any, average: Any, maximum: Any, by_average: Any, by_maximum: Any) -> Any:
-    """Share out what one stage adds to the log-odds over its places.
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """What one stage adds to the log-odds.
+
+    Attributes:
+        activations: Keras tensor (n, h, w, c).
+        pooled: What ``pool`` made of them, Keras tensors (n, c).
+        gains: Log-odds for each unit of a compressed pooled activation, (c,) for each of ``pooled``.
+    """
+
+    activations: Any
+    pooled: Sequence[Any]
+    gains: Sequence[NDArray[np.float64]]
+
+
+def _map_stage(stage: _Stage, pooling: Pooling) -> Any:
+    """Share out what one stage adds to the log-odds over its places, (n, h, w)."""
+    weights = [
+        _compressed_over_plain(pooled) * _as_row(gain)
+        for pooled, gain in zip(stage.pooled, stage.gains, strict=True)
+    ]
+    if pooling == "global":
+        return _share_out(stage.activations, stage.pooled[1], *weights)
+    return _map_sides(stage.activations, weights)
+
+
+def _map_sides(activations: Any, weights: Sequence[Any]) -> Any:
+    """The same where left is held against right: a difference is what one side has, less what the other has."""
+    ops = import_keras().ops
+    _, height, width, _ = activations.shape
+    added: Any = 0.0
+    for number, (top, bottom) in enumerate(half_ranges(height)):
+        by_apart, by_mean, by_peaks_apart, by_peak = weights[4 * number : 4 * number + 4]
+        sides = [activations[:, top:bottom, start:end] for start, end in half_ranges(width)]
+        means = [ops.mean(side, axis=(1, 2)) for side in sides]
+        peaks = [ops.max(side, axis=(1, 2)) for side in sides]
+        apart, peaks_apart = ops.sign(means[0] - means[1]), ops.sign(peaks[0] - peaks[1])
+        for turn, side, peak, (start, end) in zip((1, -1), sides, peaks, half_ranges(width), strict=True):
+            of_mean = turn * apart * by_apart + by_mean / 2
+            # the larger of both maxima is that of one side, or half of each
+            of_peak = turn * peaks_apart * by_peaks_apart + (1 + turn * peaks_apart) / 2 * by_peak
+            own = _share_out(side, peak, of_mean, of_peak)
+            added += ops.pad(own, ((0, 0), (top, height - bottom), (start, width - end)))
+    return added
+
+
+def _share_out(activations: Any, maximum: Any, by_average: Any, by_maximum: Any) -> Any:
+    """Share a mean and a maximum out over the places that they were taken from.
 
     Args:
         activations: Keras tensor (n, h, w, c).
-        average: Its means, (n, c).
         maximum: Its maxima, (n, c).
-        by_average: Log-odds for each unit of a compressed mean, (c,).
-        by_maximum: The same for a compressed maximum, (c,).
+        by_average: Log-odds for each unit of the mean, (n, c).
+        by_maximum: The same for the maximum, (n, c).
 
     Returns:
         Keras tensor (n, h, w).
     """
     ops = import_keras().ops
     _, height, width, _ = activations.shape
-    # tensor first: NumPy on the left would take the product for its own
-    slope = _compressed_over_plain(average) * _as_row(by_average / (height * width))
-    term = maximum * _compressed_over_plain(maximum) * _as_row(by_maximum)
+    slope = by_average / (height * width)
     reached = ops.cast(ops.equal(activations, maximum[:, None, None, :]), activations.dtype)
-    share = term / ops.maximum(ops.sum(reached, axis=(1, 2)), 1.0)
+    share = maximum * by_maximum / ops.maximum(ops.sum(reached, axis=(1, 2)), 1.0)
     return ops.sum(activations * slope[:, None, None, :] + reached * share[:, None, None, :], axis=-1)
 
 
@@ -145,13 +202,9 @@ def _compressed_over_plain(pooled: Any) -> Any:
     return 1.0 / (ops.sqrt(ops.abs(pooled) + COMPRESSION_OFFSET) + COMPRESSION_OFFSET**0.5)
 
 
-Stages = list[tuple[Any, ...]]
-"""Of one part of a network what ``_map_stage`` takes, a stage each."""
-
-
 def _split_head(
-    network: Any, backbones: Sequence[Backbone], views: Sequence[View]
-) -> tuple[list[tuple[View, Stages]], float]:
+    network: Any, backbones: Sequence[Backbone], views: Sequence[View], pooling: Pooling
+) -> tuple[list[tuple[View, list[_Stage]]], float]:
     """Take a network's head apart: the one place that reads what makes log-odds of features.
 
     Returns:
@@ -163,33 +216,38 @@ def _split_head(
     constant, parts = float(bias[0]), []
     names = {layer.name for layer in network.layers}
     heads = [network.get_layer(name) for name in _AVERAGED] if names.issuperset(_AVERAGED) else [network]
+    joint = len(backbones) * len(views) > 1
     for head, own in zip(heads, np.split(kernel[:, 0], len(heads)), strict=True):
         standardised = head.get_layer("standardised")
         constant += float(own @ np.asarray(standardised.offset, dtype=np.float64))
-        gains = own * np.asarray(standardised.scale, dtype=np.float64)
+        gains = own * np.asarray(standardised.scale, dtype=np.float64) / len(views)
         for number, backbone in enumerate(backbones):
-            joint = len(backbones) * len(views) > 1
             member = head.get_layer(MEMBER.format(number)) if joint else head
-            ends = [
-                member.get_layer(f"{stage}{pooled}").output
-                for stage in backbone.probe_stages
-                for pooled in ("", "_average", "_maximum")
-            ]
-            # features: member by member, of each stage the means and then the maxima
-            widths = [end.shape[-1] for place, end in enumerate(ends) if place % 3]
-            *by_pooled, gains = np.split(gains, np.cumsum(widths))
-            tap = keras.Model(member.input, ends)
-            for view in views:
-                seen = ends if member is network else tap(view.look(network.input))
-                parts.append((view, _group_stages(seen, [one / len(views) for one in by_pooled])))
+            activations = [member.get_layer(stage).output for stage in backbone.probe_stages]
+            pooled = [find_pooled(member, stage, pooling) for stage in backbone.probe_stages]
+            # features: member by member, of each stage what was pooled
+            *own_gains, gains = np.split(
+                gains, np.cumsum([each.shape[-1] for stage in pooled for each in stage])
+            )
+            ends = [*activations, *(each for stage in pooled for each in stage)]
+            if member is not network:
+                ends = keras.Model(member.input, ends)(show_views(network.input, views))
+            by_view = zip(*(split_views(end, len(views)) for end in ends), strict=True)
+            for view, seen in zip(views, by_view, strict=True):
+                parts.append((view, _group_stages(seen, own_gains, len(activations))))
     return parts, constant
 
 
-def _group_stages(ends: Sequence[Any], by_pooled: Sequence[NDArray[np.float64]]) -> Stages:
-    """Activations, means and maxima of each stage, with log-odds for each unit of a mean and of a maximum."""
+def _group_stages(ends: Sequence[Any], gains: Sequence[NDArray[np.float64]], count: int) -> list[_Stage]:
+    """The stages of one pass: activations of all of them come first, then what was pooled of each."""
+    many = len(gains) // count
     return [
-        (*ends[3 * stage : 3 * stage + 3], *by_pooled[2 * stage : 2 * stage + 2])
-        for stage in range(len(ends) // 3)
+        _Stage(
+            ends[number],
+            ends[count + many * number : count + many * (number + 1)],
+            gains[many * number : many * (number + 1)],
+        )
+        for number in range(count)
     ]
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from breastlens.config import ImageRecipe, LabelMap, Precision, Settings
 from breastlens.errors import BundleError
+from breastlens.evaluation.by_patient import PatientPoint, PatientRule
 from breastlens.evaluation.calibration import Calibration
 from breastlens.evaluation.thresholds import OperatingPoint
 from breastlens.models.abstention import Abstention
@@ -71,6 +72,12 @@ class BundleCard(Settings):
     training_prevalence: float | None = Field(
         default=None, gt=0, lt=1, description="share of positives that the probabilities are made for"
     )
+    patient_rule: PatientRule = Field(
+        default="mean", description="how the scores of a patient's images become the patient's"
+    )
+    patient_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="for a patient's score; None: that of images"
+    )
     data_fingerprint: str = Field(description="SHA-256 over the training data")
     learnt_from: tuple[str, ...] = Field(
         default=(),
@@ -82,6 +89,13 @@ class BundleCard(Settings):
         default={}, description="SHA-256 of each file; filled in when the bundle is saved"
     )
     notice: str = RESEARCH_NOTICE
+
+    @property
+    def patient_point(self) -> PatientPoint | None:
+        """How patients are scored and called; None: by means."""
+        if self.patient_threshold is None:
+            return None
+        return PatientPoint(self.patient_rule, self.patient_threshold, {})
 
 
 class Bundle:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from breastlens.config import TrainingRecipe
+from breastlens.config import Pooling, TrainingRecipe
 from breastlens.errors import DataError
 from breastlens.models._keras import import_keras
 from breastlens.models.backbones import Backbone, build_network
 from breastlens.models.head import COMPRESSION_OFFSET, Head
+from breastlens.models.pooling import pool
 from breastlens.models.weights import load_backbone_weights, resolve_weights
 
 FEW_STEPS_MOMENTUM = 0.9
@@ -27,7 +28,9 @@ _IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
-def build_features(backbone: Backbone, *, image_size: int, weights: str | Path, seed: int) -> Any:
+def build_features(
+    backbone: Backbone, *, image_size: int, weights: str | Path, seed: int, pooling: Pooling = "global"
+) -> Any:
     """Build the network from raw grey levels to features: scaling, backbone, pooled stages.
 
     Only layers and operations that Keras itself knows are used, so the saved model loads without
@@ -38,10 +41,12 @@ def build_features(backbone: Backbone, *, image_size: int, weights: str | Path, 
         image_size: Side of the images in pixels.
         weights: ``imagenet``, ``none``, a file or a folder; see ``resolve_weights``.
         seed: For what is random: the weights under ``none``, and dropout where the backbone has it.
+        pooling: What features are made of each probe stage; see ``pool``.
 
     Returns:
         ``keras.Model`` from uint8 ``image`` (n, image_size, image_size, 3), RGB, to float32 ``features``
-        (n, d): for each probe stage the mean and then the maximum of every channel, stages from input to top.
+        (n, d): for each probe stage what ``pool`` gives, such as the mean and then the maximum of every channel, stages
+        from input to top.
 
     Raises:
         WeightsError: The weights are missing, unreachable or do not fit.
@@ -54,9 +59,7 @@ def build_features(backbone: Backbone, *, image_size: int, weights: str | Path, 
     load_backbone_weights(network, backbone, source)
     pooled = []
     for stage in backbone.probe_stages:
-        activations = network.get_layer(stage).output
-        pooled.append(keras.layers.GlobalAveragePooling2D(name=f"{stage}_average")(activations))
-        pooled.append(keras.layers.GlobalMaxPooling2D(name=f"{stage}_maximum")(activations))
+        pooled += pool(network.get_layer(stage).output, stage, pooling)
     features = keras.layers.Concatenate(name="features")(pooled)
     return keras.Model(image, features, name=f"{backbone.keras_name}_features")
 

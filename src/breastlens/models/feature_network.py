@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.config import Pooling
 from breastlens.models._openvino import import_openvino
 from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import build_features
@@ -33,7 +34,14 @@ class FeatureNetwork:
     """
 
     def __init__(
-        self, backbone: Backbone, *, image_size: int, weights: str | Path, seed: int, cache: FeatureCache
+        self,
+        backbone: Backbone,
+        *,
+        image_size: int,
+        weights: str | Path,
+        seed: int,
+        cache: FeatureCache,
+        pooling: Pooling = "global",
     ) -> None:
         """Settle what the network is; it is built when first needed.
 
@@ -43,19 +51,20 @@ class FeatureNetwork:
             weights: ``imagenet``, ``none``, a file or a folder; see ``resolve_weights``.
             seed: For what is random: the weights under ``none``.
             cache: Where features are kept for later.
+            pooling: What features are made of each stage.
 
         Raises:
             WeightsError: There are no such weights.
         """
         self.weights = resolve_weights(weights, backbone)
         self.build = functools.partial(
-            build_features, backbone, image_size=image_size, weights=weights, seed=seed
+            build_features, backbone, image_size=image_size, weights=weights, seed=seed, pooling=pooling
         )
         self._cache = cache
         self._backbone = backbone
         self._frozen: dict[str, FrozenPart] = {}
         drawn = seed if self.weights.kind == "none" else None
-        self._parts = (backbone, image_size, self.weights.sha256 or self.weights.description, drawn)
+        self._parts = (backbone, image_size, self.weights.sha256 or self.weights.description, drawn, pooling)
 
     @functools.cached_property
     def model(self) -> Any:

@@ -103,6 +103,23 @@ class JointFeatures:
         return models[0] if self.passes == 1 else join_features(models, self.views)
 
 
+def show_views(image: Any, views: Sequence[View]) -> Any:
+    """All views of Keras's images (n, s, s, 3), one after the other, (views * n, s, s, 3).
+
+    In one batch, so that the graph holds each network once, however many views there are.
+    """
+    shown = [view.look(image) for view in views]
+    return shown[0] if len(shown) == 1 else import_keras().ops.concatenate(shown, axis=0)
+
+
+def split_views(seen: Any, views: int) -> list[Any]:
+    """What a network gives of ``show_views``, (views * n, ...), view by view."""
+    if views == 1:
+        return [seen]
+    apart = import_keras().ops.reshape(seen, (views, -1, *seen.shape[1:]))
+    return [apart[number] for number in range(views)]
+
+
 def join_features(models: Sequence[Any], views: Sequence[View]) -> Any:
     """Make one features model of several.
 
@@ -116,11 +133,11 @@ def join_features(models: Sequence[Any], views: Sequence[View]) -> Any:
     """
     keras = import_keras()
     image = keras.Input(models[0].input.shape[1:], dtype="uint8", name="image")
-    shown = [view.look(image) for view in views]
+    shown = show_views(image, views)
     blocks = []
     for number, model in enumerate(models):
         member = keras.Model(model.input, model.output, name=MEMBER.format(number))
-        blocks.append(average_views([member(one) for one in shown]))
+        blocks.append(average_views(split_views(member(shown), len(views))))
     name = "features"
     joined = (
         keras.layers.Identity(name=name)(blocks[0])

@@ -26,7 +26,7 @@ def reviewer_context(files: RunFiles) -> dict[str, Any]:
     return explorer_context(files) | {
         "flow": flow,
         "flow_drawing": flow_drawing(files, flow),
-        "by_patient": files.block.by_patient is not None,
+        "patient_rule": files.block.by_patient and files.block.by_patient.patient_rule,
         "judged_title": PART_TITLES[files.part].lower(),
         "cohort_by_class": cohort_by_class(files),
         "cohort_by_part": cohort_by_part(files),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from breastlens.config import LabelMap
 from breastlens.errors import RunDirectoryError
+from breastlens.evaluation.by_patient import PatientRule
 
 FIGURE_NAMES = ("confusion_matrix", "roc", "precision_recall", "scores", "history", "most_wrong")
 _RECORD_COLUMNS = {
@@ -56,6 +57,13 @@ class Interval(Facts):
         return most is not None and most < limit
 
 
+_RULE_NAMES: dict[PatientRule, str] = {
+    "mean": "mean score",
+    "max": "highest score",
+    "noisy-or": "noisy-or of the scores",
+}
+
+
 class Block(Facts):
     """The figures of one part, of metrics.json."""
 
@@ -83,6 +91,15 @@ class Block(Facts):
     operating_points: list[dict[str, Any]] = []
     decision_curve: dict[str, Any] | None = None
     prevalence: dict[str, Any] = {}
+    rules: dict[PatientRule, int] = {}
+
+    @property
+    def patient_rule(self) -> str:
+        """In a block by patient, what became of the scores of a patient's images."""
+        names = [_RULE_NAMES[rule] for rule in self.rules or {"mean": 0}]
+        if len(names) == 1:
+            return names[0]
+        return ", ".join(f"{name} of {count}" for name, count in zip(names, self.rules.values(), strict=True))
 
     def value(self, metric: str) -> float | None:
         """One scalar metric by its name in metrics.json."""

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.config import TrainingRecipe
+from breastlens.evaluation.by_patient import PatientRule
 from breastlens.evaluation.conformal import (
     SET_NAMES,
     SetLimits,
@@ -24,7 +25,7 @@ from breastlens.evaluation.conformal import (
     find_sets,
     fit_set_limits,
     largest_conforming,
-    mean_of_units,
+    score_units,
 )
 from breastlens.evaluation.inputs import find_units
 from breastlens.evaluation.selective import describe_patient_sets, describe_sets, risk_coverage
@@ -71,6 +72,7 @@ class Judged:
         y_score: (n,).
         decides: Which of them may decide limits, (n,).
         turns: For each turn, which of those decide and which are judged by that.
+        rule: From the scores of a patient's images to the patient's, as the saved model has it.
     """
 
     labels: NDArray[np.int64]
@@ -78,6 +80,7 @@ class Judged:
     y_score: Values
     decides: NDArray[np.bool_]
     turns: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+    rule: PatientRule
 
 
 def set_abstention(
@@ -140,6 +143,7 @@ def set_abstention(
         [(part != fold, part == fold) for fold in sorted(set(part))]
         if folds
         else [(part == "validation", everyone)],
+        "mean" if outcome.final.patient_point is None else outcome.final.patient_point.rule,
     )
     distances = held[method]
     limit, promised, units = _novelty_limit(judged, distances, judged.decides, recipe)
@@ -229,14 +233,14 @@ def _fit(
 def _set_limits(
     judged: Judged, rows: NDArray[np.bool_], recipe: TrainingRecipe
 ) -> tuple[SetLimits, SetLimits]:
-    """Limits for images and for the mean scores of patients, from some of the rows."""
+    """Limits for images and for the scores of patients, from some of the rows."""
     labels, groups, scores = judged.labels[rows], judged.groups[rows], judged.y_score[rows]
     drawn = draw_one_each(groups, labels, recipe.seed)
     images = fit_set_limits(labels[drawn], scores[drawn], recipe.coverage)
-    _, of_units, means = mean_of_units(groups, labels, scores)
+    _, of_units, joint = score_units(groups, labels, scores, judged.rule)
     if not of_units.size:
         return images, images
-    return images, fit_set_limits(of_units, means, recipe.coverage)
+    return images, fit_set_limits(of_units, joint, recipe.coverage)
 
 
 def _novelty_limit(
@@ -267,8 +271,10 @@ def _judge(
         sets[apply] = find_sets(judged.y_score[apply], images)
         novel[apply] = distances[apply] > _novelty_limit(judged, distances, decide, recipe)[0]
         others = apply & ~decide
-        _, labels, means = mean_of_units(judged.groups[others], judged.labels[others], judged.y_score[others])
-        by_patient.append((find_sets(means, patients), labels))
+        _, labels, joint = score_units(
+            judged.groups[others], judged.labels[others], judged.y_score[others], judged.rule
+        )
+        by_patient.append((find_sets(joint, patients), labels))
     columns = pd.DataFrame(
         {"prediction_set": [SET_NAMES[one] for one in sets], "distance": distances, "novel": novel}
     )

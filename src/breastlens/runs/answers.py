@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from breastlens.evaluation.conformal import SET_NAMES, find_sets, mean_of_units
+from breastlens.evaluation.conformal import SET_NAMES, find_sets, score_units
 from breastlens.evaluation.inputs import find_units
 from breastlens.evaluation.selective import describe_patient_sets, describe_sets, risk_coverage
 from breastlens.inference.answer import Answer
@@ -46,10 +46,10 @@ def judge_answers(
     labels, scores = predictions["y_true"].to_numpy(), predictions["y_score"].to_numpy()
     sets = np.array([SET_NAMES.index(str(one.prediction_set)) for one in answers])
     units = find_units(predictions["patient_id"].tolist(), len(labels), groups)
-    _, of_patients, means = mean_of_units(groups, labels, scores)
+    _, of_patients, joint = score_units(groups, labels, scores, card.patient_rule)
     patients = None
     if np.unique(groups).size < labels.size:
-        patients = describe_patient_sets(find_sets(means, limits.patients), of_patients)
+        patients = describe_patient_sets(find_sets(joint, limits.patients), of_patients)
     return {
         "abstention": {
             "coverage": limits.coverage,

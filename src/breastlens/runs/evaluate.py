@@ -116,6 +116,7 @@ def evaluate(
                 linked=cohort.groups(),
                 prevalence=prevalence,
                 trained_at=card.training_prevalence,
+                patient_points=[card.patient_point] * len(used),
             )
             metrics = {PART: block} | subgroup_metrics(
                 used,

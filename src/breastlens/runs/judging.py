@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from breastlens.evaluation.by_patient import PatientPoint
 from breastlens.evaluation.decisions import assess_operating_point, decision_curve
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.evaluation.reliability import assess_calibration
@@ -25,6 +26,7 @@ def judge(
     linked: NDArray[np.integer],
     prevalence: float | None,
     trained_at: float | None,
+    patient_points: Sequence[PatientPoint | None] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
     """Judge the scores of a part.
@@ -39,10 +41,13 @@ def judge(
         linked: Which images without a patient belong together, (n,).
         prevalence: Of those to be screened; None leaves that out.
         trained_at: The prevalence that the scores are made for; None where a model does not know it.
+        patient_points: For each image how its patient is scored and called; empty or None: by means.
         seed: Of the draws.
     """
     of_patients: dict[str, Any] = {"linked": linked, "seed": seed}
-    block = evaluate_scores(y_true, y_score, thresholds[0], patient_id, **of_patients)
+    block = evaluate_scores(
+        y_true, y_score, thresholds[0], patient_id, patient_points=patient_points, **of_patients
+    )
     block["calibration"] = assess_calibration(y_true, y_score, raw_logit, patient_id, **of_patients)
     block["operating_points"] = [
         {

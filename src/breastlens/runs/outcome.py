@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from breastlens.cohort.splits import PARTS
 from breastlens.config import TrainingRecipe
+from breastlens.evaluation.by_patient import PatientPoint
 from breastlens.evaluation.calibration import Calibration
 from breastlens.models.backbones import Backbone
 from breastlens.models.cut import FrozenPart
@@ -64,6 +65,7 @@ class Outcome:
         operating_points: For each operating point of ``final``, the first being the one in use, the threshold that
             applies to each of them, (points, len(scored)): its fold's own when cross-validating.
         calibrations: Of each training that gave scores, in the order of ``held_out_from``.
+        patient_points: How the patient of each of them is scored and called; None: by means.
         held_out_from: For each held-out part, the rows trained on and the rows scored.
         history: history.csv.
         notes: Sentences for the reader.
@@ -77,6 +79,7 @@ class Outcome:
     occluded: dict[str, NDArray[np.float64]]
     operating_points: NDArray[np.float64]
     calibrations: list[Calibration]
+    patient_points: list[PatientPoint | None]
     held_out_from: list[tuple[Rows, Rows]]
     history: pd.DataFrame
     notes: list[str]
@@ -160,6 +163,7 @@ def fit_split(
         occluded=_score_occluded(final, images, scored, occluded),
         operating_points=np.tile(_thresholds(final), scored.size),
         calibrations=[final.calibration],
+        patient_points=[final.patient_point] * scored.size,
         held_out_from=[(train, scored)],
         history=_history([(None, final.history)]),
         notes=final.notes,
@@ -179,6 +183,7 @@ def _fit_folds(
     thresholds: list[tuple[Rows, NDArray[np.float64]]] = []
     calibrations: list[Calibration] = []
     unseen = {name: np.empty(count) for name in occluded}
+    patient_points: list[PatientPoint | None] = [None] * count
     parts: list[tuple[Rows, Rows]] = []
     histories: list[tuple[str | None, list[dict[str, Any]]]] = []
     notes: list[str] = []
@@ -190,6 +195,8 @@ def _fit_folds(
         raw_logit[outside] = one.calibration.raw_logits(y_score[outside])
         thresholds.append((outside, _thresholds(one)))
         calibrations.append(one.calibration)
+        for row in outside:
+            patient_points[row] = one.patient_point
         for name, scores in _score_occluded(one, images, outside, occluded).items():
             unseen[name][outside] = scores
         parts.append((inside, outside))
@@ -208,6 +215,7 @@ def _fit_folds(
         occluded=unseen,
         operating_points=operating_points,
         calibrations=calibrations,
+        patient_points=patient_points,
         held_out_from=parts,
         history=_history([*histories, ("everyone", final.history)]),
         notes=[

@@ -164,6 +164,7 @@ def _train_into(
                 weights=starting,
                 seed=recipe.seed + number,
                 cache=cache,
+                pooling=recipe.pooling,
             )
             for number, backbone in enumerate(backbones)
         ],
@@ -231,7 +232,7 @@ def _train_into(
     with watch.phase("precision"):
         chosen = choose_precision(
             recipe.precision,
-            convert(with_activation_map(outcome.network, backbones, network.views)),
+            convert(with_activation_map(outcome.network, backbones, network.views, recipe.pooling)),
             seen.loaded.pixels,
             used["label"].to_numpy(),
             used["split"].to_numpy(),
@@ -317,6 +318,7 @@ def _train_into(
         audit={"done": prepared.audited, "changes": list(prepared.changes)},
         operating_point=asdict(outcome.final.operating_point) | {"chosen_on": outcome.final.chosen_on},
         calibration=_describe_calibration(outcome),
+        patient_score=outcome.final.patient_point and asdict(outcome.final.patient_point),
         kept=outcome.final.kept,
         execution=outcome.final.choice and outcome.final.choice.describe(),
         precision=chosen.describe(),
@@ -391,6 +393,7 @@ def _evaluate(
             linked=groups[outcome.scored][rows],
             prevalence=recipe.prevalence,
             trained_at=trained_at,
+            patient_points=[outcome.patient_points[row] for row in np.flatnonzero(rows)],
             seed=recipe.seed,
         )
 
@@ -461,7 +464,7 @@ def _save_model(
     abstaining: Abstaining,
     created: str,
 ) -> Bundle:
-    point = outcome.final.operating_point
+    point, patient = outcome.final.operating_point, outcome.final.patient_point
     card = BundleCard(
         created=created,
         backbone=_name(backbones),
@@ -475,6 +478,8 @@ def _save_model(
         operating_points=outcome.final.operating_points,
         calibration=outcome.final.calibration,
         training_prevalence=_training_prevalence(used),
+        patient_rule="mean" if patient is None else patient.rule,
+        patient_threshold=None if patient is None else patient.threshold,
         data_fingerprint=cohort.fingerprint,
         learnt_from=shorten_hashes(used.loc[used["split"] != "test", "pixels_sha256"]),
         versions=describe_versions(),

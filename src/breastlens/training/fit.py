@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from breastlens.cohort.splits import split_folds
 from breastlens.config import Strategy, TrainingRecipe
 from breastlens.errors import SplitError
+from breastlens.evaluation.by_patient import PatientPoint, choose_patient_point
 from breastlens.evaluation.calibration import Calibration
 from breastlens.evaluation.metrics import auc
 from breastlens.evaluation.thresholds import OperatingPoint, Rule, choose_operating_points
@@ -69,6 +70,7 @@ class Fit:
         notes: Sentences for the reader.
         probe: The probe, where that was kept.
         network: The trained classifier (a ``keras.Model``), where that was kept.
+        patient_point: How patients with several images are scored and called; None: by means.
         choice: In which precision it was trained and why; None where nothing was trained with Keras.
     """
 
@@ -81,6 +83,7 @@ class Fit:
     probe: Probe | None = None
     network: Any = None
     choice: Choice | None = None
+    patient_point: PatientPoint | None = None
 
     @property
     def operating_point(self) -> OperatingPoint:
@@ -272,6 +275,7 @@ def _fit_network(
         notes,
         network=trained.network,
         choice=trained.choice,
+        patient_point=_choose_patient_point(images, check, scores, recipe),
     )
 
 
@@ -346,16 +350,43 @@ def _fit_probe_alone(
             "training images, too few to hold any out",
         )
     points = _choose_points(labels[rows], scores, images.groups[rows], recipe)
-    return Fit("probe", points, probe.calibration, chosen_on, probe_history(probe), probe=probe)
+    return Fit(
+        "probe",
+        points,
+        probe.calibration,
+        chosen_on,
+        probe_history(probe),
+        probe=probe,
+        patient_point=_choose_patient_point(images, rows, scores, recipe),
+    )
 
 
 def _choose_points(
     labels: NDArray[np.int64], scores: NDArray[np.float64], groups: NDArray[np.int64], recipe: TrainingRecipe
 ) -> tuple[OperatingPoint, ...]:
+    return choose_operating_points(labels, scores, _rule(recipe), linked=groups, seed=recipe.seed)
+
+
+def _rule(recipe: TrainingRecipe) -> Rule:
+    """What the threshold in use is chosen by."""
     rule = Rule(recipe.target_sensitivity, recipe.target_specificity, recipe.cost_ratio, recipe.prevalence)
-    if rule.cost_ratio is None:  # no other rule asks for it
-        rule = replace(rule, prevalence=None)
-    return choose_operating_points(labels, scores, rule, linked=groups, seed=recipe.seed)
+    # no other rule asks for the prevalence
+    return rule if rule.cost_ratio is not None else replace(rule, prevalence=None)
+
+
+def _choose_patient_point(
+    images: TrainingImages, rows: Rows, scores: NDArray[np.float64], recipe: TrainingRecipe
+) -> PatientPoint | None:
+    """As the recipe says, from the images that the threshold is chosen on; what stays together is one patient there."""
+    if recipe.patient_score == "mean":
+        return None
+    return choose_patient_point(
+        images.labels[rows],
+        scores,
+        images.groups[rows],
+        rule=recipe.patient_score,
+        threshold_rule=_rule(recipe),
+    )
 
 
 def _carve(images: TrainingImages, train: Rows, seed: int) -> tuple[Rows, Rows]:
