@@ -55,7 +55,7 @@ def images_a_second(augmented: Callable[[int], NDArray[Any]], batch: NDArray[Any
 
 def keras_image(generator: Any, images: NDArray[np.float32], index: int) -> NDArray[np.float32]:
     """Gives one image as Keras augments it."""
-    return generator.random_transform(images[index])
+    return np.asarray(generator.random_transform(images[index]))
 
 
 def our_image(recipe: Augmentation, images: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:

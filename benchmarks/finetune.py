@@ -96,7 +96,9 @@ def parse() -> argparse.Namespace:
     parser = data_options(__doc__, repeats=3)
     parser.add_argument("--backbones", nargs="+", default=["mobilenet:0.75"])
     parser.add_argument("--epochs", type=int, default=15, help="of all sides (%(default)s)")
-    parser.add_argument("--stages", type=int, default=1, help="top stages that learn above frozen ones")
+    parser.add_argument(
+        "--stages", type=int, default=2, help="top stages that learn above frozen ones (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--arrays", type=Path, help=argparse.SUPPRESS)
@@ -122,13 +124,21 @@ def lay_down(arguments: argparse.Namespace, folder: Path) -> tuple[Path, str]:
 
 def make_sides(arguments: argparse.Namespace, backbone: str, arrays: Path) -> dict[str, Callable[[], Told]]:
     """What takes turns; the first and the second run of ours go together."""
-    shared = ["--data", arguments.data, "--weights", arguments.weights, "--backbones", backbone]
+    shared: list[Any] = ["--data", arguments.data, "--weights", arguments.weights, "--backbones", backbone]
     shared += ["--epochs", arguments.epochs, "--stages", arguments.stages, "--seed", arguments.seed]
     shared += [part for name in arguments.positive for part in ("--positive", name)]
-    command = [sys.executable, Path(__file__), *map(str, shared), "--arrays", arrays, "--side"]
+    command: list[str | Path] = [
+        sys.executable,
+        Path(__file__),
+        *map(str, shared),
+        "--arrays",
+        arrays,
+        "--side",
+    ]
 
     def run(side: str, caches: Path | None = None) -> Told:
-        return json.loads(run_child([*command, side], caches=caches).stdout.splitlines()[-1])
+        told: Told = json.loads(run_child([*command, side], caches=caches).stdout.splitlines()[-1])
+        return told
 
     def twice() -> Told:
         with temporary_folder() as caches:
@@ -148,9 +158,10 @@ def by_keras(arguments: argparse.Namespace, backbone: Backbone, arrays: Any) -> 
     keras.utils.set_random_seed(arguments.seed)
     module = importlib.import_module(f"keras.applications.{backbone.keras_module}")
     width = {} if backbone.alpha is None else {"alpha": backbone.alpha}
-    path = resolve_weights(arguments.weights, backbone).path
+    source = resolve_weights(arguments.weights, backbone)
+    weights = source.path or (None if source.kind == "none" else source.kind)
     base = getattr(module, backbone.keras_name)(
-        include_top=False, weights=str(path or arguments.weights), input_shape=pixels.shape[1:], **width
+        include_top=False, weights=weights and str(weights), input_shape=pixels.shape[1:], **width
     )
     pooled = keras.layers.GlobalAveragePooling2D()(base.output)
     hidden = keras.layers.Dropout(0.5)(keras.layers.Dense(128, activation="relu")(pooled))
@@ -163,14 +174,14 @@ def by_keras(arguments: argparse.Namespace, backbone: Backbone, arrays: Any) -> 
     augmenting = ImageDataGenerator(preprocessing_function=module.preprocess_input, **AUGMENTATION)
     ready = {part: module.preprocess_input(pixels[rows].astype("float32")) for part, rows in parts.items()}
     flow = augmenting.flow(pixels[parts["train"]].astype("float32"), labels[parts["train"]], batch_size=32)
-    ends, areas = [time.perf_counter()], []
+    ends, areas = [time.perf_counter()], list[float]()
 
-    class Note(keras.callbacks.Callback):
+    class Note(keras.callbacks.Callback):  # type: ignore[misc]
         """Notes when each epoch ended, and its exact validation AUC."""
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             scores = self.model.predict(ready["validation"], verbose=0)[:, 0]
-            areas.append(auc(labels[parts["validation"]], scores))
+            areas.append(auc(labels[parts["validation"]], scores) or 0.0)
             ends.append(time.perf_counter())
 
     model.fit(flow, epochs=arguments.epochs, callbacks=[Note()], verbose=0)
@@ -233,7 +244,7 @@ def by_us(arguments: argparse.Namespace, backbone: Backbone, arrays: Any) -> Tol
     return {
         "stages": stages,
         "kept": fit.kept,
-        "execution": fit.execution,
+        "choice": fit.choice and fit.choice.describe(),
         "notes": fit.notes,
         "epoch_s": seconds.tolist(),
         # what comes after the last epoch counts as before the first: it has to be waited for, too
@@ -248,13 +259,13 @@ def judge(repeats: list[Told], by_keras: list[Told]) -> Told:
     """Spreads of the repeats, and how many times longer Keras takes by medians."""
 
     def seconds_an_epoch(told: Told) -> float:
-        return statistics.median(told["epoch_s"][1:] or told["epoch_s"])
+        return float(statistics.median(told["epoch_s"][1:] or told["epoch_s"]))
 
     def ratio(figure: Callable[[Told], float]) -> float:
         return statistics.median(map(figure, by_keras)) / statistics.median(map(figure, repeats))
 
     def to_best(told: Told) -> float:
-        return told["to_best_s"]
+        return float(told["to_best_s"])
 
     figures = ("before_s", "to_best_s", "validation_auc", "test_auc")
     return {

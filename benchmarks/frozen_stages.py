@@ -145,7 +145,7 @@ def compare(these: list[Judged], those: list[Judged], drawn: NDArray[np.float64]
     """Mean AUC over seeds, and its difference with an interval; both sides have the same images in each seed."""
 
     def mean_auc(side: list[Judged], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.mean([each.aucs(weights) for each in side], axis=0)
+        return np.asarray(np.mean([each.aucs(weights) for each in side], axis=0))
 
     once = np.ones((1, drawn.shape[1]))
     low, high = np.nanpercentile(mean_auc(these, drawn) - mean_auc(those, drawn), [2.5, 97.5])

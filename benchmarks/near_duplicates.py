@@ -49,12 +49,14 @@ def recompress(pixels: Image, draws: np.random.Generator) -> Image:
 
 def brighten(pixels: Image, draws: np.random.Generator) -> Image:
     """Up to 20 % of the range brighter or darker, clipped."""
-    return np.clip(pixels + np.rint(255 * draws.uniform(-0.2, 0.2)), 0, 255).astype(np.uint8)
+    brighter = np.clip(pixels + np.rint(255 * draws.uniform(-0.2, 0.2)), 0, 255)
+    return np.asarray(brighter, np.uint8)
 
 
 def change_contrast(pixels: Image, draws: np.random.Generator) -> Image:
     """0.8 to 1.25 times the contrast about the middle grey, clipped."""
-    return np.clip(np.rint((pixels - 127.5) * draws.uniform(0.8, 1.25) + 127.5), 0, 255).astype(np.uint8)
+    changed = np.clip(np.rint((pixels - 127.5) * draws.uniform(0.8, 1.25) + 127.5), 0, 255)
+    return np.asarray(changed, np.uint8)
 
 
 def crop(pixels: Image, draws: np.random.Generator, share: float = 0.05) -> Image:

@@ -170,7 +170,7 @@ def make_sides(
     arguments: argparse.Namespace, backbone: str, images: Images, folder: Path
 ) -> tuple[dict[str, Callable[[], Times]], str]:
     """What takes turns for one backbone, and what its weights are."""
-    weights, sides = "", {}
+    weights, sides = "", dict[str, Callable[[], Times]]()
     for precision in arguments.precisions:
         more = () if precision == "fp32" else ("--precision", precision)
         run, weights = train_model(folder, backbone, arguments.weights, *more)

@@ -131,7 +131,7 @@ def make_steps(images: Path, model: Path) -> dict[str, Any]:
         with temporary_folder() as out:
             return run_child([*BREASTLENS, "predict", model, images, "--out", out / "scores.csv", "--quiet"])
 
-    data = [images, "--patient-pattern", PATTERN, "--quiet"]
+    data: list[str | Path] = [images, "--patient-pattern", PATTERN, "--quiet"]
     describe, audit = [*BREASTLENS, "describe", *data], [*BREASTLENS, "audit", *data, "--no-controls"]
     return {
         "describe": partial(run_child, describe),

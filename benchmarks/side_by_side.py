@@ -98,7 +98,7 @@ def take_turns(sides: Mapping[str, Callable[[], Taken]], repeats: int) -> dict[s
     """
     taken: dict[str, list[Taken]] = {name: [] for name in sides}
     for repeat in range(repeats):
-        for name in list(sides) if repeat % 2 == 0 else reversed(sides):
+        for name in list(sides) if repeat % 2 == 0 else reversed(list(sides)):
             say(f"{name}, {repeat + 1} of {repeats}")
             taken[name].append(sides[name]())
     return taken
@@ -148,7 +148,7 @@ def run_child(command: Sequence[str | Path], *, caches: Path | None = None) -> C
         return Child(elapsed_s, _children_s() - used_s, peak_bytes, said.read())
 
 
-def _wait_and_watch(process: subprocess.Popen[str], started: float) -> tuple[float, int | None, int]:
+def _wait_and_watch(process: subprocess.Popen[bytes], started: float) -> tuple[float, int | None, int]:
     """Time, peak memory with its children, and exit code of a process; looking takes a hundredth of a core."""
     peak_bytes = 0
     ended = threading.Event()

@@ -138,10 +138,10 @@ def make_task(arguments: argparse.Namespace, folder: Path) -> Task:
     used = seen.used.assign(split=split).reset_index(drop=True)
     rows = used[["path", "category", "label", "patient_id", "split"]]
     tree, manifest = folder / "tree", folder / "manifest.csv"
-    for number, row in enumerate(rows.itertuples()):
-        place = tree / row.split / ("positive" if row.label else "negative")
+    for number, row in enumerate(rows.to_dict("records")):
+        place = tree / str(row["split"]) / ("positive" if row["label"] else "negative")
         place.mkdir(parents=True, exist_ok=True)
-        source = (arguments.data / row.path).resolve()
+        source = (arguments.data / str(row["path"])).resolve()
         (place / f"{number}{source.suffix}").symlink_to(source)
     known = ["patient_id"] if (rows["patient_id"] != "").any() else []
     rows[["path", "category", "split", *known]].to_csv(manifest, index=False)
@@ -215,7 +215,7 @@ def judge(task: Task, outcomes: dict[str, list[Outcome]]) -> dict[str, dict[str,
     for name, repeats in outcomes.items():
         if any(set(each.scores.index) != set(test) for each in repeats):
             raise RuntimeError(f"{name} did not score the images of the test part")
-        scores[name] = [each.scores.loc[test].to_numpy() for each in repeats]
+        scores[name] = [np.asarray(each.scores.loc[test], np.float64) for each in repeats]
     figures = {}
     for name, repeats in outcomes.items():
         aucs = [auc_interval(y_true, each, **shared) for each in scores[name]]

@@ -40,6 +40,7 @@ from breastlens.imaging.marks import find_marks
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.planting import PlannedRecord, carry_out
 from breastlens.imaging.traps import plan_traps
+from breastlens.models.feature_cache import FeatureCache
 from breastlens.runs.audit import audit_cohort
 from breastlens.runs.probes import Features, choose_features
 
@@ -157,7 +158,7 @@ def hold_against_model(cohort: bl.Cohort, tools: Tools) -> list[Finding]:
     if tools.model is None:
         return []
     scores = tools.model.score_pixels(load_images(cohort, cohort.included).pixels)
-    return find_inverted_labels(cohort.included, scores, seed=tools.recipe.seed)
+    return find_inverted_labels(cohort.included, scores)
 
 
 def look_at_everything(cohort: bl.Cohort, tools: Tools) -> list[Finding]:
@@ -205,7 +206,8 @@ def plant(clean: Path, trap: str, seed: int, out: Path) -> Path:
     shutil.copytree(clean, out)
     manifest = out / "manifest.csv"
     if trap != CLEAN:
-        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False).to_dict("records")
+        table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+        rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
         records = [
             PlannedRecord(row["path"], row["category"], row["patient_id"], int(row["path"].split(".")[-2]))
             for row in rows
@@ -357,7 +359,7 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        features = choose_features(recipe, bl.ImageRecipe().image_size)
+        features = choose_features(recipe, bl.ImageRecipe().image_size, FeatureCache())
         model = bl.load(arguments.model) if arguments.model else None
         if model is None and any(task.trap == "inverted-labels" for task in tasks):
             model = train_elsewhere(folder, recipe, arguments.patients)

@@ -19,7 +19,7 @@ parser.add_argument("data", type=Path)
 parser.add_argument("out", type=Path)
 parser.add_argument("--backbone", default="VGG16", help="name in keras.applications")
 parser.add_argument("--alpha", type=float, help="width, for the MobileNets")
-parser.add_argument("--weights", default="imagenet", help="imagenet, or a file without the top")
+parser.add_argument("--weights", default="imagenet", help="imagenet, none, or a file without the top")
 parser.add_argument("--image-size", type=int, default=128)
 parser.add_argument("--epochs", type=int, default=30)
 parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's own default")
@@ -69,7 +69,10 @@ test = plain.flow_from_directory(arguments.data / "test", shuffle=False, **flow)
 
 width = {} if arguments.alpha is None else {"alpha": arguments.alpha}
 base = getattr(module, arguments.backbone)(
-    include_top=False, weights=arguments.weights, input_shape=(*size, 3), **width
+    include_top=False,
+    weights=None if arguments.weights == "none" else arguments.weights,
+    input_shape=(*size, 3),
+    **width,
 )
 base.trainable = arguments.train_base
 pooled = layers.GlobalAveragePooling2D()(base.output)
