@@ -269,7 +269,7 @@ def _train_into(
             used.iloc[outcome.scored], outcome.y_score, outcome.thresholds, outcome.raw_logit
         )
         predictions = predictions.assign(**abstaining.columns)
-        trained_at = _training_prevalence(used)
+        trained_at = _training_prevalence(used, outcome.final.kept)
         metrics = _evaluate(predictions, outcome, seen.groups, kind, recipe, trained_at)
         metrics |= doubts.metrics | abstaining.metrics
         if repeats is not None:
@@ -448,10 +448,12 @@ def _features_by(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float3
     return engine.run(pixels)["features"]
 
 
-def _training_prevalence(used: pd.DataFrame) -> float:
-    """The share of positives that the scores are calibrated for: that of the images that were learnt from."""
-    learnt = ~used["split"].isin(["validation", "test"])
-    return float(used.loc[learnt, "label"].mean())
+def _training_prevalence(used: pd.DataFrame, kept: str) -> float:
+    """The share of positives that scores are made for: that of the images the calibration was fitted on."""
+    split = used["split"].to_numpy()
+    if "validation" not in split:
+        return float(used["label"].mean())
+    return float(used.loc[split == ("train" if kept == "probe" else "validation"), "label"].mean())
 
 
 def _save_model(
@@ -477,7 +479,7 @@ def _save_model(
         abstention=abstaining.card,
         operating_points=outcome.final.operating_points,
         calibration=outcome.final.calibration,
-        training_prevalence=_training_prevalence(used),
+        training_prevalence=_training_prevalence(used, outcome.final.kept),
         patient_rule="mean" if patient is None else patient.rule,
         patient_threshold=None if patient is None else patient.threshold,
         data_fingerprint=cohort.fingerprint,
