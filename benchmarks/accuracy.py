@@ -17,6 +17,7 @@ import argparse
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,10 @@ from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import split_folds
 from breastlens.config import ImageRecipe
-from breastlens.evaluation.calibration import fit_platt
 from breastlens.evaluation.delong import estimate_aucs
 from breastlens.evaluation.inputs import find_units
 from breastlens.evaluation.metrics import auc
+from breastlens.evaluation.platt import fit_platt
 from breastlens.evaluation.thresholds import choose_operating_point
 from breastlens.imaging.occlusions import keep_border
 from breastlens.models.backbones import get_backbone
@@ -78,7 +79,7 @@ class Study:
         both = [
             year for year in set(self.years) - {""} if np.unique(self.labels[self.years == year]).size == 2
         ]
-        return (self.years != "") & (self.years <= max(both, default=""))
+        return np.asarray((self.years != "") & (self.years <= max(both, default="")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +105,9 @@ def main() -> None:
         way = f"{name} at {size} px" + (f", {tta}" if tta != "none" else "")
         say(way)
         network = joint(arguments, name, size, tta)
-        both = tuple(
-            network.run(lambda images=images: iter([images])) for images in (shown[size], hidden[size])
-        )
-        pairs[way] = tuple(score(study, each, arguments.strengths) for each in both)
+        whole, border = (network.run(partial(_once, images)) for images in (shown[size], hidden[size]))
+        both = (whole, border)
+        pairs[way] = (score(study, whole, arguments.strengths), score(study, border, arguments.strengths))
         if tta == "none":
             features[way] = both
     best = max(features, key=lambda way: judge(study, pairs[way][0], None)["auc"])
@@ -191,13 +191,20 @@ def ensembles(
     """The mean of log-odds; of two also with learnt shares, and one probe on the features of both."""
     name = " + ".join(members)
     sides = list(zip(*members.values(), strict=True))
-    yield name, tuple(average(study, side, learnt=False) for side in sides)
+    whole, border = (average(study, side, learnt=False) for side in sides)
+    yield name, (whole, border)
     if len(members) == 2:
-        yield f"{name}, learnt", tuple(average(study, side, learnt=True) for side in sides)
+        whole, border = (average(study, side, learnt=True) for side in sides)
+        yield f"{name}, learnt", (whole, border)
         joined = [
             np.concatenate(side, axis=1) for side in zip(*(features[way] for way in members), strict=True)
         ]
-        yield f"{name}, one probe", tuple(score(study, side, strengths) for side in joined)
+        whole, border = (score(study, side, strengths) for side in joined)
+        yield f"{name}, one probe", (whole, border)
+
+
+def _once(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    yield images
 
 
 def average(study: Study, members: Sequence[Scored], *, learnt: bool) -> Scored:

@@ -203,7 +203,7 @@ def grad_cam(model: Model, pixels: Squares) -> NDArray[np.float64]:
         for pooled in (activations.mean(axis=(1, 2)), activations.max(axis=(1, 2)))
     ]
     weights = slopes[0] * gains[-2 * channels : -channels] + slopes[1] * gains[-channels:]
-    return np.maximum(np.einsum("nhwc,nc->nhw", activations, weights) / (height * width), 0)
+    return np.asarray(np.maximum(np.einsum("nhwc,nc->nhw", activations, weights) / (height * width), 0))
 
 
 def point(maps: Maps, sick: Sick) -> dict[str, float]:
@@ -290,7 +290,7 @@ def log_odds(model: Model, pixels: Squares) -> NDArray[np.float64]:
     return np.asarray(total)
 
 
-def top_pixels(one: NDArray[np.float64]) -> NDArray[np.bool_]:
+def top_pixels(one: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """The tenth of a map's pixels with the largest values."""
     count = round(DELETED * one.size)
     chosen = np.zeros(one.size, bool)

@@ -88,7 +88,7 @@ def build_statistics(backbone: Backbone, size: int, weights: str) -> Any:
     keras = import_keras()
     ops = keras.ops
     network = build_features(backbone, image_size=size, weights=weights, seed=0)
-    outputs = {}
+    outputs: dict[str, Any] = {}
     for number, stage in enumerate(backbone.stages):
         seen = network.get_layer(stage).output
         height, width = seen.shape[1] // 2, seen.shape[2] // 2
@@ -111,7 +111,7 @@ def build_statistics(backbone: Backbone, size: int, weights: str) -> Any:
 
 def pooled(seen: Statistics, stages: Iterable[int], kinds: Iterable[str]) -> Features:
     """Statistics of some stages side by side, (n, d)."""
-    columns = []
+    columns: list[NDArray[np.floating[Any]]] = []
     for stage in stages:
         for kind in kinds:
             if kind != "sides":
@@ -122,7 +122,7 @@ def pooled(seen: Statistics, stages: Iterable[int], kinds: Iterable[str]) -> Fea
                     [seen[f"{stage} {name}{part}"] for part in (left, right)] for name in ("mean", "max")
                 )
                 columns += [np.abs(means[0] - means[1]), (means[0] + means[1]) / 2]
-                columns += [np.abs(largest[0] - largest[1]), np.maximum(*largest)]
+                columns += [np.abs(largest[0] - largest[1]), np.maximum(largest[0], largest[1])]
     return np.concatenate(columns, axis=1)
 
 

@@ -7,12 +7,14 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "BREASTLENS_CACHE"
 """Environment variable that names another folder."""
 
 UNFINISHED = ".unfinished-"
+_ANY_UNFINISHED = f"**/{UNFINISHED}*"
 ABANDONED_S = 3600.0
 """A half-written file that was not touched for so long belongs to a process that has ended."""
 
@@ -64,36 +66,71 @@ def used_now(path: Path) -> None:
 
 
 def list_files(folder: Path, pattern: str) -> list[tuple[Path, os.stat_result]]:
-    """The files below a folder that match, with size and time, but for those that another process removes meanwhile."""
+    """The files below a folder that match, with size and time, but for those that cannot be looked at.
+
+    Another process may remove one meanwhile, or it may lie where this one must not look.
+    """
     files = []
-    for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):
-            files.append((path, path.stat()))
+    with contextlib.suppress(OSError):
+        for path in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                files.append((path, path.stat()))
     return files
 
 
-def shrink(folder: Path, pattern: str, limit_bytes: int) -> int:
+@dataclass(frozen=True)
+class Shrunk:
+    """What became of a cache that was to keep a limit.
+
+    Attributes:
+        removed_bytes: Of whole files that are gone.
+        stuck: Files that should have gone and could not be removed.
+    """
+
+    removed_bytes: int
+    stuck: frozenset[Path]
+
+
+def shrink(folder: Path, pattern: str, limit_bytes: int, *, keep: Path | None = None) -> Shrunk:
     """Remove what was not used for longest until a limit is kept, and what killed processes left half written.
+
+    What cannot be removed comes on top of the limit, or nothing new could ever stay beside it.
 
     Args:
         folder: The cache.
         pattern: Of its files below it.
         limit_bytes: How much may stay.
-
-    Returns:
-        How many bytes of whole files were removed.
+        keep: A file that stays whatever the limit: the one that was just written.
     """
     files = list_files(folder, pattern)
-    total = before = sum(status.st_size for _, status in files)
+    total = sum(status.st_size for _, status in files)
+    removed, stuck = 0, set()
     for path, status in sorted(files, key=lambda file: file[1].st_mtime):
         if total <= limit_bytes:
             break
+        if path == keep:
+            continue
+        total -= status.st_size
         if remove(path):
-            total -= status.st_size
-    for path, status in list_files(folder, f"**/{UNFINISHED}*"):
+            removed += status.st_size
+        else:
+            stuck.add(path)
+    for path, status in list_files(folder, _ANY_UNFINISHED):
         if time.time() - status.st_mtime > ABANDONED_S:
             remove(path)
-    return before - total
+    return Shrunk(removed, frozenset(stuck))
+
+
+def empty(folder: Path, pattern: str) -> None:
+    """Remove everything that may be removed, half-written files of any age as well."""
+    for path, _ in [*list_files(folder, pattern), *list_files(folder, _ANY_UNFINISHED)]:
+        remove(path)
+
+
+def size_bytes(folder: Path, pattern: str) -> int:
+    """Bytes on disk, those of half-written files as well."""
+    files = [*list_files(folder, pattern), *list_files(folder, _ANY_UNFINISHED)]
+    return sum(status.st_size for _, status in files)
 
 
 def remove(path: Path) -> bool:

@@ -6,6 +6,7 @@ BreastLensError                 anything the user can act on; the command prints
 │   └── SplitError              the records cannot be divided as asked
 ├── WeightsError                pretrained weights are unreachable or do not fit
 ├── BundleError                 a saved model is missing, damaged or of another format
+├── CacheError                  what must not fill the memory cannot be kept on disk
 ├── RunDirectoryError           a run directory cannot be written or read
 └── MissingDependencyError      an optional package is not installed
 """
@@ -45,6 +46,10 @@ class WeightsError(BreastLensError):
 
 class BundleError(BreastLensError):
     """A saved model is missing, damaged, altered or of another format."""
+
+
+class CacheError(BreastLensError):
+    """What is too large for memory cannot be written to the cache."""
 
 
 class RunDirectoryError(BreastLensError):

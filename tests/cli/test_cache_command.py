@@ -74,7 +74,8 @@ def test_other_folds_and_a_training_compute_nothing_anew(command, phantom_dir, c
     options = [option for option in AUDIT if option not in ("--folds", "2")]
     done = command("train", phantom_dir, "--manifest", manifest, *options, "--out", tmp_path / "run")
     assert done.code == 0, done.err
-    assert sum(computed) == 0
+    spoilt = 7 * 12  # validation images, corrupted in seven ways to choose a measure of novelty by
+    assert sum(computed) <= spoilt
 
 
 def test_info_counts_and_clear_removes(command, phantom_dir, cache):

@@ -44,7 +44,9 @@ def test_at_a_prevalence_it_is_that_of_a_population_of_this_mix():
         threshold = found["threshold"][at]
         (_, fp), (_, tp) = confusion_matrix(labels[many], moved >= threshold)
         assert found["net_benefit"][at] == pytest.approx((tp - fp * threshold / (1 - threshold)) / many.size)
-    assert found["treat_all"][0] == pytest.approx(prevalence - (1 - prevalence) * 0.01 / 0.99)
+    assert found["treat_all"][0] == pytest.approx(
+        prevalence - (1 - prevalence) * found["threshold"][0] / (1 - found["threshold"][0])
+    )
 
 
 def test_one_class_has_no_curve():

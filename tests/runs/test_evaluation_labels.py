@@ -14,6 +14,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap
 from breastlens.errors import DataError
 from breastlens.imaging.preprocess import PreparedImage
+from breastlens.inference.answer import Answer
 from breastlens.models.bundle import BundleCard, shorten_hashes
 from breastlens.runs.directory import Run
 from breastlens.runs.evaluate import evaluate
@@ -34,11 +35,12 @@ def predictor(phantoms: Cohort) -> SimpleNamespace:
         versions={},
     )
 
-    def score_each(images: Iterable[PreparedImage]) -> Iterator[tuple[PreparedImage, float]]:
+    def answer_each(images: Iterable[PreparedImage]) -> Iterator[tuple[PreparedImage, float, Answer]]:
         for image in images:
-            yield image, float(image.pixels.mean()) / 255
+            score = float(image.pixels.mean()) / 255
+            yield image, score, Answer("positive" if score >= card.threshold else "negative")
 
-    return SimpleNamespace(bundle=SimpleNamespace(card=card), score_each=score_each)
+    return SimpleNamespace(bundle=SimpleNamespace(card=card), answer_each=answer_each)
 
 
 def test_turned_labels_are_refused(predictor: SimpleNamespace, phantoms: Cohort, tmp_path: Path) -> None:

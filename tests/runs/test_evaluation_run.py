@@ -47,7 +47,9 @@ def evaluation(predictor: Predictor, others: Cohort, tmp_path_factory: pytest.Te
 
 def test_it_leaves_a_run_without_a_model(evaluation: Run) -> None:
     found = {path.relative_to(evaluation.directory).as_posix() for path in evaluation.directory.rglob("*.*")}
-    assert {name for name in found if not name.endswith("figures")} == FILES
+    companions = {name for name in found if name.startswith(("tables/", "checklists."))}
+    assert {"tables/metrics_external.csv", "tables/flow.csv", "checklists.html"} <= companions
+    assert {name for name in found - companions if not name.endswith("figures")} == FILES
     assert set(evaluation.metrics) == {"external", "abstention", "novelty"}
     assert evaluation.facts["kind"] == "evaluation"
     assert set(evaluation.records["split"]) == {"external"}

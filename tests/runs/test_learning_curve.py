@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from breastlens.audit.shortcuts import score_control
+from breastlens.audit.shortcuts import FitProbe, score_control
 from breastlens.cohort.splits import split_folds
 from breastlens.evaluation.metrics import auc
 from breastlens.progress import Progress
@@ -32,10 +32,10 @@ def test_the_auc_grows_and_ends_at_that_of_the_whole_training_part(monkeypatch: 
     seen: list[list[tuple[np.ndarray, np.ndarray]]] = []
 
     def watch(
-        features: np.ndarray, labels: np.ndarray, groups: np.ndarray, parts: list, *, seed: int
+        features: np.ndarray, labels: np.ndarray, groups: np.ndarray, parts: list, *, seed: int, fit: FitProbe
     ) -> np.ndarray:
         seen.append(parts)
-        return score_control(features, labels, groups, parts, seed=seed)
+        return score_control(features, labels, groups, parts, seed=seed, fit=fit)
 
     monkeypatch.setattr(room, "score_control", watch)
     monkeypatch.setattr(room, "DRAWS", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -220,6 +221,29 @@ def test_a_failure_of_nncf_does_not_lose_the_trained_model(graph, pixels, monkey
     assert "int8 was not tried: NNCF failed (no such operation)." in found.notes[0]
 
 
+@pytest.mark.parametrize("step", ["compile", "run"])
+def test_a_candidate_that_cannot_be_compiled_or_run_does_not_lose_the_trained_model(
+    step, graph, pixels, monkeypatch
+):
+    made, whole = object(), precision.Engine.from_graph
+
+    def fail(*_):
+        raise RuntimeError("Check failed\nno kernel for it")
+
+    def compile_it(candidate, **options):
+        if candidate is not made:
+            return whole(candidate, **options)
+        return fail() if step == "compile" else SimpleNamespace(precision="fp32", run=fail)
+
+    monkeypatch.setattr(precision, "can_quantise", lambda: True)
+    monkeypatch.setattr(precision, "quantise", lambda *_: made)
+    monkeypatch.setattr(precision.Engine, "from_graph", compile_it)
+    found = chosen("int8", graph, pixels)
+    assert found.used == "fp32"
+    assert found.graph is graph
+    assert "int8 was not tried: OpenVINO failed (no kernel for it)." in found.notes[0]
+
+
 def test_int8_without_nncf_is_refused_before_anything_is_read(phantoms, tmp_path, monkeypatch):
     pytest.importorskip("keras")
     from breastlens.runs.train import train
@@ -249,7 +273,9 @@ def test_a_run_says_what_it_computes_in_and_prediction_follows(
     predictor = load(run.directory)
     assert predictor.bundle.card.precision == asked
     assert predictor.bundle.engine.precision == ("bf16" if asked == "bf16" else "fp32")
-    assert predictor.bundle.engine.outputs == ("activation_map", "features", "score")
+    assert predictor.bundle.engine.outputs == (
+        *("activation_constant", "activation_map", "features", "score"),
+    )
     rows = run.predictions
     found = list(predictor.predict_files([phantom_dir / path for path in rows["path"]]))
     off = np.abs([one.y_score - score for one, score in zip(found, rows["y_score"], strict=True)])

@@ -182,14 +182,20 @@ def test_all_layers_run_where_nothing_is_frozen_or_that_is_asked_for(
         np.testing.assert_array_equal(shown.still(VALIDATION), pictures[0][VALIDATION])
 
 
+@pytest.mark.parametrize("folds", [None, 5])
 def test_fewer_views_where_the_cache_is_small_and_none_where_it_is_smaller(
-    show: Callable[..., Any], part: Callable[..., FrozenPart], recipe: Callable[..., TrainingRecipe]
+    show: Callable[..., Any],
+    part: Callable[..., FrozenPart],
+    recipe: Callable[..., TrainingRecipe],
+    folds: int | None,
 ) -> None:
-    settings = recipe(epochs=20, views=8, trainable_stages=1, augmentation=TURNED)
-    of_a_view = 120 * part("stage2_out").row_bytes
+    """Without folds an image is learnt from or checked; with them, each is both in turn."""
+    settings = recipe(epochs=20, views=8, trainable_stages=1, augmentation=TURNED, folds=folds)
+    row_bytes = part("stage2_out").row_bytes
 
     def small(views: float) -> Callable[[str], FrozenPart]:
-        return lambda stage: part(stage, int((views + 1) * of_a_view))
+        images = (120, 120) if folds else (len(VALIDATION), len(TRAIN))
+        return lambda stage: part(stage, int((images[0] + views * images[1]) * row_bytes))
 
     with show(small(8), settings) as (shown, notes):
         assert notes == []
@@ -216,6 +222,26 @@ def test_where_the_cache_cannot_be_written_all_layers_run_instead_of_filling_the
         assert isinstance(shown, WholeImages)
         assert "more than the cache may (0 GB), so all layers ran at every step" in note
         assert note.endswith(f"{tmp_path / 'cache'} has no more room, BREASTLENS_CACHE names another folder.")
+
+
+def test_where_the_disk_fills_midway_all_layers_run_at_every_step(
+    show: Callable[..., Any],
+    part: Callable[..., FrozenPart],
+    recipe: Callable[..., TrainingRecipe],
+    pictures: Pictures,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from breastlens.models import feature_cache as room
+
+    def full(path: Path, parts: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(room, "write_whole", full)
+    with show(part, recipe(epochs=4, views=4, trainable_stages=1)) as (shown, (note,)):
+        assert shown.stage is None
+        np.testing.assert_array_equal(shown.still(VALIDATION), pictures[0][VALIDATION])
+        assert "could not be written" in note
+        assert "(No space left on device), so all layers ran at every step" in note
 
 
 def test_without_a_cache_the_activations_lie_in_a_folder_that_is_gone_afterwards(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from breastlens.cache_folder import cache_folder, list_files, remove, shrink, used_now, write_whole
+from breastlens.cache_folder import cache_folder, empty, remove, shrink, size_bytes, used_now, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def keep_compiled(core: Any, compiled: Any, content: str, settings: Mapping[str,
     try:
         body = compiled.export_model().getvalue()
         write_whole(entry, [hashlib.sha256(body).digest(), body])
-        shrink(_folder(), _PATTERN, LIMIT_BYTES)
+        shrink(_folder(), _PATTERN, LIMIT_BYTES, keep=entry)
     except (OSError, RuntimeError) as error:
         logger.warning("%s: a compiled network was not kept for the next time: %s", entry.parent, error)
 
@@ -86,12 +86,14 @@ def entry_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def clear_compiled() -> int:
     """Remove everything; gives how many bytes that were."""
-    return shrink(_folder(), _PATTERN, 0)
+    before = compiled_size()
+    empty(_folder(), _PATTERN)
+    return before - compiled_size()
 
 
 def compiled_size() -> int:
     """Bytes on disk."""
-    return sum(status.st_size for _, status in list_files(_folder(), _PATTERN))
+    return size_bytes(_folder(), _PATTERN)
 
 
 def _folder() -> Path:

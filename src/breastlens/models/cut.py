@@ -123,6 +123,10 @@ class FrozenPart:
         """What one image takes."""
         return 4 * int(self._lower.output.shape[-1])
 
+    def room_bytes(self, cache: FeatureCache) -> int:
+        """How many bytes of its rows a cache may hold."""
+        return cache.room_bytes(self._identity)
+
     def rows(
         self,
         batches: Iterable[Images],
@@ -139,9 +143,12 @@ class FrozenPart:
 
         Returns:
             For each image float32 (d,) as ``build_upper`` takes it; most are views of files.
+
+        Raises:
+            CacheError: They cannot be written, and memory may not hold them.
         """
         cache = self.cache if cache is None else cache
-        return cache.features(self._identity, batches, self._compute, on_done=on_done)
+        return cache.features(self._identity, batches, self._compute, on_done=on_done, on_disk_only=True)
 
     def _compute(self, batches: Iterable[Images]) -> Iterator[Row]:
         for batch in batches:

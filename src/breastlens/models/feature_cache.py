@@ -20,8 +20,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from breastlens.cache_folder import cache_folder, list_files, remove, shrink, used_now, write_whole
+from breastlens.cache_folder import (
+    Shrunk,
+    cache_folder,
+    empty,
+    list_files,
+    remove,
+    shrink,
+    size_bytes,
+    used_now,
+    write_whole,
+)
 from breastlens.config import DEFAULT_CACHE_GB
+from breastlens.errors import CacheError
+from breastlens.models.file_map import map_file
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +52,9 @@ _HEADER_BYTES = 256
 _SEGMENT_BYTES = 32 * 2**20
 """Rows are written in files of about this size, so that memory does not grow with the number of images."""
 
+_RESERVE = 0.1
+"""Share of the free disk that is left to others."""
+
 
 @dataclass(frozen=True)
 class CacheUse:
@@ -48,7 +63,7 @@ class CacheUse:
     Attributes:
         rows: How many rows of features.
         networks: Of how many networks, each with its image size and precision.
-        size_bytes: On disk.
+        size_bytes: On disk, half-written files as well.
     """
 
     rows: int
@@ -81,10 +96,12 @@ class FeatureCache:
         """
         self.folder = cache_folder() / "features" if folder is None else folder
         self.limit_bytes = int(DEFAULT_CACHE_GB * 1e9) if limit_bytes is None else limit_bytes
+        self._warned = False
+        self._stuck: frozenset[Path] = frozenset()
 
     def knows(self, network: str) -> bool:
         """Whether anything was kept of a network."""
-        return self.limit_bytes > 0 and any(self._folder_of(network).glob(f"*{_SUFFIX}"))
+        return self.limit_bytes > 0 and bool(list_files(self._folder_of(network), f"*{_SUFFIX}"))
 
     def features(
         self,
@@ -93,6 +110,7 @@ class FeatureCache:
         compute: Compute,
         *,
         on_done: Callable[[int], None] | None = None,
+        on_disk_only: bool = False,
     ) -> list[Row]:
         """The features of all images, of which only those that are not known are computed, and then kept.
 
@@ -101,9 +119,13 @@ class FeatureCache:
             batches: The images, uint8 (k, s, s, 3) each; read once.
             compute: What gives the rows that are missing.
             on_done: Told how many images were looked at so far.
+            on_disk_only: End where rows cannot be written, rather than hold all of them in memory.
 
         Returns:
             A row an image, in order; most are views of files and must not be written to.
+
+        Raises:
+            CacheError: Rows cannot be written and were to be ``on_disk_only``.
         """
         if self.limit_bytes <= 0:
             return list(compute(_told(batches, on_done)))
@@ -128,51 +150,75 @@ class FeatureCache:
                     yield batch[wanted]
 
         kept, writable = 0, True
+        segment_bytes = min(_SEGMENT_BYTES, self.limit_bytes)
         for number, row in enumerate(compute(missing())):
             fresh[ordered[number]] = row
-            if writable and (number + 1 - kept) * row.nbytes >= _SEGMENT_BYTES:
-                writable = self._keep(segments, ordered[kept : number + 1], fresh)
+            if writable and (number + 1 - kept) * row.nbytes >= segment_bytes:
+                writable = self._keep(segments, ordered[kept : number + 1], fresh, on_disk_only)
                 kept = number + 1
         if writable and kept < len(ordered):
-            self._keep(segments, ordered[kept:], fresh)
+            self._keep(segments, ordered[kept:], fresh, on_disk_only)
         return [fresh[one] if isinstance(one, bytes) else one for one in found]
 
-    def _keep(self, segments: _Segments, keys: Sequence[bytes], fresh: dict[bytes, Row]) -> bool:
+    def _keep(
+        self, segments: _Segments, keys: Sequence[bytes], fresh: dict[bytes, Row], on_disk_only: bool
+    ) -> bool:
         """Write rows, and let the file stand in for those in memory; False where they could not be written."""
         try:
-            fresh.update(zip(keys, segments.add(keys, [fresh[key] for key in keys]), strict=True))
+            path, rows = segments.add(keys, [fresh[key] for key in keys])
         except OSError as error:
-            logger.warning(
-                "%s: features were not kept for the next time: %s", self.folder, error.strerror or error
-            )
+            reason = error.strerror or str(error)
+            if on_disk_only:
+                raise CacheError(reason) from error
+            if not self._warned:
+                logger.warning("%s: features were not kept for the next time: %s", self.folder, reason)
+            self._warned = True
             return False
-        shrink(self.folder, _PATTERN, self.limit_bytes)
+        fresh.update(zip(keys, rows, strict=True))
+        self._note_stuck(shrink(self.folder, _PATTERN, self.limit_bytes, keep=path))
         return True
 
-    def room_bytes(self) -> int:
-        """How much it may hold: its limit, or less where the disk has less; nothing where it cannot be written."""
+    def _note_stuck(self, shrunk: Shrunk) -> None:
+        if shrunk.stuck and not self._stuck:
+            logger.warning(
+                "%s: %s cannot be removed, and what cannot be removed comes on top of the cache's limit",
+                self.folder,
+                min(shrunk.stuck),
+            )
+        self._stuck |= shrunk.stuck
+
+    def room_bytes(self, network: str) -> int:
+        """How much it may hold for a network: its limit, or less where the disk has less beyond a reserve.
+
+        Nothing where it cannot be written. What other networks have there counts as room, since it would go first.
+        """
+        folder = self._folder_of(network)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                free = shutil.disk_usage(self.folder).free
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                free = shutil.disk_usage(folder).free
         except OSError:
             return 0
-        return min(self.limit_bytes, free + self.use().size_bytes)
+        removable = sum(
+            status.st_size
+            for path, status in list_files(self.folder, _PATTERN)
+            if path not in self._stuck and os.access(path.parent, os.W_OK)
+        )
+        return min(self.limit_bytes, int((1 - _RESERVE) * free) + removable)
 
     def use(self) -> CacheUse:
         """Count what is there."""
-        rows, networks, size = 0, set(), 0
-        for path, status in list_files(self.folder, _PATTERN):
+        rows, networks = 0, set()
+        for path, _ in list_files(self.folder, _PATTERN):
             with contextlib.suppress(OSError, ValueError):
                 rows += _Header.read(path).images
             networks.add(path.parent)
-            size += status.st_size
-        return CacheUse(rows, len(networks), size)
+        return CacheUse(rows, len(networks), size_bytes(self.folder, _PATTERN))
 
     def clear(self) -> CacheUse:
         """Remove everything that may be removed; gives what that was."""
         before = self.use()
-        shrink(self.folder, _PATTERN, 0)
+        empty(self.folder, _PATTERN)
         left = self.use()
         return CacheUse(
             before.rows - left.rows, before.networks - left.networks, before.size_bytes - left.size_bytes
@@ -190,7 +236,7 @@ class _Segments:
         self._place: dict[bytes, tuple[Path, int]] = {}
         self._rows: dict[Path, NDArray[np.float32] | None] = {}
         """Of each file that was used already; None of one that was damaged."""
-        for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(path for path, _ in list_files(folder, f"*{_SUFFIX}")):
             try:
                 keys = _read_keys(path)
             except OSError:  # another process removed it, or it may not be read here; that is no damage
@@ -211,8 +257,8 @@ class _Segments:
         rows = self._rows[path]
         return None if rows is None else rows[row]
 
-    def add(self, keys: Sequence[bytes], rows: Sequence[Row]) -> list[Row]:
-        """Write rows of one shape to a new file, and give them back as views of it.
+    def add(self, keys: Sequence[bytes], rows: list[Row]) -> tuple[Path, list[Row]]:
+        """Write rows of one shape to a new file, and give it and them back as views of it.
 
         Raises:
             OSError: The file cannot be written.
@@ -221,7 +267,10 @@ class _Segments:
         header = _Header(len(keys), body.shape[1:], zlib.crc32(joined), zlib.crc32(body.data))
         path = self._folder / f"{secrets.token_hex(8)}{_SUFFIX}"
         write_whole(path, [json.dumps(header._asdict()).encode().ljust(_HEADER_BYTES), joined, body.data])
-        return list(_map_rows(path, header))
+        try:
+            return path, list(_map_rows(path, header))
+        except OSError:  # they are kept for the next time all the same
+            return path, rows
 
     @staticmethod
     def _open(path: Path) -> NDArray[np.float32] | None:
@@ -230,7 +279,7 @@ class _Segments:
             rows = _map_rows(path, header)
             whole = zlib.crc32(rows.data) == header.rows_crc32
             used_now(path)
-        except OSError:  # another process needed the room, or there are too many open files
+        except OSError:  # another process needed the room, or too many files are open
             return None
         except ValueError:
             whole = False
@@ -277,9 +326,9 @@ def _read_keys(path: Path) -> list[bytes]:
 
 
 def _map_rows(path: Path, header: _Header) -> NDArray[np.float32]:
-    offset = _HEADER_BYTES + header.images * _KEY_BYTES
-    # as a plain array, since each row of a memmap carries a dictionary
-    return np.asarray(np.memmap(path, "<f4", "r", offset, (header.images, *header.shape)))
+    start = _HEADER_BYTES + header.images * _KEY_BYTES
+    rows: NDArray[np.float32] = map_file(path)[start:].view("<f4").reshape(header.images, *header.shape)
+    return rows
 
 
 def _key(image: Images) -> bytes:

@@ -16,11 +16,12 @@ from breastlens.audit.finding import Finding, most_severe_first
 from breastlens.audit.inspection import Inspection, inspect_cohort
 from breastlens.audit.judgement import judge_controls
 from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
+from breastlens.audit.shortcuts import Parts
 from breastlens.audit.strata import check_specification, strata
 from breastlens.cohort.batches import prepare_each
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
-from breastlens.errors import DataError, SplitError
+from breastlens.errors import DataError, MissingDependencyError, SplitError, WeightsError
 from breastlens.inference.predictor import Predictor, load
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
@@ -30,7 +31,15 @@ from breastlens.report.audit_wording import audit_meaning, audit_verdict
 from breastlens.runs.audit_pictures import draw_audit
 from breastlens.runs.directory import FORMAT, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_data, describe_machine, describe_versions
-from breastlens.runs.probes import choose_features, describe_probed, divide, probe_cohort
+from breastlens.runs.probes import (
+    Features,
+    Probed,
+    choose_features,
+    describe_probed,
+    divide,
+    probe_cohort,
+    texture_instead,
+)
 from breastlens.runs.remedies import try_remedies
 from breastlens.runs.settings import checked
 from breastlens.runs.tables import records_table
@@ -178,18 +187,37 @@ def _probe(
     try:
         parts = divide(seen, recipe.folds, recipe.seed)  # refuses too few patients before a network is built
         features = choose_features(recipe, cohort.image.image_size, cache)
-        if "note" in features.facts:
-            progress.say(features.facts["note"])
-        probed = probe_cohort(seen, seen.loaded.pixels, parts, features, cohort.image, recipe, progress)
+        try:
+            probed, told = _probe_by(features, cohort, seen, parts, recipe, progress)
+        except (WeightsError, MissingDependencyError) as error:
+            if recipe.weights != "imagenet":
+                raise
+            # some features had been kept, others not: all are taken anew, by one means
+            probed, told = _probe_by(texture_instead(error), cohort, seen, parts, recipe, progress)
     except SplitError as error:
         facts["notes"].append(f"No probe could be trained: {error}.")
         return None, []
-    facts |= describe_probed(seen, probed, recipe)
-    facts["features"] = features.facts
-    if recipe.remedies:
-        facts["remedies"] = try_remedies(cohort, seen, facts, parts, features, recipe, progress)
+    facts |= told
     doubtful = find_doubtful_labels(seen.used, probed.y_score, seed=recipe.seed, linked=seen.groups)
     return probed.y_score, [*judge_controls(probed.controls, len(seen.used)), *doubtful]
+
+
+def _probe_by(
+    features: Features,
+    cohort: Cohort,
+    seen: Inspection,
+    parts: Parts,
+    recipe: AuditRecipe,
+    progress: Progress,
+) -> tuple[Probed, dict[str, Any]]:
+    """What probes make of all that is shown, and what the facts say of it."""
+    if "note" in features.facts:
+        progress.say(features.facts["note"])
+    probed = probe_cohort(seen, seen.loaded.pixels, parts, features, cohort.image, recipe, progress)
+    facts = describe_probed(seen, probed, recipe) | {"features": features.facts}
+    if recipe.remedies:
+        facts["remedies"] = try_remedies(cohort, seen, facts, parts, features, recipe, progress)
+    return probed, facts
 
 
 def _hold_against_model(cohort: Cohort, seen: Inspection, predictor: Predictor) -> list[Finding]:

@@ -208,8 +208,10 @@ class Run:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """``predictions.csv``: path, patient_id, split, y_true, y_score, y_pred."""
-        return self._table("predictions.csv", ("y_true", "y_pred", "novel"), ("y_score", "distance"))
+        """``predictions.csv``: path, patient_id, split, y_true, y_score, y_pred, raw_logit and more."""
+        return self._table(
+            "predictions.csv", ("y_true", "y_pred", "novel"), ("y_score", "raw_logit", "distance")
+        )
 
     def _table(self, name: str, whole: tuple[str, ...], real: tuple[str, ...]) -> pd.DataFrame:
         """Read a table exactly; all other columns are text, so that patient ``007`` stays who it is."""

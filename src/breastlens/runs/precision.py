@@ -139,30 +139,25 @@ def choose_precision(
     untouched, learnt = np.flatnonzero(split == "validation"), np.flatnonzero(~np.isin(split, UNLEARNT))
     rows = spread(untouched if untouched.size else learnt, COMPARED)
     shown, truth = pixels[rows], labels[rows]
+    exact = Engine.from_graph(graph)
     graphs: dict[Precision, Any] = {"fp32": graph}
-    engines: dict[Precision, Engine] = {"fp32": Engine.from_graph(graph)}
+    engines: dict[Precision, Engine] = {"fp32": exact}
+    scores: dict[Precision, NDArray[np.float64]] = {"fp32": _score(exact, shown)}
     impossible: list[Candidate] = []
     tried: tuple[Precision, ...] = ("bf16", "int8") if asked == "auto" else (asked,)
+    calibration = pixels[spread(learnt, CALIBRATION_IMAGES)]
     with progress.task("precision", len(tried) + 1) as advance:
         for done, precision in enumerate(tried, start=1):
-            if precision == "int8" and not can_quantise():
-                impossible.append(_impossible(precision, "NNCF is not installed"))
-                continue
-            made = graph
-            if precision == "int8":
-                try:
-                    made = quantise(graph, pixels[spread(learnt, CALIBRATION_IMAGES)])
-                except Exception as error:  # noqa: BLE001  of any kind, and a trained model must not be lost for it
-                    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                    impossible.append(_impossible(precision, f"NNCF failed ({reason})"))
-                    continue
-            engine = Engine.from_graph(made, precision="bf16" if precision == "bf16" else "fp32")
-            if precision == "bf16" and engine.precision != "bf16":
-                impossible.append(_impossible(precision, "this processor has no instructions for it"))
-                continue
-            graphs[precision], engines[precision] = made, engine
+            try:
+                made, engine = _make(precision, graph, calibration)
+                scored = _score(engine, shown)
+            except _ImpossibleError as error:
+                impossible.append(_impossible(precision, str(error)))
+            except Exception as error:  # noqa: BLE001  of any kind, and a trained model must not be lost for it
+                impossible.append(_impossible(precision, f"OpenVINO failed ({_last_line(error)})"))
+            else:
+                graphs[precision], engines[precision], scores[precision] = made, engine, scored
             advance(done)
-        scores = {name: _score(engine, shown) for name, engine in engines.items()}
         speeds = measure_speeds(engines, shown)
     held_to = Candidate(
         "fp32", auc(truth, scores["fp32"]), 0, speeds["fp32"], accepted=True, why="The others are held to it."
@@ -262,6 +257,34 @@ def measure_speeds(engines: Mapping[Precision, Engine], images: Images) -> dict[
 def spread(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     """At most so many of the rows, evenly spread over all of them."""
     return rows[np.unique(np.linspace(0, rows.size - 1, min(most, rows.size)).astype(np.intp))]
+
+
+class _ImpossibleError(Exception):
+    """Why a precision is not to be had here."""
+
+
+def _make(precision: Precision, graph: Any, calibration: Images) -> tuple[Any, Engine]:
+    """The graph in a precision, and its engine.
+
+    Raises:
+        _ImpossibleError: It is not to be had.
+    """
+    if precision == "bf16":
+        engine = Engine.from_graph(graph, precision="bf16")
+        if engine.precision != "bf16":
+            raise _ImpossibleError("this processor has no instructions for it")
+        return graph, engine
+    if not can_quantise():
+        raise _ImpossibleError("NNCF is not installed")
+    try:
+        made = quantise(graph, calibration)
+    except Exception as error:
+        raise _ImpossibleError(f"NNCF failed ({_last_line(error)})") from error
+    return made, Engine.from_graph(made)
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _score(engine: Engine, images: Images) -> NDArray[np.float64]:

@@ -56,6 +56,8 @@ class Features:
 def choose_features(recipe: AuditRecipe, image_size: int, cache: FeatureCache) -> Features:
     """The pooled activations of the backbone; where its ImageNet weights cannot be had, features that need none.
 
+    Where some of them were kept, nothing is built yet, and ``run`` may raise what is caught here.
+
     Args:
         recipe: Backbone and weights.
         image_size: Side of the squares in pixels.
@@ -74,17 +76,23 @@ def choose_features(recipe: AuditRecipe, image_size: int, cache: FeatureCache) -
     except (WeightsError, MissingDependencyError) as error:
         if recipe.weights != "imagenet":
             raise
-        note = (
-            f"No ImageNet weights could be had ({error}), so the probes use oriented gradients and local binary "
-            "patterns, which see less."
-        )
-        return Features(
-            {"name": "oriented gradients and local binary patterns", "note": note},
-            _texture,
-        )
+        return texture_instead(error)
     weights = network.weights
     facts = {"name": backbone.title, "weights": weights.description, "weights_sha256": weights.sha256}
     return Features(facts, network.run)
+
+
+def texture_instead(reason: Exception) -> Features:
+    """Features that need no weights.
+
+    Args:
+        reason: Why there are none.
+    """
+    note = (
+        f"No ImageNet weights could be had ({reason}), so the probes use oriented gradients and local binary "
+        "patterns, which see less."
+    )
+    return Features({"name": "oriented gradients and local binary patterns", "note": note}, _texture)
 
 
 def _texture(images: Images | Iterable[Images]) -> NDArray[np.float32]:

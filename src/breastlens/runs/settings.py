@@ -28,14 +28,19 @@ def checked(kind: type[Made], values: Mapping[str, Any], spell: Callable[[str], 
     try:
         return kind(**values)
     except ValidationError as error:
-        # A field that may be of several types is told once, by the first of them.
-        problems = {problem["loc"][:1]: problem for problem in reversed(error.errors())}
-        told = (_tell(problem, spell) for problem in reversed(problems.values()))
+        # A field that may be of several types is told once, by the first of them and the words that it takes.
+        problems: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
+        for problem in error.errors():
+            problems.setdefault(problem["loc"][:1], []).append(problem)
+        told = (_tell(first, others, spell) for first, *others in problems.values())
         raise DataError("; ".join(told)) from error
 
 
-def _tell(problem: ErrorDetails, spell: Callable[[str], str]) -> str:
+def _tell(problem: ErrorDetails, others: list[ErrorDetails], spell: Callable[[str], str]) -> str:
     said = problem["msg"].removeprefix("Value error, ")
+    for other in others:
+        if other["type"] == "literal_error":
+            said += f", or {other['ctx']['expected']}"
     if not problem["loc"]:  # a rule over several fields, which names them itself
         return said
     return f"{spell(str(problem['loc'][0]))}: {said}, received {problem['input']!r}"

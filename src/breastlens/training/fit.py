@@ -228,7 +228,8 @@ def _fit_network(
         tensorboard=tensorboard,
         choice=choice,
     )
-    labels, scores = images.labels[check], score_with(trained.network, images.pixels[check])
+    labels = images.labels[check]
+    scores = score_with(trained.network, (images.pixels[part] for part in in_parts(check)))
     history, notes = trained.history, []
     if probe is not None and images.features is not None:
         history = [*probe_history(probe), *history]

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from breastlens.cache_folder import cache_folder, shrink, write_whole
+from breastlens.cache_folder import cache_folder, empty, write_whole
 from breastlens.config import TrainingPrecision
 from breastlens.machine import usable_cores
 from breastlens.models._keras import import_keras
@@ -109,7 +109,7 @@ def choose_precision(measure: Measure, steps: int, task: dict[str, Any]) -> Choi
 
 def forget_measured() -> None:
     """Remove what was measured before, so that the next trainings measure again."""
-    shrink(_folder(), "*.json", 0)
+    empty(_folder(), "*.json")
 
 
 def _folder() -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.config import Augmentation, TrainingRecipe
+from breastlens.errors import CacheError
 from breastlens.imaging.augment import augment
 from breastlens.models.backbones import Backbone
 from breastlens.models.classifier import cut_below, learning_stages
@@ -92,6 +93,9 @@ class CutImages:
             recipe: Augmentation and seed.
             progress: Where to tell how far it is.
             title: What to call it there.
+
+        Raises:
+            CacheError: They cannot be written, and are too many for memory.
         """
         self.stage = frozen.stage
         self._views = views
@@ -136,8 +140,8 @@ def show_images(
     """Settle what a network that learns is shown: activations at the cut where there is one and they have room.
 
     Room is what the cache may take and its disk has. Where it does not hold as many views as asked for, there are fewer
-    of them, but no less than ``FEWEST_VIEWS``; beyond that all layers run at every step. A cache of no size is replaced
-    by a temporary folder of the default size.
+    of them, but no less than ``FEWEST_VIEWS``; beyond that, and where they cannot be written in the end, all layers run
+    at every step. A cache of no size is replaced by a temporary folder of the default size.
 
     Args:
         pixels: All images, uint8 (n, s, s, 3).
@@ -166,12 +170,12 @@ def show_images(
         if cache.limit_bytes <= 0:
             folder = tempfile.TemporaryDirectory(prefix="breastlens-", ignore_cleanup_errors=True)
             cache = FeatureCache(Path(held.enter_context(folder)))
-        # of every image, since the folds of a run share them: as it is, and its views
-        room_bytes = cache.room_bytes()
-        room = int(room_bytes / (frozen.row_bytes * len(pixels))) - 1
-        views, notes = min(wanted, room), []
+        # the folds of a run share them: every image is learnt from in one and checked in another
+        moved, still = (len(pixels), len(pixels)) if recipe.folds else (len(learn), len(check))
+        room_bytes = frozen.room_bytes(cache)
+        views, notes = min(wanted, (room_bytes // frozen.row_bytes - still) // moved), []
         if views < wanted:
-            gigabytes = frozen.row_bytes * len(pixels) * (wanted + 1) / 1e9
+            gigabytes = frozen.row_bytes * (still + wanted * moved) / 1e9
             said = (
                 f"The activations of {wanted} views of each image take {gigabytes:.1f} GB, more than the cache may "
                 f"({room_bytes / 1e9:.2g} GB)"
@@ -183,12 +187,19 @@ def show_images(
                 yield WholeImages(pixels, recipe), [f"{said}, so all layers ran at every step; {more}."]
                 return
             notes = [f"{said}, so there were {views}; {more}."]
-        yield (
-            CutImages(
+        shown: Shown
+        try:
+            shown = CutImages(
                 pixels, frozen, cache, views, learn, check, recipe=recipe, progress=progress, title=title
-            ),
-            notes,
-        )
+            )
+        except CacheError as error:
+            held.close()  # what a temporary folder holds is of no more use
+            shown = WholeImages(pixels, recipe)
+            notes = [
+                f"The activations of {views} views of each image could not be written to {cache.folder} ({error}), "
+                "so all layers ran at every step; BREASTLENS_CACHE names another folder."
+            ]
+        yield shown, notes
 
 
 def _stacked(known: dict[int, Row], rows: Rows) -> NDArray[np.float32]:
