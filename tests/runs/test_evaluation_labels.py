@@ -40,7 +40,8 @@ def predictor(phantoms: Cohort) -> SimpleNamespace:
             score = float(image.pixels.mean()) / 255
             yield image, score, Answer("positive" if score >= card.threshold else "negative")
 
-    return SimpleNamespace(bundle=SimpleNamespace(card=card), answer_each=answer_each)
+    engine = SimpleNamespace(outputs=("score",))  # an older model, without maps
+    return SimpleNamespace(bundle=SimpleNamespace(card=card, engine=engine), answer_each=answer_each)
 
 
 def test_turned_labels_are_refused(predictor: SimpleNamespace, phantoms: Cohort, tmp_path: Path) -> None:
