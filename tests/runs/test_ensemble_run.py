@@ -47,7 +47,9 @@ def test_an_image_and_its_mirror_image_have_one_score(ensemble_run: Run) -> None
     one, other = engine.run(pixels), engine.run(np.ascontiguousarray(pixels[:, :, ::-1]))
     assert one["score"] == pytest.approx(other["score"], abs=1e-5)
     shown = one["activation_map"]
-    assert shown == pytest.approx(np.flip(other["activation_map"], axis=-1), abs=1e-4 * np.abs(shown).max())
+    assert shown == pytest.approx(
+        np.flip(other["activation_map"], axis=-1), abs=float(1e-4 * np.abs(shown).max())
+    )
 
 
 def test_the_files_name_every_member(ensemble_run: Run) -> None:
@@ -79,8 +81,8 @@ def test_patients_are_scored_by_their_highest_image(ensemble_run: Run) -> None:
     [
         ({"ensemble": ("vgg16",)}, "two backbones or more, got vgg16 alone"),
         ({"ensemble": ("vgg16", "vgg16")}, "names a backbone twice"),
-        ({"ensemble": ("vgg16", "resnet50"), "strategy": "finetune"}, "made of probes"),
-        ({"tta": "flip", "strategy": "scratch"}, "made of probes"),
+        ({"ensemble": ("vgg16", "resnet50"), "strategy": "finetune"}, "are for probes"),
+        ({"tta": "flip", "strategy": "scratch"}, "are for probes"),
         ({"ensemble_weights": "learnt"}, "needs an ensemble"),
         ({"ensemble": ("vgg16", "resnet50"), "backbone": "vgg19"}, "give one of them"),
         ({"ensemble": ("vgg16", "resnet5")}, "did you mean resnet50"),
