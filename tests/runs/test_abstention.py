@@ -1,6 +1,7 @@
 """Setting when a model does not answer: nothing about an image or its patient decides how it is judged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ class Trained:
     y_score: np.ndarray
     thresholds: np.ndarray
     held_out_from: list
+    final: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(patient_point=None))
 
 
 def features_of(pixels):
