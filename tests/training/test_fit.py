@@ -187,7 +187,7 @@ def test_inside_a_fold_some_training_patients_are_set_aside_to_choose_and_then_l
 
     monkeypatch.setattr(room, "train_network", first)
     monkeypatch.setattr(room, "train_again", again)
-    monkeypatch.setattr(room, "score_with", lambda network, pixels: np.full(len(pixels), 0.5))
+    monkeypatch.setattr(room, "score_with", lambda network, pixels: np.full(sum(map(len, pixels)), 0.5))
     monkeypatch.setattr(room, "_compare", lambda labels, before, after: (True, "it was better"))
     one = fit(images, recipe(), validation=None)
     train, validation = seen["train"], seen["validation"]
