@@ -52,6 +52,8 @@ def main() -> None:
     arguments = parse()
     predictor, run = load(arguments.run), Run.read(arguments.run)
     held_out = run.predictions.query("split == 'test'") if "split" in run.predictions else run.predictions
+    if held_out.empty:
+        raise SystemExit(f"{arguments.run} has no test part; expected a run that was trained without --folds")
     paths = [arguments.data / path for path in held_out["path"]]
     cv2.setNumThreads(1)
     rows, figures = [], []
@@ -76,8 +78,8 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = options(__doc__, repeats=1)
-    parser.add_argument("run", type=Path, help="run directory of a training")
+    parser = options(__doc__, repeats=None)
+    parser.add_argument("run", type=Path, help="run directory of a training without --folds")
     parser.add_argument("--data", type=Path, required=True, help="the folder that it was trained on")
     parser.add_argument("--enlarge", type=int, nargs="+", default=[1, 2, 4])
     return parser.parse_args()

@@ -202,12 +202,15 @@ def temporary_folder() -> Iterator[Path]:
         signal.signal(signal.SIGTERM, before)
 
 
-def options(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """A command line with what every benchmark takes: ``--repeats`` and ``--out``."""
+def options(description: str | None, *, repeats: int | None) -> argparse.ArgumentParser:
+    """A command line with what every benchmark takes: ``--out``, and ``--repeats`` unless it has none."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=repeats, help="how often each side runs (%(default)s)")
+    if repeats is not None:
+        parser.add_argument(
+            "--repeats", type=int, default=repeats, help="how often each side runs (%(default)s)"
+        )
     parser.add_argument(
         "--out", type=Path, default=RESULTS, help="folder for the figures as JSON (benchmarks/results)"
     )
