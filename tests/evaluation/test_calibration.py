@@ -83,6 +83,15 @@ def test_close_levels_become_one_at_their_weighted_mean():
     assert found.values[1] == pytest.approx(0.95 * logit(middle) + 0.05 * found.knots[1])
 
 
+def test_scores_that_differ_by_rounding_alone_are_one():
+    """scikit-learn's isotonic regression has no value for the third of these."""
+    raw, y_true = np.array([0.0, 0.0, 3.3e-16, -1.0]), np.array([0, 0, 0, 1])
+    found = fit_calibration("isotonic", raw, y_true)
+    assert len(found.knots) == 1
+    assert np.isfinite(found.values).all()
+    assert (np.diff(found.apply(np.linspace(-3, 3, 50))) > 0).all()
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.floats(-30, 30, width=32)), min_size=4, max_size=60),

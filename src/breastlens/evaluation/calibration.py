@@ -18,6 +18,9 @@ METHODS: tuple[Method, ...] = ("platt", "temperature", "isotonic")
 SHARE_OF_LINE = 0.05
 """Of Platt's line in an isotonic calibration: so no stretch is so flat that two scores fall together in 32 bits."""
 
+_ROUNDING_DIGITS = 9
+"""Log-odds that agree in so many decimals are the same."""
+
 LEAST_GAP = 0.05
 """Knots closer than this, in Platt's log-odds, become one: else a step could be so steep that rounding shows."""
 
@@ -174,11 +177,13 @@ def _fit_isotonic(
     line: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Knots and values of centred isotonic regression on log-odds, mixed with the line itself."""
-    from sklearn.isotonic import IsotonicRegression
+    from sklearn.isotonic import isotonic_regression
 
     targets = smooth_targets(labels)
-    fitted = IsotonicRegression().fit_transform(line, targets)
-    _, level = np.unique(fitted, return_inverse=True)
+    # log-odds that differ by rounding alone are one: else the order of two equal scores would make a level
+    _, place, images = np.unique(np.round(line, _ROUNDING_DIGITS), return_inverse=True, return_counts=True)
+    fitted = isotonic_regression(np.bincount(place, targets) / images, sample_weight=images)
+    _, level = np.unique(fitted[place], return_inverse=True)
     sizes = np.bincount(level)
     points: list[tuple[float, float, float]] = []  # images, their mean log-odds, their mean target
     for size, place, share in zip(
