@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -273,8 +274,13 @@ def get_backbone(name: str) -> Backbone:
     return _WITH_ALPHA[family](alpha)
 
 
+def joint_name(backbones: Sequence[Backbone]) -> str:
+    """What a bundle calls the network of one or several backbones: their names with ``+`` between them."""
+    return JOINT.join(backbone.name for backbone in backbones)
+
+
 def get_backbones(names: str) -> tuple[Backbone, ...]:
-    """Look up the backbones of a model by what its bundle calls it: names with ``+`` between them.
+    """Look up the backbones of a model by its ``joint_name``.
 
     Raises:
         DataError: As `get_backbone`.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.audit.body_share import body_shares, describe_body_share
@@ -18,28 +17,23 @@ from breastlens.audit.matched import score_within
 from breastlens.audit.shortcuts import (
     FitProbe,
     Judged,
-    Occlusion,
     Shown,
-    occlusions,
     run_controls,
     run_label_control,
     score_control,
     show_intensity,
 )
-from breastlens.config import AuditRecipe, ImageRecipe, TrainingRecipe
+from breastlens.config import AuditRecipe
 from breastlens.errors import SplitError
-from breastlens.models.bundle import Bundle
 from breastlens.models.engine import Engine
 from breastlens.progress import Progress
-from breastlens.runs.outcome import Occluded, Outcome
+from breastlens.runs.material import Material, chosen_occlusions
+from breastlens.runs.outcome import Outcome
 from breastlens.runs.preparation import Prepared
 from breastlens.runs.probes import divide, flag_specifications, probe_nuisance, show_properties
 
 MAPPED = 256
 """So many of the judged images are asked where the model looks; more would hardly narrow the interval."""
-
-ALWAYS = ("border",)
-"""Occlusions that are tried even where the audit is skipped; the grey values are, too, since they cost nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,38 +49,18 @@ class Doubts:
     findings: list[Finding]
 
 
-def chosen_occlusions(image: ImageRecipe, *, audit: bool) -> tuple[Occlusion, ...]:
-    """The occlusions that a training tries: all of them, or the cheapest where the audit is skipped."""
-    return tuple(each for each in occlusions(image) if audit or each.name in ALWAYS)
-
-
-def doubt_model(
-    prepared: Prepared,
-    used: pd.DataFrame,
-    features: NDArray[np.float32],
-    occluded: dict[str, Occluded],
-    outcome: Outcome,
-    bundle: Bundle,
-    fit: FitProbe,
-    recipe: TrainingRecipe,
-    progress: Progress,
-) -> Doubts:
+def doubt_model(material: Material, outcome: Outcome, engine: Engine, progress: Progress) -> Doubts:
     """Hold controls against a trained model where that was judged, and show it images without the breast.
 
     Args:
-        prepared: The data.
-        used: Its records in use, with their ``split``.
-        features: Of whole images by the starting network, (n, d).
-        occluded: By name, the same images without the breast.
+        material: What it was trained on.
         outcome: What was trained.
-        bundle: The same, as it was saved.
-        fit: What is trained on the features of controls: as many probes as the model has.
-        recipe: How.
+        engine: The same, as it was saved.
         progress: Where to tell how far it is.
     """
-    seen = prepared.seen
-    labels, seed = used["label"].to_numpy(), recipe.seed
-    held = used["split"].to_numpy()[outcome.scored] != "validation"
+    prepared, seen, used, fit = material.prepared, material.seen, material.used, material.fit_probe
+    features, labels, seed = material.features, material.labels, material.recipe.seed
+    held = material.split[outcome.scored] != "validation"
     rows = outcome.scored[held]
     judged = Judged(
         labels,
@@ -98,7 +72,7 @@ def doubt_model(
         seed,
     )
     named = {each.name: each for each in chosen_occlusions(prepared.cohort.image, audit=True)}
-    shown = [Shown(name, named[name].what, each.features, fit) for name, each in occluded.items()]
+    shown = [Shown(name, named[name].what, each.features, fit) for name, each in material.occluded.items()]
     shown.append(show_intensity(seen.loaded.pixels))
     if prepared.audited:
         shown += show_properties(used.drop(columns="split"), seen.properties)
@@ -127,7 +101,7 @@ def doubt_model(
         whole = judged.describe("Whole images", judged.y_score)
         metrics["corrected"] = corrected_auc(whole, controls["shuffled"])
         metrics["nuisance"] = probe_nuisance(seen, features, seed=seed)
-        metrics["activation"] = _measure_activation(bundle.engine, prepared, rows, judged)
+        metrics["activation"] = _measure_activation(engine, prepared, rows, judged)
         findings = judge_controls(controls, rows.size)
         findings += _doubt_labels(seen, features, outcome, fit, seed)
     return Doubts(metrics, findings)

@@ -18,7 +18,7 @@ from breastlens.audit.finding import Finding
 from breastlens.cohort.records import Cohort
 from breastlens.cohort.splits import PARTS, prove_disjoint, split_hash
 from breastlens.machine import usable_cores
-from breastlens.models.backbones import JOINT, Backbone
+from breastlens.models.backbones import Backbone, joint_name
 from breastlens.runs.directory import FORMAT
 
 _REPORTED_PACKAGES = (
@@ -92,7 +92,7 @@ def describe_run(
         "image": cohort.image.model_dump(mode="json"),
         "labels": cohort.labels.model_dump(mode="json"),
         "backbone": {
-            "name": JOINT.join(each.name for each in backbones),
+            "name": joint_name(backbones),
             "title": " and ".join(each.title for each in backbones),
             **weights,
             "licence": "; ".join(dict.fromkeys(each.weights_licence for each in backbones)),

@@ -1,4 +1,4 @@
-"""One judged part's block of metrics.json: metrics, calibration, operating points and the decision curve."""
+"""The blocks of metrics.json: of each judged part metrics, calibration, operating points and the decision curve."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.evaluation.by_patient import PatientPoint
 from breastlens.evaluation.decisions import assess_operating_point, decision_curve
 from breastlens.evaluation.metrics import evaluate_scores
 from breastlens.evaluation.reliability import assess_calibration
+from breastlens.evaluation.stratified import stratified_auc
 from breastlens.evaluation.thresholds import OperatingPoint
+from breastlens.runs.material import Material
+from breastlens.runs.outcome import Outcome
 
 
 def judge(
@@ -72,3 +76,49 @@ def judge(
     )
     block["prevalence"] = {"stated": prevalence, "trained_at": trained_at}
     return block
+
+
+def judge_outcome(
+    material: Material, outcome: Outcome, predictions: pd.DataFrame, trained_at: float
+) -> dict[str, Any]:
+    """Judge a training where it was not trained: the test part and validation, or all images out of fold.
+
+    Args:
+        material: What was trained on.
+        outcome: What was trained.
+        predictions: Its held-out scores, in the order of ``outcome.scored``.
+        trained_at: The prevalence that the scores are made for.
+
+    Returns:
+        ``test`` and ``validation``, or ``out_of_fold`` and ``within_folds``.
+    """
+    linked, seed = material.groups[outcome.scored], material.recipe.seed
+
+    def block(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        part = predictions[rows]
+        return judge(
+            part["y_true"].to_numpy(),
+            part["y_score"].to_numpy(),
+            outcome.raw_logit[rows],
+            outcome.operating_points[:, rows],
+            outcome.final.operating_points,
+            part["patient_id"].tolist(),
+            linked=linked[rows],
+            prevalence=material.recipe.prevalence,
+            trained_at=trained_at,
+            patient_points=[outcome.patient_points[row] for row in np.flatnonzero(rows)],
+            seed=seed,
+        )
+
+    split = predictions["split"].to_numpy()
+    if material.kind == "folds":
+        within = stratified_auc(
+            predictions["y_true"].to_numpy(),
+            predictions["y_score"].to_numpy(),
+            split.tolist(),
+            predictions["patient_id"].tolist(),
+            linked=linked,
+            seed=seed,
+        )
+        return {"out_of_fold": block(np.ones(len(split), dtype=bool)), "within_folds": within}
+    return {"test": block(split == "test"), "validation": block(split == "validation")}

@@ -7,19 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from breastlens.audit.inspection import Inspection
 from breastlens.cohort.splits import split_folds
 from breastlens.config import TrainingRecipe
 from breastlens.evaluation.repeated import evaluate_repeats
-from breastlens.models.backbones import Backbone
 from breastlens.models.feature_cache import FeatureCache
-from breastlens.models.feature_network import FeatureNetwork
-from breastlens.models.joint_features import JointFeatures
 from breastlens.progress import Progress
 from breastlens.runs.facts import describe_split
+from breastlens.runs.material import Material, starting_network
 from breastlens.runs.outcome import Outcome, fit_split
 from breastlens.runs.preparation import prove_pairs
-from breastlens.training.fit import TrainingImages
 
 _SEEDS = 2**32
 
@@ -44,54 +40,33 @@ def seed_of(repeat: int, recipe: TrainingRecipe) -> int:
     return (recipe.seed + repeat - 1) % _SEEDS
 
 
-def repeat_folds(
-    used: pd.DataFrame,
-    seen: Inspection,
-    images: TrainingImages,
-    first: Outcome,
-    network: JointFeatures,
-    *,
-    backbone: Backbone,
-    recipe: TrainingRecipe,
-    cache: FeatureCache,
-    progress: Progress,
-) -> Repeats:
+def repeat_folds(material: Material, first: Outcome, cache: FeatureCache, progress: Progress) -> Repeats:
     """Deal the folds anew for each repeat after the first, train and choose everything inside them, and score.
 
     Args:
-        used: The records in use, with the fold of each in the first repeat.
-        seen: What was found of them.
-        images: The same as training sees them.
-        first: What the first repeat came to.
-        network: The starting network.
-        backbone: Which that is.
-        recipe: How to train, with the seed of the first repeat.
+        material: What the first repeat was trained on.
+        first: What that came to.
         cache: Where features are kept.
         progress: Where to tell how far it is.
 
     Raises:
         SplitError: A patient or a copy stands in two folds.
     """
-    scored = [(used["split"].to_numpy(), first.y_score, first.thresholds)]
+    recipe, images, used = material.recipe, material.images, material.used
+    scored = [(material.split, first.y_score, first.thresholds)]
     with progress.task("repeats", recipe.repeats) as advance:
         for repeat in range(2, recipe.repeats + 1):
             advance(repeat - 1)
             own = recipe.model_copy(update={"seed": seed_of(repeat, recipe)})
             split = split_folds(images.labels, images.groups, own.folds or 0, own.seed).astype(str)
-            start: JointFeatures | FeatureNetwork = network
+            start = material.network
             if own.strategy == "scratch":  # its random weights are part of what a seed decides
-                start = FeatureNetwork(
-                    backbone,
-                    image_size=images.pixels.shape[1],
-                    weights="none",
-                    seed=own.seed,
-                    cache=cache,
-                )
+                start = starting_network(material.backbones, images.pixels.shape[1], own, cache)
             one = fit_split(
                 images,
                 split,
                 "folds",
-                backbone=backbone,
+                backbone=material.backbones[0],
                 build_features_model=start.build,
                 frozen_part=start.frozen_part,
                 features_model=start.model,
@@ -108,7 +83,7 @@ def repeat_folds(
     for repeat, (split, y_score, thresholds) in enumerate(scored, start=1):
         rows = used.assign(split=split)
         facts = describe_split("folds", rows)
-        facts["proof"] |= prove_pairs(seen, split)
+        facts["proof"] |= prove_pairs(material.seen, split)
         splits.append({"repeat": repeat, "seed": seed_of(repeat, recipe)} | facts)
         called = (y_score >= thresholds).astype(int)
         tables.append(
