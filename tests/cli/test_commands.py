@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -264,6 +265,58 @@ def test_predict_rebases_to_a_prevalence_and_says_so(
     refused = command("predict", holdout_run.directory, awkward_dir / "sick", "--prevalence", "5")
     assert refused.code == 2
     assert "--prevalence: expected a share between 0 and 1" in refused.err
+
+
+def test_predict_knows_patients_by_a_manifest_and_rebases_their_means(
+    command: Callable[..., Any], holdout_run: Run, awkward_dir: Path, tmp_path: Path
+) -> None:
+    csv = tmp_path / "patients.csv"
+    asked = ("predict", holdout_run.directory, awkward_dir, "--manifest", awkward_dir / "manifest.csv")
+    done = command(*asked, "--patients", csv, "--prevalence", "0.01", "--quiet")
+    assert done.code == 0
+    images = pd.read_csv(io.StringIO(done.out))
+    patients = pd.read_csv(csv).set_index("patient_id")
+    manifest = pd.read_csv(awkward_dir / "manifest.csv", dtype=str).set_index("path")["patient_id"]
+    assert set(patients.index) == set(manifest)
+    assert patients["images"].to_dict() == manifest.value_counts().to_dict()
+    images = images.assign(
+        patient_id=[manifest[path.removeprefix(f"{awkward_dir}/")] for path in images["path"]]
+    )
+    used = images[(images["novel"] == False) & images["y_score"].notna()]  # noqa: E712  a column of text
+    means = used.groupby("patient_id")["y_score"].mean()
+    np.testing.assert_allclose(patients["y_score"].dropna().sort_index(), means.sort_index(), atol=1e-6)
+    answered = patients.dropna(subset="y_score")
+    assert (answered["y_score_at_prevalence"] < answered["y_score"]).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("FOLDER/sick", "--manifest", "CSV"), "names no patient for"),
+        (
+            ("FOLDER/sick", "FOLDER/healthy", "--manifest", "CSV"),
+            "--manifest names images relative to one folder",
+        ),
+        (
+            ("FOLDER", "--manifest", "CSV", "--patient-pattern", "(?P<patient_id>.)"),
+            "--patients CSV goes with",
+        ),
+        (("FOLDER", "--manifest", "CSV", "NOT"), "--patients CSV goes with"),
+        (("FOLDER",), "--patients CSV goes with"),
+    ],
+)
+def test_predict_refuses_patients_that_it_cannot_know(
+    run: Callable[..., str],
+    holdout_run: Run,
+    awkward_dir: Path,
+    tmp_path: Path,
+    asked: tuple[str, ...],
+    told: str,
+) -> None:
+    names = {"CSV": str(awkward_dir / "manifest.csv")}
+    words = [names.get(word, word.replace("FOLDER", str(awkward_dir))) for word in asked if word != "NOT"]
+    wanted = () if "NOT" in asked else ("--patients", tmp_path / "patients.csv")
+    assert told in run("predict", holdout_run.directory, *words, *wanted)
 
 
 def test_predict_draws_a_map_for_each_image_that_it_could_read(

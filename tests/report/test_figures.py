@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from breastlens.report import canvas, figures
+from breastlens.report import canvas, figures, most_wrong
 
 NAMES = ("healthy", "sick")
 HOSTILE = [
@@ -47,7 +47,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         kept.append(figure)
         return canvas.save(figure, path)
 
-    monkeypatch.setattr(figures, "save", save)
+    for module in (figures, most_wrong):
+        monkeypatch.setattr(module, "save", save)
     return kept
 
 
@@ -270,8 +271,8 @@ def test_most_wrong_rows_are_the_confident_mistakes_first() -> None:
         ],
         columns=["path", "y_true", "y_score", "y_pred"],
     )
-    assert list(figures.most_wrong_rows(predictions)["path"]) == ["most", "a", "b", "little"]
-    assert list(figures.most_wrong_rows(predictions, limit=2)["path"]) == ["most", "a"]
+    assert list(most_wrong.most_wrong_rows(predictions)["path"]) == ["most", "a", "b", "little"]
+    assert list(most_wrong.most_wrong_rows(predictions, limit=2)["path"]) == ["most", "a"]
 
 
 @pytest.mark.parametrize(("count", "panels", "rows"), [(1, 4, 1), (5, 8, 2), (15, 12, 3)])
@@ -279,7 +280,7 @@ def test_most_wrong_sheet_has_up_to_twelve_images(
     count: int, panels: int, rows: int, tmp_path: Path, drawn: list[Figure]
 ) -> None:
     images = np.random.default_rng(0).integers(0, 255, (count, 16, 16, 3), dtype=np.uint8)
-    path = figures.draw_most_wrong(
+    path = most_wrong.draw_most_wrong(
         images, [f"image {number}" for number in range(count)], tmp_path / "sheet.png"
     )
     assert len(drawn[0].axes) == panels
@@ -297,7 +298,7 @@ def test_titles_of_the_sheet_keep_suffixes_and_do_not_touch(tmp_path: Path, draw
         "X" * 60 + ".png\nhealthy, score 0.900",
         "a/rather/deep/tree/of/folders/that/goes/on/0042.png\nsick, score 0.046",
     ]
-    figures.draw_most_wrong(np.zeros((4, 16, 16, 3), np.uint8), titles, tmp_path / "sheet.png")
+    most_wrong.draw_most_wrong(np.zeros((4, 16, 16, 3), np.uint8), titles, tmp_path / "sheet.png")
     shown = [axes.get_title() for axes in drawn[0].axes]
     assert shown[1] == "benign/benign (433).png\nbenign or nor… score 0.972"
     assert shown[3].splitlines()[1] == "0042.png"
@@ -317,7 +318,7 @@ def test_most_wrong_sheet_has_maps_beside_the_images(tmp_path: Path, drawn: list
     maps = np.zeros((3, 48, 48), np.float32)
     maps[0, :24], maps[1, :24] = 1e-3, -5e-4
     titles = ["one", "two", "three"]
-    figures.draw_most_wrong(images, titles, tmp_path / "sheet.png", maps=maps, positive="malignant")
+    most_wrong.draw_most_wrong(images, titles, tmp_path / "sheet.png", maps=maps, positive="malignant")
     *panels, bar = drawn[0].axes
     assert [axes.get_title() for axes in panels] == [*titles, ""]
     pictures = [np.asarray(axes.images[0].get_array()).astype(int) for axes in panels[:3]]
@@ -334,13 +335,13 @@ def test_most_wrong_sheet_has_maps_beside_the_images(tmp_path: Path, drawn: list
 
 
 def test_most_wrong_sheet_without_mistakes_says_so(tmp_path: Path, drawn: list[Figure]) -> None:
-    figures.draw_most_wrong(np.zeros((0, 8, 8, 3), np.uint8), [], tmp_path / "sheet.png")
+    most_wrong.draw_most_wrong(np.zeros((0, 8, 8, 3), np.uint8), [], tmp_path / "sheet.png")
     assert "No image was on the wrong side" in texts_of(drawn[0])
 
 
 def test_most_wrong_sheet_refuses_titles_that_do_not_match(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got 2 images and 1 titles"):
-        figures.draw_most_wrong(np.zeros((2, 8, 8, 3), np.uint8), ["one"], tmp_path / "sheet.png")
+        most_wrong.draw_most_wrong(np.zeros((2, 8, 8, 3), np.uint8), ["one"], tmp_path / "sheet.png")
 
 
 def test_comparison_draws_dots_whiskers_and_controls(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -376,7 +377,9 @@ def test_every_figure_survives_any_name(name: str, tmp_path: Path) -> None:
     names = (name, f"not {name}")
     figures.draw_confusion_matrix([[5, 1], [2, 7]], names, tmp_path / "matrix.png")
     figures.draw_scores([0, 1, 1], [0.2, 0.4, 0.9], 0.5, names, tmp_path / "scores.png")
-    figures.draw_most_wrong(np.zeros((1, 8, 8, 3), np.uint8), [f"{name}\nscore 0.9"], tmp_path / "sheet.png")
+    most_wrong.draw_most_wrong(
+        np.zeros((1, 8, 8, 3), np.uint8), [f"{name}\nscore 0.9"], tmp_path / "sheet.png"
+    )
     figures.draw_comparison([figures.ComparisonRow(name, 0.8, 0.7, 0.9)], tmp_path / "comparison.png")
 
 

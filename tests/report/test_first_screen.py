@@ -14,21 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from breastlens.report.control_wording import find_worst
+from breastlens.report.facts import Activation, AuditBefore, Control, Finding, Interval, Matched, Proof
 from breastlens.report.key_figures import KeyFigure, key_figures
 from breastlens.report.meaning import meaning
 from breastlens.report.page import write_report
 from breastlens.report.phrasing import short_text, short_with_interval
-from breastlens.report.run_files import (
-    Activation,
-    AuditBefore,
-    Control,
-    Finding,
-    Interval,
-    Matched,
-    Proof,
-    RunFiles,
-    read_run_files,
-)
+from breastlens.report.run_files import RunFiles, read_run_files
 from breastlens.report.sections import activation_sentence, audit_sentence, disjointness
 from breastlens.report.wording import doubts, reservations, verdict
 

@@ -17,7 +17,7 @@ import pytest
 from breastlens.audit.judgement import describe_control
 from breastlens.errors import RunDirectoryError
 from breastlens.evaluation.metrics import evaluate_scores
-from breastlens.report import figures
+from breastlens.report import figures, most_wrong
 from breastlens.report.page import write_report
 
 HOSTILE = '<script>alert("x")</script>'
@@ -556,7 +556,7 @@ def test_alternative_texts_carry_the_numbers(run_factory: RunFactory) -> None:
     assert f"sick images have a median score of {median:.3f}" in scores
     best = pd.read_csv(run / "history.csv").sort_values("val_auc").iloc[-1]  # one fold: its own mean
     assert f"{best['val_auc']:.3f} at C {best['strength']:g}" in history
-    worst = figures.most_wrong_rows(predictions).iloc[0]
+    worst = most_wrong.most_wrong_rows(predictions).iloc[0]
     assert f"the worst first: {worst['path']}" in wrong
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import audit, cache, data, models, plan, report
+from breastlens.cli import audit, cache, data, judge, plan, predict, report, train
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
 
@@ -28,14 +28,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    models.demo,
+    train.demo,
     data.phantom,
     data.describe,
     audit.audit,
-    models.train,
-    models.evaluate,
-    models.compare,
-    models.predict,
+    train.train,
+    judge.evaluate,
+    judge.compare,
+    predict.predict,
     plan.plan,
     report.report,
     data.backbones,

@@ -24,6 +24,7 @@ from breastlens.cli.options import (
     option_name,
     prepares_images,
 )
+from breastlens.cli.reading import read_cohort
 from breastlens.cli.show import choose_progress, print_audit
 from breastlens.config import DEFAULT_CACHE_GB, AuditRecipe, ImageRecipe
 from breastlens.runs.settings import checked
@@ -85,7 +86,6 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Find what would make a score on these images false, and what a model scores without seeing the breast."""
-    from breastlens.cohort.records import Cohort
     from breastlens.models.backbones import get_backbone
     from breastlens.models.weights import resolve_weights
     from breastlens.runs.audit import audit_cohort, refuse_wide_border
@@ -111,19 +111,17 @@ def audit(
         refuse_wide_border(border, image)
     if out is not None:
         refuse_taken(out, None if manifest else data)
-    with progress.task("read files") as advance:
-        cohort = Cohort.read(
-            data,
-            manifest=manifest,
-            patient_pattern=patient_pattern,
-            positive=positive or ("sick",),
-            negative=negative or (),
-            exclude_when=exclude_when or (),
-            every_frame=every_frame,
-            image=image,
-            on_progress=lambda done, total: advance(done, total=total),
-        )
-    progress.say(cohort.labels.describe())
+    cohort = read_cohort(
+        data,
+        progress,
+        manifest=manifest,
+        patient_pattern=patient_pattern,
+        positive=positive or ("sick",),
+        negative=negative or (),
+        exclude_when=exclude_when or (),
+        every_frame=every_frame,
+        image=image,
+    )
     done = audit_cohort(
         cohort,
         out=out,

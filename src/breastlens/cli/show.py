@@ -166,7 +166,7 @@ def print_audit(facts: Mapping[str, Any], findings: Sequence[Finding], directory
         directory: That holds the page; None where nothing was written.
     """
     from breastlens.report.audit_files import Remedy
-    from breastlens.report.run_files import Matched
+    from breastlens.report.facts import Matched
     from breastlens.report.wording import RESEARCH_USE, matched_sentence
 
     print(f"{facts['verdict']} {facts['meaning']}".rstrip())

@@ -81,6 +81,27 @@ def read_manifest(manifest: Path, root: Path, exclude_when: tuple[str, ...] = ()
     return Listing(table.assign(excluded=reasons).sort_values("path", ignore_index=True))
 
 
+def read_patients(manifest: Path, root: Path) -> dict[Path, str]:
+    """Reads from a manifest whose image each file is; no other column is looked at.
+
+    Args:
+        manifest: As for ``read_manifest``, with the columns ``path`` and ``patient_id``.
+        root: The folder that its paths are relative to.
+
+    Returns:
+        The patient id of each file, "" where it is unknown.
+
+    Raises:
+        DataError: The manifest cannot be read, lacks one of the two columns, or repeats a path.
+    """
+    table = _read_rows(manifest)
+    _refuse_capitals(table, manifest)
+    _require_columns(table, ("path", "patient_id"), manifest)
+    paths = table["path"].map(lambda path: _normalise(path, root))
+    _refuse_rows(table.index[paths.duplicated()], "repeat a path", manifest, paths)
+    return {root / path: patient for path, patient in zip(paths, table["patient_id"], strict=True)}
+
+
 def _read_rows(manifest: Path) -> pd.DataFrame:
     """The manifest as text columns; the index is the line in the file where each row ends."""
     try:

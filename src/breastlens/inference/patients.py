@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
+from breastlens.cohort.manifest import read_patients
 from breastlens.errors import DataError
 from breastlens.evaluation.by_patient import score_patients
 from breastlens.inference.answer import decide
-from breastlens.inference.predictor import Prediction
+from breastlens.inference.predictor import Prediction, with_rebased
 from breastlens.models.bundle import BundleCard
 
 
@@ -70,6 +73,42 @@ def name_patients(paths: Iterable[str], pattern: str) -> list[str]:
     return [match["patient_id"] for _, match in found if match is not None]
 
 
+def name_patients_by_manifest(paths: Iterable[Path], manifest: Path, given: Sequence[Path]) -> list[str]:
+    """The patient of each path, by a manifest.
+
+    Args:
+        paths: Of the images.
+        manifest: With the columns ``path`` and ``patient_id``.
+        given: What was asked for: one folder, which the manifest's paths are relative to.
+
+    Raises:
+        DataError: More than a folder was given, the manifest cannot be read, or it does not name a file's patient.
+    """
+    if len(given) != 1 or not given[0].is_dir():
+        raise DataError("--manifest names images relative to one folder: give that folder, and nothing else")
+    known = read_patients(manifest, given[0])
+    found = [(path, known.get(path, "")) for path in paths]
+    lost = [path for path, patient in found if not patient]
+    if lost:
+        raise DataError(
+            f"{manifest} names no patient for {len(lost)} of {len(found)} images, such as {lost[0]}"
+        )
+    return [patient for _, patient in found]
+
+
+def require_rebasing(card: BundleCard) -> None:
+    """Refuse to re-base scores of patients that are no probabilities.
+
+    Raises:
+        DataError: The model does not score a patient by the mean.
+    """
+    if card.patient_rule != "mean":
+        raise DataError(
+            f"--prevalence re-bases probabilities, and this model scores a patient by {card.patient_rule} of the "
+            "images, which is none; leave out --patients or --prevalence"
+        )
+
+
 def predict_patients(
     predictions: Sequence[Prediction], patient_id: Sequence[str], card: BundleCard
 ) -> list[PatientPrediction]:
@@ -116,8 +155,16 @@ def _predict_patient(name: str, images: Sequence[Prediction], card: BundleCard) 
     )
 
 
-def patients_table(predictions: Sequence[PatientPrediction]) -> pd.DataFrame:
-    """A row a patient, a column a field of ``PatientPrediction``; what there is none of is empty."""
+def patients_table(
+    predictions: Sequence[PatientPrediction],
+    rebase: Callable[[ArrayLike], NDArray[np.float64]] | None = None,
+) -> pd.DataFrame:
+    """A row a patient, a column a field of ``PatientPrediction``; what there is none of is empty.
+
+    Args:
+        predictions: A row each.
+        rebase: Gives the scores at another prevalence, for a column ``y_score_at_prevalence`` after ``y_score``.
+    """
     names = [one.name for one in fields(PatientPrediction)]
     table = pd.DataFrame([[getattr(one, name) for name in names] for one in predictions], columns=names)
-    return table.astype({"y_score": "float64", "y_pred": "Int64"})
+    return with_rebased(table.astype({"y_score": "float64", "y_pred": "Int64"}), rebase)

@@ -308,8 +308,17 @@ def predictions_table(
     ]
     table = pd.DataFrame(rows, columns=names)
     table = table.astype({"y_score": "float64", "y_pred": "Int64", "distance": "float64", "novel": "boolean"})
+    return with_rebased(table, rebase)
+
+
+def with_rebased(
+    table: pd.DataFrame, rebase: Callable[[ArrayLike], NDArray[np.float64]] | None
+) -> pd.DataFrame:
+    """The table with a column ``y_score_at_prevalence`` after ``y_score``, where scores are to be re-based."""
     if rebase is not None:
-        table.insert(names.index("y_score") + 1, "y_score_at_prevalence", rebase(table["y_score"]))
+        table.insert(
+            list(table.columns).index("y_score") + 1, "y_score_at_prevalence", rebase(table["y_score"])
+        )
     return table
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pydantic import Field, ValidationError
 
 from breastlens.errors import RunDirectoryError
+from breastlens.report.facts import Facts, Interval
 from breastlens.report.phrasing import count_text, figure_text
 from breastlens.report.rendering import Picture, embed
-from breastlens.report.run_files import Facts, Interval, RunFiles
+from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import MetricCell
 
 FIGURES = ("risk_coverage", "distances")

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from breastlens.config import LabelMap
 from breastlens.errors import RunDirectoryError
-from breastlens.report.run_files import Control, Data, Facts, Finding, Interval, Matched, Nuisance, Phase
+from breastlens.report.facts import Control, Data, Facts, Finding, Interval, Matched, Nuisance, Phase
 
 FINDINGS_NAME = "findings.json"
 

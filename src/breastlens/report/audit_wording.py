@@ -15,6 +15,7 @@ from breastlens.report.control_wording import (
     nuisance_sentence,
     seen_by,
 )
+from breastlens.report.facts import Control, Interval, Reached
 from breastlens.report.meaning import NOT_KNOWN, NOT_SHOWN, PARTLY, UNEXPLAINED, count_sentence
 from breastlens.report.phrasing import (
     count_text,
@@ -23,7 +24,6 @@ from breastlens.report.phrasing import (
     short_with_interval,
     with_interval,
 )
-from breastlens.report.run_files import Control, Interval, Reached
 from breastlens.report.tables import MetricCell
 from breastlens.report.wording import find_lowest
 

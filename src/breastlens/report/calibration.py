@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from breastlens.report.calibration_facts import Assessed, DecisionCurve, Decisions, Point, decisions_of
 from breastlens.report.canvas import threshold_text
 from breastlens.report.certainty import has_interval, plain_reason, unit_of
+from breastlens.report.facts import Interval
 from breastlens.report.phrasing import figure_text, with_interval
 from breastlens.report.rendering import Picture, embed
-from breastlens.report.run_files import Interval, RunFiles
+from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import MetricCell
 
 METHODS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from breastlens.report.run_files import Block, Facts, Interval
+from breastlens.report.facts import Block, Facts, Interval
 
 
 class Chance(Facts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from breastlens.report.canvas import threshold_text
-from breastlens.report.figures import most_wrong_rows
+from breastlens.report.most_wrong import most_wrong_rows
 from breastlens.report.phrasing import count_text, figure_text, with_interval
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import FIGURE_NAMES, RunFiles

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from breastlens.report.facts import Block, Interval, Matched, Reached
 from breastlens.report.repeats import headline_auc
-from breastlens.report.run_files import Block, Interval, Matched, Reached, RunFiles
+from breastlens.report.run_files import RunFiles
 
 FEWEST_JUDGED = 20
 """Below so many patients a figure moves in steps of 0.05 and more, and a perfect score may be luck."""

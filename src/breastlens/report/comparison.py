@@ -20,10 +20,11 @@ from breastlens.report.differences import (
     picture_differences,
     size_sentence,
 )
+from breastlens.report.facts import Interval
 from breastlens.report.figures import ComparisonRow, draw_comparison
 from breastlens.report.page import REPORT_NAME
 from breastlens.report.rendering import Picture, embed, write_page
-from breastlens.report.run_files import Interval, RunFiles, read_run_files
+from breastlens.report.run_files import RunFiles, read_run_files
 from breastlens.report.tables import MetricCell
 from breastlens.report.wording import (
     PART_TITLES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from breastlens.audit.judgement import CHANCE, LABELS, UNSEEN
+from breastlens.report.facts import Control, Interval, Nuisance
 from breastlens.report.phrasing import with_interval
-from breastlens.report.run_files import Control, Interval, Nuisance
 
 SEEN = {
     "border": "sees only the border",

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from breastlens.report import certainty
 from breastlens.report.audit_files import AuditFacts
 from breastlens.report.control_wording import find_worst, seen_by
+from breastlens.report.facts import Control, Interval, Matched, Reached
 from breastlens.report.phrasing import range_text, short_text
 from breastlens.report.repeats import headline_auc, read_repeats, runs_text
-from breastlens.report.run_files import Control, Interval, Matched, Reached, RunFiles
+from breastlens.report.run_files import RunFiles
 from breastlens.report.wording import find_lowest
 
 

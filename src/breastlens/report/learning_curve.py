@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from breastlens.report.facts import Facts, Interval
 from breastlens.report.phrasing import figure_text, range_text, with_interval
-from breastlens.report.run_files import Facts, Interval, RunFiles
+from breastlens.report.run_files import RunFiles
 
 KEY = "learning_curve"
 """Of metrics.json, and the name of the figure."""

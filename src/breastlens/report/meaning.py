@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from breastlens.audit.judgement import SHORTCUT_AUC, UNSEEN
 from breastlens.report import certainty
 from breastlens.report.control_wording import find_worst, seen_by
+from breastlens.report.facts import Control
 from breastlens.report.repeats import headline_auc
-from breastlens.report.run_files import Control, RunFiles
+from breastlens.report.run_files import RunFiles
 
 NOT_SHOWN = "These data cannot show that the model sees the breast."
 NOT_KNOWN = "Whether the model does better than one without the breast is not known."

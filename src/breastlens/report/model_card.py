@@ -7,9 +7,10 @@ from pathlib import Path
 from breastlens.report import sections, wording
 from breastlens.report.calibration import calibration_sentences, threshold_sentence
 from breastlens.report.calibration_facts import decisions_of
+from breastlens.report.facts import Block
 from breastlens.report.methods import methods_paragraphs, references
 from breastlens.report.phrasing import moment_text, with_interval
-from breastlens.report.run_files import Block, RunFiles
+from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import METRICS, interval_note, precision_text, setting_rows, weights_rows
 
 NAME = "README.md"

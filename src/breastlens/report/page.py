@@ -9,12 +9,13 @@ from typing import Any
 from breastlens.report import captions, control_wording, sections, tables, wording
 from breastlens.report.abstention import abstention_section
 from breastlens.report.calibration import calibration_context
+from breastlens.report.facts import Block
 from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
 from breastlens.report.resampling import resampling_context
 from breastlens.report.reviewer import reviewer_context, write_companions
-from breastlens.report.run_files import Block, RunFiles, read_run_files
+from breastlens.report.run_files import RunFiles, read_run_files
 
 REPORT_NAME = "report.html"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from breastlens.report.run_files import Interval, Reached
+from breastlens.report.facts import Interval, Reached
 
 _LIMITS = (0.0, 0.5, 1.0)
 """What a reader holds a figure against: no difference, guessing, perfection."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from breastlens.report.facts import Facts, Interval
 from breastlens.report.phrasing import count_text, figure_text, range_text
-from breastlens.report.run_files import Facts, Interval, RunFiles
+from breastlens.report.run_files import RunFiles
 
 KEY = "repeats"
 """Of metrics.json, and the name of the figure."""

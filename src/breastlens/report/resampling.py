@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from breastlens.report import learning_curve, repeats
+from breastlens.report.facts import Interval
 from breastlens.report.phrasing import figure_text, with_interval
 from breastlens.report.rendering import Picture, embed
-from breastlens.report.run_files import Interval, RunFiles
+from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import METRICS
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from breastlens.report.certainty import has_interval
+from breastlens.report.facts import Activation, Interval, Proof
 from breastlens.report.phrasing import count_text, figure_text, with_interval
-from breastlens.report.run_files import Activation, Interval, Proof, RunFiles
+from breastlens.report.run_files import RunFiles
 
 _FINE_MAP = 7
 """Cells a side from which an activation map tells body from background. With a mark pasted on the background and a

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from breastlens.errors import RunDirectoryError
 from breastlens.report.canvas import INK, MUTED, NEGATIVE, POSITIVE, dress, new_figure, save, wrap
 from breastlens.report.certainty import plain_reason, unit_of
+from breastlens.report.facts import Facts, Interval
 from breastlens.report.phrasing import count_text, figure_text
 from breastlens.report.rendering import Picture, embed
-from breastlens.report.run_files import Facts, Interval, RunFiles
+from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import MetricCell
 
 FIGURE = "subgroups"

@@ -17,8 +17,9 @@ from breastlens.report.certainty import (
     unit_of,
 )
 from breastlens.report.control_wording import seen_by
+from breastlens.report.facts import Block, Control, Interval, Matched, Reached
 from breastlens.report.phrasing import figure_text
-from breastlens.report.run_files import Block, Control, Interval, Matched, Reached, RunFiles
+from breastlens.report.run_files import RunFiles
 
 METRICS = (
     ("auc", "AUC", "chance that a positive image scores above a negative one"),

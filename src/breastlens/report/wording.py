@@ -8,6 +8,7 @@ from breastlens.audit.judgement import LABELS, LEAK_AUC
 from breastlens.report import certainty
 from breastlens.report.canvas import threshold_text
 from breastlens.report.control_wording import find_worst, seen_by
+from breastlens.report.facts import Block, Matched
 from breastlens.report.meaning import meaning, no_interval_sentence, surely_above
 from breastlens.report.phrasing import (
     count_text,
@@ -18,7 +19,7 @@ from breastlens.report.phrasing import (
     with_interval,
 )
 from breastlens.report.repeats import headline_auc, read_repeats, runs_text
-from breastlens.report.run_files import Block, Matched, RunFiles
+from breastlens.report.run_files import RunFiles
 from breastlens.report.sections import disjointness, nameless_images
 
 __all__ = [

@@ -15,6 +15,7 @@ from breastlens.inference.activation_map import square_maps
 from breastlens.models.engine import Engine
 from breastlens.report import abstention_figures, figures, learning_curve, repeats
 from breastlens.report.calibration_figures import draw_decision_curve, draw_reliability
+from breastlens.report.most_wrong import draw_most_wrong, most_wrong_rows
 from breastlens.report.resampling_figures import draw_learning_curve, draw_repeats
 from breastlens.report.run_files import MAIN_BLOCKS
 from breastlens.report.subgroups import FIGURE, draw_subgroups
@@ -85,12 +86,12 @@ def draw_figures(
         draw_learning_curve(curve, folder / f"{learning_curve.KEY}.png")
     if metrics.get("subgroups"):
         draw_subgroups(metrics["subgroups"], block, folder / f"{FIGURE}.png")
-    wrong = figures.most_wrong_rows(judged)
+    wrong = most_wrong_rows(judged)
     titles = [
         f"{path}\n{names[truth]}, score {score:.3f}"
         for path, truth, score in zip(wrong["path"], wrong["y_true"], wrong["y_score"], strict=True)
     ]
     pixels = pixels_of(wrong)
-    figures.draw_most_wrong(
+    draw_most_wrong(
         pixels, titles, folder / "most_wrong.png", maps=square_maps(engine, pixels), positive=names[1]
     )

@@ -1,11 +1,8 @@
-"""Commands about models: train, evaluate, predict, demo."""
+"""The commands that make models: train, and demo."""
 
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,9 +15,6 @@ from breastlens.cli.options import (
     EveryFrame,
     ExcludeWhen,
     ManifestPath,
-    ModelNegative,
-    ModelPath,
-    ModelPositive,
     Negative,
     PatientPattern,
     Positive,
@@ -35,10 +29,10 @@ from breastlens.cli.options import (
     read_names,
     read_split,
 )
+from breastlens.cli.reading import read_cohort
 from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
-from breastlens.errors import DataError, RunDirectoryError
-from breastlens.progress import Progress
+from breastlens.errors import DataError
 from breastlens.runs.settings import checked
 
 
@@ -246,184 +240,6 @@ def train(
         print_verdict(run.directory)
 
 
-def compare(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)
-    ],
-    margin: Annotated[
-        float | None,
-        typer.Option(help="Also ask whether an AUC is not worse than another's by more than this."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Decides the bootstrap.")] = 0,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory to make.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare runs, every two of them, on the patients that all of them judged."""
-    from breastlens.report.comparison import JSON_NAME, comparison_lines
-    from breastlens.runs.compare import compare_runs
-
-    page = compare_runs(runs, out=out, margin=margin, seed=seed)
-    if as_json:
-        print(page.with_name(JSON_NAME).read_text(encoding="utf-8"), end="")
-    else:
-        print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
-
-
-def evaluate(
-    model: ModelPath,
-    data: DataPath,
-    manifest: ManifestPath = None,
-    patient_pattern: PatientPattern = None,
-    positive: ModelPositive = None,
-    negative: ModelNegative = None,
-    exclude_when: ExcludeWhen = None,
-    every_frame: EveryFrame = False,
-    subgroups: Subgroups = None,
-    prevalence: Prevalence = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory to make.")] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Evaluate a saved model on other labelled images, at its stored threshold."""
-    from breastlens.inference.predictor import load, require_training_prevalence
-    from breastlens.runs.directory import refuse_taken
-    from breastlens.runs.evaluate import evaluate as evaluate_run
-
-    progress = choose_progress(quiet=quiet)
-    if out is not None:
-        refuse_taken(out, None if manifest else data)
-    predictor = load(model)
-    card = predictor.bundle.card
-    if prevalence is not None:
-        require_training_prevalence(card, prevalence)
-    cohort = read_cohort(
-        data,
-        progress,
-        manifest=manifest,
-        patient_pattern=patient_pattern,
-        positive=positive or card.labels.positive,
-        negative=negative or (),
-        labels=None if positive or negative else card.labels,
-        exclude_when=exclude_when or (),
-        every_frame=every_frame,
-        image=card.image,
-    )
-    run = evaluate_run(
-        predictor,
-        cohort,
-        out=out,
-        subgroups=tuple(subgroups or ()),
-        progress=progress,
-        prevalence=prevalence,
-        command=command_line(),
-    )
-    if as_json:
-        print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
-    else:
-        print_verdict(run.directory)
-
-
-def predict(
-    model: ModelPath,
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Image files and folders.", show_default=False)
-    ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="New file to write to instead of to the terminal.")
-    ] = None,
-    maps: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="New folder for a picture an image: what influenced its score."),
-    ] = None,
-    similar: Annotated[
-        int, typer.Option(min=0, help="Name so many of the most similar training images for each.")
-    ] = 0,
-    patient_pattern: PatientPattern = None,
-    patients: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="New file for a row a patient; needs --patient-pattern."),
-    ] = None,
-    prevalence: Prevalence = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Score images with a saved model; an unreadable file gets a row with its error."""
-    from breastlens.evaluation.prevalence import rebase_scores
-    from breastlens.inference.map_picture import MapFolder
-    from breastlens.inference.patients import name_patients, patients_table, predict_patients
-    from breastlens.inference.predictor import (
-        find_images,
-        load,
-        predictions_table,
-        require_training_prevalence,
-    )
-    from breastlens.runs.directory import explained_write_errors, write_table
-
-    for option, path in (("--out", out), ("--patients", patients)):
-        refuse_file(option, path)
-    if (patients is None) != (patient_pattern is None):
-        raise DataError(
-            "--patients CSV and --patient-pattern REGEX go together: where to write, and who is who"
-        )
-    predictor = load(model, similar=similar)
-    progress = choose_progress(quiet=quiet)
-    rebase = None
-    if prevalence is not None:
-        trained_at = require_training_prevalence(predictor.bundle.card, prevalence)
-        rebase = partial(rebase_scores, trained_at=trained_at, prevalence=prevalence)
-        progress.say(
-            f"y_score_at_prevalence is y_score for a prevalence of {prevalence:g} instead of {trained_at:.3g}, as in "
-            "training; y_pred is the same"
-        )
-    files = find_images(paths)
-    patient_id = name_patients(map(str, files), patient_pattern) if patient_pattern else []
-    with explained_write_errors(maps) if maps is not None else nullcontext():
-        pictures = None if maps is None else MapFolder.make(maps, paths)
-        predictions = list(predictor.predict_files(files, progress, pictures))
-    table = predictions_table(predictions, rebase, similar=similar > 0, maps=maps is not None)
-    if out is not None:
-        with explained_write_errors(out):
-            write_table(out, table)
-    if patients is not None:
-        by_patient = predict_patients(predictions, patient_id, predictor.bundle.card)
-        with explained_write_errors(patients):
-            write_table(patients, patients_table(by_patient))
-    if as_json:
-        shown = set(table)
-        rows = [{name: value for name, value in asdict(one).items() if name in shown} for one in predictions]
-        if rebase is not None:
-            for row in rows:
-                row["y_score_at_prevalence"] = row["y_score"] and float(rebase(row["y_score"]))
-        print(json.dumps(rows))
-    elif out is None:
-        print(table.to_csv(index=False), end="")
-    failed = sum(one.error != "" for one in predictions)
-    if failed:
-        progress.say(f"{failed} of {len(predictions)} files could not be read; see the error column")
-    novel = sum(one.novel is True for one in predictions)
-    if novel:
-        progress.say(
-            f"{novel} of {len(predictions)} images are unlike those of training and were refused; "
-            "their scores say nothing"
-        )
-
-
-def refuse_file(option: str, path: Path | None) -> None:
-    """Refuse to write where something is already, or where there is no folder.
-
-    A device such as /dev/stdout may be written to; a file may be somebody's manifest.
-
-    Raises:
-        RunDirectoryError: It is so.
-    """
-    if path is None:
-        return
-    if path.is_dir() or not path.parent.is_dir():
-        raise RunDirectoryError(f"{option} {path}: expected the name of a file in a folder that exists")
-    if path.is_file() and not path.is_relative_to("/dev"):
-        raise RunDirectoryError(f"{path} exists already: choose another {option}, or move it away first")
-
-
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for images and run.")] = Path("demo"),
     quiet: Quiet = False,
@@ -433,15 +249,3 @@ def demo(
 
     run = run_demo(out, progress=choose_progress(quiet=quiet), command=command_line())
     print_verdict(run.directory)
-
-
-def read_cohort(data: Path, progress: Progress, **options: Any) -> Any:
-    """Read and label the images, and tell how many there are."""
-    from breastlens.cohort.records import Cohort
-
-    with progress.task("read files") as advance:
-        cohort = Cohort.read(data, on_progress=lambda done, total: advance(done, total=total), **options)
-    left_out = int((cohort.table["excluded"] != "").sum())
-    progress.say(f"{len(cohort.table)} images, {left_out} left out, {len(cohort.patients)} patients")
-    progress.say(cohort.labels.describe())
-    return cohort

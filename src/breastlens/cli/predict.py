@@ -1,0 +1,135 @@
+"""The command that uses a model: predict."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from breastlens.cli.options import AsJson, ModelPath, PatientPattern, Prevalence, Quiet
+from breastlens.cli.show import choose_progress
+from breastlens.errors import DataError, RunDirectoryError
+
+
+def predict(
+    model: ModelPath,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Image files and folders.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="New file to write to instead of to the terminal.")
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="New folder for a picture an image: what influenced its score."),
+    ] = None,
+    similar: Annotated[
+        int, typer.Option(min=0, help="Name so many of the most similar training images for each.")
+    ] = 0,
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="New file for a row a patient; needs --patient-pattern or --manifest."
+        ),
+    ] = None,
+    patient_pattern: PatientPattern = None,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Columns path, patient_id: whose image each is.")
+    ] = None,
+    prevalence: Prevalence = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score images with a saved model; an unreadable file gets a row with its error."""
+    from breastlens.evaluation.prevalence import rebase_scores
+    from breastlens.inference.map_picture import MapFolder
+    from breastlens.inference.patients import (
+        name_patients,
+        name_patients_by_manifest,
+        patients_table,
+        predict_patients,
+        require_rebasing,
+    )
+    from breastlens.inference.predictor import (
+        find_images,
+        load,
+        predictions_table,
+        require_training_prevalence,
+    )
+    from breastlens.runs.directory import explained_write_errors, write_table
+
+    for option, path in (("--out", out), ("--patients", patients)):
+        refuse_file(option, path)
+    named = [option for option in (patient_pattern, manifest) if option is not None]
+    if len(named) != (patients is not None):
+        raise DataError(
+            "--patients CSV goes with --patient-pattern REGEX or with --manifest CSV: where to write, and who is who"
+        )
+    predictor = load(model, similar=similar)
+    progress = choose_progress(quiet=quiet)
+    rebase = None
+    if prevalence is not None:
+        trained_at = require_training_prevalence(predictor.bundle.card, prevalence)
+        if patients is not None:
+            require_rebasing(predictor.bundle.card)
+        rebase = partial(rebase_scores, trained_at=trained_at, prevalence=prevalence)
+        progress.say(
+            f"y_score_at_prevalence is y_score for a prevalence of {prevalence:g} instead of {trained_at:.3g}, as in "
+            "training; y_pred is the same"
+        )
+    files = find_images(paths)
+    patient_id: list[str] = []
+    if patient_pattern is not None:
+        patient_id = name_patients(map(str, files), patient_pattern)
+    elif manifest is not None:
+        patient_id = name_patients_by_manifest(files, manifest, paths)
+    with explained_write_errors(maps) if maps is not None else nullcontext():
+        pictures = None if maps is None else MapFolder.make(maps, paths)
+        predictions = list(predictor.predict_files(files, progress, pictures))
+    table = predictions_table(predictions, rebase, similar=similar > 0, maps=maps is not None)
+    if out is not None:
+        with explained_write_errors(out):
+            write_table(out, table)
+    if patients is not None:
+        by_patient = predict_patients(predictions, patient_id, predictor.bundle.card)
+        with explained_write_errors(patients):
+            write_table(patients, patients_table(by_patient, rebase))
+    if as_json:
+        shown = set(table)
+        rows = [{name: value for name, value in asdict(one).items() if name in shown} for one in predictions]
+        if rebase is not None:
+            for row in rows:
+                row["y_score_at_prevalence"] = row["y_score"] and float(rebase(row["y_score"]))
+        print(json.dumps(rows))
+    elif out is None:
+        print(table.to_csv(index=False), end="")
+    failed = sum(one.error != "" for one in predictions)
+    if failed:
+        progress.say(f"{failed} of {len(predictions)} files could not be read; see the error column")
+    novel = sum(one.novel is True for one in predictions)
+    if novel:
+        progress.say(
+            f"{novel} of {len(predictions)} images are unlike those of training and were refused; "
+            "their scores say nothing"
+        )
+
+
+def refuse_file(option: str, path: Path | None) -> None:
+    """Refuse to write where something is already, or where there is no folder.
+
+    A device such as /dev/stdout may be written to; a file may be somebody's manifest.
+
+    Raises:
+        RunDirectoryError: It is so.
+    """
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir():
+        raise RunDirectoryError(f"{option} {path}: expected the name of a file in a folder that exists")
+    if path.is_file() and not path.is_relative_to("/dev"):
+        raise RunDirectoryError(f"{path} exists already: choose another {option}, or move it away first")
