@@ -423,7 +423,7 @@ def test_the_page_holds_it_all_in_order_and_escaped(run_factory: RunFactory) -> 
             "the AUC is 0.712",
             "falls on the body",
             "a model tells A from B<i>",
-            "What the audit changed",
+            "What the audit changed The data were audited",
             "1 copy of <i> left out.",
             "Images by category.",
         )

@@ -541,6 +541,45 @@ def test_the_page_is_one_closed_accessible_file(kind: str, run_factory: RunFacto
     assert page.text.count("Research use only") == 2
 
 
+@pytest.mark.parametrize("kind", ["holdout", "folds", "external"])
+def test_the_contents_lead_to_every_section(kind: str, run_factory: RunFactory) -> None:
+    run = run_factory("run", kind=kind)
+    controls = {"border": {"auc": 0.7, "low": 0.6, "high": 0.8}}
+    curve = {"points": [], "reason": "too few"}
+    repeats = {"count": 2, "metrics": {"auc": {"mean": {"value": 0.9}}}}
+    if kind == "folds":
+        change(
+            run,
+            "metrics.json",
+            lambda metrics: metrics.update(controls=controls, learning_curve=curve, repeats=repeats),
+        )
+    page = write(run)
+    links = [a["href"].removeprefix("#") for a in page.all("a") if (a["href"] or "").startswith("#")]  # type: ignore[union-attr]
+    titles = dict(zip((h2["id"] for h2 in page.all("h2")), page.texts["h2"], strict=True))
+    titles.pop("verdict")
+    assert links == list(titles)
+    assert [text for text in page.texts["a"] if text in titles.values()] == list(titles.values())
+    assert ("Repeats" in titles.values()) == (kind == "folds")
+
+
+def test_the_law_of_the_learning_curve_has_a_raised_exponent(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    figure = {"value": 0.9, "low": 0.8, "high": 0.95}
+    points = [{"patients": 20, "auc": figure, "values": [0.9]}]
+    band = {name: [] for name in ("patients", "auc", "low", "high")}
+    curve = {
+        "points": points,
+        "fit": {"a": 0.9841, "b": 1.25, "c": 3.0, "band": band},
+        "twice": {"patients": 40, "auc": figure, "gain": figure},
+    }
+    change(run, "metrics.json", lambda metrics: metrics.update(learning_curve=curve))
+    page = write(run)
+    assert "of training patients: AUC = 0.984 − 1.25 · n−3.00." in page.text
+    assert page.texts["sup"] == ["−3.00"]
+    assert "The curve puts the AUC with twice as many (40 patients) at 0.900" in page.text
+    assert "n^" not in page.text
+
+
 def test_alternative_texts_carry_the_numbers(run_factory: RunFactory) -> None:
     run = run_factory("run")
     draw_figures(run)

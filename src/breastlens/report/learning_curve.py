@@ -104,13 +104,12 @@ def measured_sentence(files: RunFiles, curve: LearningCurve) -> str:
 
 def twice_sentence(curve: LearningCurve) -> str:
     """What twice the data might bring, and that this is an extrapolation."""
-    if curve.twice is None or curve.fit is None:
+    if curve.twice is None:
         return f"No curve was fitted: {curve.reason}." if curve.points else ""
     gain = curve.twice.gain
-    said = f"An inverse power law through them, {figure_text(curve.fit.a)} − {curve.fit.b:.3g} · n^−{curve.fit.c:.2f}, "
-    said += f"puts the AUC with twice as many ({curve.twice.patients:,.0f} {curve.unit}) at "
-    said += f"{with_interval(curve.twice.auc.value, curve.twice.auc)}: {with_interval(gain.value, gain)} more than the "
-    said += "curve has with all of them. "
+    said = f"The curve puts the AUC with twice as many ({curve.twice.patients:,.0f} {curve.unit}) at "
+    said += f"{with_interval(curve.twice.auc.value, curve.twice.auc)}: {with_interval(gain.value, gain)} more than it "
+    said += "has with all of them. "
     if gain.low is not None and gain.low < 0.0005:
         said += "So more of the same data may bring nothing. "
     return said + EXTRAPOLATION

@@ -63,6 +63,7 @@ def _learning_curve(files: RunFiles) -> dict[str, Any] | None:
     told = ", ".join(f"{figure_text(point.auc.value)} with {point.patients:,.0f}" for point in curve.points)
     return {
         "measured": learning_curve.measured_sentence(files, curve),
+        "law": curve.fit,
         "twice": learning_curve.twice_sentence(curve),
         "unit": curve.unit,
         "rows": learning_curve.point_rows(curve),
