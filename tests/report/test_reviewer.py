@@ -200,7 +200,12 @@ def test_subgroups_that_cannot_be_read_are_one_clear_error(run_factory: RunFacto
 def test_methods_follow_the_recipe(run_factory: RunFactory) -> None:
     probe = " ".join(methods_paragraphs(read_run_files(run_factory("a", kind="folds"))))
     assert "into 5 folds" in probe
-    assert "MobileNet (alpha 0.75) with weights learnt on ImageNet was left as it was" in probe
+    assert (
+        "MobileNet (alpha 0.75) with the weights of mobilenet_v1_alpha0.75_224_imagenet_notop.weights.h5 was"
+        in probe
+    )
+    assert "each image was scored once, by a model" in probe
+    assert "mean score." in probe
     assert "anew inside the training patients of each fold" in probe
     assert "AdamW" not in probe
     tuned = run_factory("b")
@@ -217,6 +222,86 @@ def test_methods_follow_the_recipe(run_factory: RunFactory) -> None:
     assert "with random weights was trained" in methods_paragraphs(read_run_files(scratch))[1]
     assert not any("ImageNet" in source for source in references(read_run_files(scratch)))
     assert any("AdamW" in source or "Loshchilov" in source for source in references(read_run_files(scratch)))
+
+
+def test_imagenet_is_named_only_where_its_weights_were_asked_for(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    assert not any("ImageNet" in source for source in references(read_run_files(run)))
+    change(run, "run.json", lambda facts: facts["recipe"].update(weights="imagenet"))
+    files = read_run_files(run)
+    assert (
+        "MobileNet (alpha 0.75) with weights learnt on ImageNet was left as it was"
+        in methods_paragraphs(files)[1]
+    )
+    assert any("ImageNet" in source for source in references(files))
+
+
+@pytest.mark.parametrize(
+    ("judged", "told", "platt"),
+    [
+        (["temperature"], "temperature (a slope on the log-odds).", False),
+        (["isotonic"], "isotonic (a rising line with bends).", False),
+        (
+            ["platt", "isotonic", "platt"],
+            "Platt's (a slope and an intercept on the log-odds) in 2 of 3 folds, isotonic (a rising line with bends) "
+            "in 1 of 3 folds.",
+            True,
+        ),
+        ([], "not recorded.", False),
+    ],
+)
+def test_methods_name_the_calibration_that_was_used(
+    judged: list[str], told: str, platt: bool, run_factory: RunFactory
+) -> None:
+    run = run_factory("run")
+    if judged:
+        found = {"saved": {"method": judged[0]}, "judged": [{"method": name} for name in judged]}
+        change(run, "run.json", lambda facts: facts.update(calibration=found))
+    files = read_run_files(run)
+    assert f"The calibration of scores was {told}" in methods_paragraphs(files)[1]
+    assert any(source.startswith("Platt:") for source in references(files)) == platt
+
+
+def test_methods_and_checklist_name_ensemble_views_sides_and_rule(run_factory: RunFactory) -> None:
+    run = run_factory("run", kind="folds")
+    recipe = {
+        "ensemble": ["mobilenet", "vgg16"],
+        "ensemble_weights": "learnt",
+        "tta": "flip",
+        "pooling": "sides",
+    }
+    recipe |= {"repeats": 3, "patient_score": "auto"}
+    change(run, "run.json", lambda facts: facts["recipe"].update(recipe))
+    rules = {"rules": {"max": 60, "mean": 60}}
+    change(run, "metrics.json", lambda metrics: metrics["out_of_fold"]["by_patient"].update(rules))
+    data, model, evaluation = methods_paragraphs(read_run_files(run))
+    assert (
+        "scored once in each of 3 repeats, for which the folds were dealt by different seeds, by a model"
+        in data
+    )
+    ensemble = (
+        "The score is that of an ensemble: the mean log-odds of 2 such models, one on each network, weighted by what "
+        "gave the smallest log loss on inner folds."
+    )
+    assert ensemble in model
+    assert "were left as they were" in model
+    assert "shown as it is and mirrored, and the score has the mean log-odds of these views." in model
+    assert "left was held against right" in model
+    assert (
+        "Patients were called by their highest score of 60, mean score of 60, the rule of the largest AUC by patient "
+        "where thresholds were chosen."
+    ) in evaluation
+    write_report(run)
+    table = pd.read_csv(run / "checklists.csv", dtype=str, keep_default_na=False)
+    row = table[(table["guideline"] == CLAIM) & (table["number"] == "27")].iloc[0]
+    assert row["text"] == ensemble
+
+
+def test_one_network_is_no_ensemble(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    write_report(run)
+    table = pd.read_csv(run / "checklists.csv", dtype=str, keep_default_na=False)
+    assert "None: one network." in table["text"].tolist()
 
 
 def test_only_methods_that_were_used_are_cited(run_factory: RunFactory) -> None:

@@ -122,22 +122,30 @@ def _error_sentence(after: Assessed) -> str:
     return f"{said} Here it is no more than that."
 
 
-def _method_sentence(files: RunFiles) -> list[str]:
-    """Which calibration each judged model had, and the saved one."""
-    told = files.facts.calibration
-    if not told:
-        return []
-    judged = Counter(str(one["method"]) for one in told["judged"])
-    many = len(told["judged"]) > 1
-    methods = ", ".join(
+def judged_methods(files: RunFiles) -> Counter[str]:
+    """How many of the judged models had each calibration; empty where that was not recorded."""
+    return Counter(str(one["method"]) for one in files.facts.calibration.get("judged", []))
+
+
+def methods_text(judged: Counter[str]) -> str:
+    """The calibrations of the judged models, and in how many folds each where there are several."""
+    many = judged.total() > 1
+    return ", ".join(
         f"{METHODS.get(name, name)}{f' in {count} of {judged.total()} folds' if many else ''}"
         for name, count in judged.most_common()
     )
-    saved = str(told["saved"]["method"])
-    also = f" The saved model has {METHODS.get(saved, saved)}." if many else ""
+
+
+def _method_sentence(files: RunFiles) -> list[str]:
+    """Which calibration each judged model had, and the saved one."""
+    judged = judged_methods(files)
+    if not judged:
+        return []
+    saved = str(files.facts.calibration["saved"]["method"])
+    also = f" The saved model has {METHODS.get(saved, saved)}." if judged.total() > 1 else ""
     return [
-        f"The calibration, {methods}, was chosen by log loss over groups of patients, among those that are not judged "
-        f"here. Before it, scores are those of the fitted model itself.{also}"
+        f"The calibration, {methods_text(judged)}, was chosen by log loss over groups of patients, among those that "
+        f"are not judged here. Before it, scores are those of the fitted model itself.{also}"
     ]
 
 
@@ -253,7 +261,7 @@ def _point_row(files: RunFiles, point: Point) -> PointRow:
     low, high = point.threshold_range
     ends = point.threshold_interval
     if point.threshold is None:
-        threshold = MetricCell(f"{low:.3g} to {high:.3g}", remark="each fold's own")
+        threshold = MetricCell("", f"{low:.3g} to {high:.3g}", "each fold's own")
     elif ends is not None and has_interval(ends):
         threshold = MetricCell(f"{point.threshold:.3g}", f"{ends.low:.3g} to {ends.high:.3g}")
     else:

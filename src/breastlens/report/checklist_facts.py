@@ -10,7 +10,12 @@ from breastlens.report.calibration import threshold_sentence
 from breastlens.report.certainty import has_interval
 from breastlens.report.cohort_table import cohort_by_class
 from breastlens.report.flow import FlowTable
-from breastlens.report.methods import methods_paragraphs, preprocessing_sentence, split_sentence
+from breastlens.report.methods import (
+    ensemble_sentence,
+    methods_paragraphs,
+    preprocessing_sentence,
+    split_sentence,
+)
 from breastlens.report.phrasing import count_text, figure_text, with_interval
 from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import METRICS, RANDOM_WEIGHTS, exclusion_rows, extra_columns, interval_note
@@ -217,4 +222,4 @@ def _formats(files: RunFiles) -> str:
 
 
 def _ensemble(files: RunFiles) -> str:
-    return "None: one network." if files.facts.kept == "probe" else ""
+    return ensemble_sentence(files) or ("None: one network." if files.facts.kept == "probe" else "")

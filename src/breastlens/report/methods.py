@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from breastlens.report.calibration import judged_methods, methods_text
 from breastlens.report.control_wording import seen_by
 from breastlens.report.flow import flow_table
 from breastlens.report.phrasing import count_text
 from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import PRECISIONS, RANDOM_WEIGHTS
+
+_IMAGENET_WEIGHTS = "imagenet"
+"""What the recipe says of the weights where Keras gave those of ImageNet."""
 
 _PLATT = "Platt: Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999"
 _DELONG = "DeLong, DeLong, Clarke-Pearson: Comparing the areas under two or more correlated ROC curves, Biometrics 1988"
@@ -32,15 +36,15 @@ def methods_paragraphs(files: RunFiles) -> list[str]:
 
 def references(files: RunFiles) -> list[str]:
     """The sources of the network and of the methods that this run used."""
-    facts, training = files.facts, files.facts.kind == "training"
+    facts = files.facts
     methods = [interval.method for interval in files.block.intervals.values()]
     tests = [each.get("same_auc") or {} for each in files.further.get("subgroups", [])]
     several = files.block.by_patient is not None
     named = [
         (facts.backbone.paper, bool(facts.backbone.paper)),
-        (_IMAGENET, facts.backbone.weights != RANDOM_WEIGHTS and training),
+        (_IMAGENET, facts.recipe.get("weights") == _IMAGENET_WEIGHTS),
         (_ADAMW, facts.recipe.get("strategy") in ("finetune", "scratch")),
-        (_PLATT, training),
+        (_PLATT, "platt" in judged_methods(files)),
         (_DELONG, any("DeLong" in method for method in methods)),
         (_SUN_XU, any("DeLong" in method for method in methods)),
         (_OBUCHOWSKI, several and any("DeLong" in method for method in methods)),
@@ -103,7 +107,8 @@ def split_sentence(files: RunFiles) -> str:
     if split.kind == "folds":
         return (
             f"The images were divided by {unit} into {len(split.parts)} folds, stratified by class, with {together} "
-            "kept in one fold; each image was scored once, by a model trained without its fold."
+            f"kept in one fold; each image was scored once{_repeats_clause(files)}, by a model trained without its "
+            "fold."
         )
     if split.kind == "holdout":
         return (
@@ -115,6 +120,70 @@ def split_sentence(files: RunFiles) -> str:
     return "All of them formed one external test set."
 
 
+def _repeats_clause(files: RunFiles) -> str:
+    count = files.facts.recipe.get("repeats", 1)
+    return (
+        f" in each of {count} repeats, for which the folds were dealt by different seeds" if count > 1 else ""
+    )
+
+
+def ensemble_sentence(files: RunFiles) -> str:
+    """How many networks give the score, and what they count; "" for one."""
+    recipe = files.facts.recipe
+    members = recipe.get("ensemble", [])
+    if not members:
+        return ""
+    learnt = recipe.get("ensemble_weights") == "learnt"
+    shares = (
+        "weighted by what gave the smallest log loss on inner folds" if learnt else "each counting the same"
+    )
+    return (
+        f"The score is that of an ensemble: the mean log-odds of {len(members)} such models, one on each network, "
+        f"{shares}."
+    )
+
+
+def _start(files: RunFiles) -> str:
+    """What the network began with."""
+    weights = files.facts.backbone.weights
+    if weights == RANDOM_WEIGHTS:
+        return "random weights"
+    if files.facts.recipe.get("weights") == _IMAGENET_WEIGHTS:
+        return "weights learnt on ImageNet"
+    return f"the weights of {weights or 'a file'}"
+
+
+_VIEWS = {
+    "flip": "as it is and mirrored",
+    "shift": "as it is and moved by 4 of 128 pixels to each side",
+    "flip-shift": "as it is and mirrored, each also moved by 4 of 128 pixels to each side",
+}
+
+
+def _shown_and_pooled(files: RunFiles) -> list[str]:
+    """Views of an image and the pooling of sides, a sentence each where the recipe has them."""
+    recipe, said = files.facts.recipe, []
+    views = _VIEWS.get(recipe.get("tta", "none"))
+    if views is not None:
+        said.append(f"Each image was shown {views}, and the score has the mean log-odds of these views.")
+    if recipe.get("pooling") == "sides":
+        said.append(
+            "Each stage was pooled by quarters of the image, and left was held against right: absolute difference and "
+            "mean, or maximum, of the two."
+        )
+    return said
+
+
+def _patients_sentence(files: RunFiles) -> str:
+    """By which rule a patient was scored; "" where no patient has several images."""
+    people = files.block.by_patient
+    if people is None:
+        return ""
+    auto = files.facts.recipe.get("patient_score") == "auto"
+    chosen = ", the rule of the largest AUC by patient where thresholds were chosen" if auto else ""
+    return f"Patients were called by their {people.patient_rule}{chosen}."
+
+
 def _model(files: RunFiles) -> list[str]:
     facts, recipe = files.facts, files.facts.recipe
     network = facts.backbone.title or facts.backbone.name
@@ -123,14 +192,15 @@ def _model(files: RunFiles) -> list[str]:
             f"A finished model ({network}) was applied as it was saved, with its own threshold of "
             f"{facts.operating_point.threshold:.3g}."
         ]
-    start = "random weights" if facts.backbone.weights == RANDOM_WEIGHTS else "weights learnt on ImageNet"
+    start = _start(files)
     probe = (
-        "the signed square roots of its pooled activations, standardised, entered a logistic regression with L2 "
+        "the signed square roots of the pooled activations, standardised, entered a logistic regression with L2 "
         "penalty, whose strength was chosen by cross-validation inside the training patients"
     )
     strategy = recipe.get("strategy", "probe")
     if strategy == "probe":
-        said = [f"{network} with {start} was left as it was; {probe}."]
+        left = "were left as they were" if recipe.get("ensemble") else "was left as it was"
+        said = [f"{network} with {start} {left}; {probe}."]
     elif strategy == "finetune":
         stages = recipe.get("trainable_stages")
         moved = "all stages" if stages == "all" else f"the top {stages} stages"
@@ -141,10 +211,11 @@ def _model(files: RunFiles) -> list[str]:
         ]
     else:
         said = [f"{network} with random weights was trained on {_epochs(files)}."]
+    said += [*_shown_and_pooled(files), ensemble_sentence(files)]
     point = facts.operating_point
     said.append(
-        "Scores were calibrated with Platt's logistic function, and the threshold was chosen by this rule: "
-        f"{point.rule or 'not recorded'} (on {point.chosen_on or 'the validation part'})."
+        f"The calibration of scores was {methods_text(judged_methods(files)) or 'not recorded'}. The threshold was "
+        f"chosen by this rule: {point.rule or 'not recorded'} (on {point.chosen_on or 'the validation part'})."
     )
     if facts.split.kind == "folds":
         said.append("Every one of these choices was made anew inside the training patients of each fold.")
@@ -171,6 +242,7 @@ def _evaluation(files: RunFiles) -> list[str]:
         "Reported are the area under the ROC curve (AUC), average precision, sensitivity, specificity, predictive "
         "values, accuracy, F1, Matthews correlation and Brier score."
     ]
+    said.append(_patients_sentence(files))
     by_method: dict[str, list[str]] = {}
     for name, interval in block.intervals.items():
         by_method.setdefault(f"{interval.level:.0%}, {interval.method}", []).append(
