@@ -389,3 +389,34 @@ def test_the_model_card_is_written_into_a_bundle_only(run_factory: RunFactory) -
     assert "<b>" not in card.replace("\\<b\\>", "")
     assert "healthy\\|\\*" in card
     assert "Research use only." in card
+    assert "From a checkout of BreastLens" in card
+    assert "pip install -c constraints.txt ." in card
+    assert "When it does not answer" not in card  # a run from before it could
+
+
+def test_the_model_card_says_when_the_model_does_not_answer(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    (run / "model").mkdir()
+    (run / "model" / "bundle.json").write_text("{}")
+    interval = {"value": 0.9, "low": 0.85, "high": 0.95}
+    sets = {
+        "n": 40,
+        "sets": {"negative": 20, "positive": 12, "both": 7, "none": 1},
+        "answered": 0.8,
+        "right": 0.9375,
+    }
+    sets |= dict.fromkeys(("coverage", "coverage_negative", "coverage_positive"), interval)
+    risk = {"area": 0.02, "area_at_best": 0.01, "area_at_random": 0.1}
+    novelty = {"method": "neighbours", "threshold": 1.25, "false_alarms": 0.05, "asked_false_alarms": 0.05}
+    told = {
+        "abstention": {"coverage": 0.9, "chosen_on": "validation", "images": sets, "risk_coverage": risk},
+        "novelty": novelty | {"images": 40, "refused": 6},
+    }
+    change(run, "metrics.json", lambda metrics: metrics.update(told))
+    write_report(run)
+    card = (run / "model" / "README.md").read_text()
+    section = card.split("## When it does not answer\n")[1].split("\n## ")[0]
+    assert "| Coverage | 0.900 (0.850 to 0.950) |" in section
+    assert "| Answered | 0.800 |" in section
+    assert "| Prediction sets | By image (40) |\n| --- | --- |\n" in section
+    assert "Refused were 6 of 40 images (15.0%)." in section

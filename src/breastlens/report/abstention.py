@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -11,7 +13,7 @@ from breastlens.report.facts import Facts, Interval
 from breastlens.report.phrasing import count_text, figure_text
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import RunFiles
-from breastlens.report.tables import MetricCell
+from breastlens.report.tables import MetricCell, MetricRow
 
 FIGURES = ("risk_coverage", "distances")
 
@@ -66,17 +68,12 @@ class NoveltyFacts(Facts):
     corruptions: dict[str, Corruption] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class SetsRow:
-    """Prediction sets of images or of patients, as the table shows them."""
+class CorruptionRow(NamedTuple):
+    """How held-out images that were spoilt in one way are told from the others."""
 
-    what: str
-    coverage: MetricCell
-    negative: MetricCell
-    positive: MetricCell
-    counts: tuple[int, int, int, int]
-    answered: str
-    right: str
+    name: str
+    auc: str
+    refused: str
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,12 @@ class Section:
 
     sets_intro: str
     guarantee: str
-    rows: list[SetsRow]
-    names: tuple[str, str]
+    levels: list[str]
+    rows: list[MetricRow]
     risk: str
     novelty: str
     refused: str
-    corruptions: list[tuple[str, str, str]]
+    corruptions: list[CorruptionRow]
     pictures: list[Picture]
 
 
@@ -116,18 +113,22 @@ def abstention_section(files: RunFiles) -> Section | None:
         raise RunDirectoryError(
             f"metrics.json is not what this version reads: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from error
+    levels = {
+        f"{name} ({each.n:,})": each
+        for name, each in (("By image", sets.images), ("By patient", sets.patients))
+        if each
+    }
     return Section(
         sets_intro=_sets_intro(files, sets),
         guarantee=_guarantee(files, sets),
-        rows=[
-            _row(name, each) for name, each in (("Images", sets.images), ("Patients", sets.patients)) if each
-        ],
-        names=(files.facts.labels.negative_name, files.facts.labels.positive_name),
+        levels=list(levels),
+        rows=_rows(files, list(levels.values())),
         risk=_risk(sets),
         novelty=_novelty(novelty),
         refused=_refused(files, novelty),
         corruptions=[
-            (name, figure_text(each.auc), f"{each.refused:.0%}") for name, each in novelty.corruptions.items()
+            CorruptionRow(name, figure_text(each.auc), figure_text(each.refused))
+            for name, each in novelty.corruptions.items()
         ],
         pictures=[_picture(name, files.figures[name]) for name in FIGURES if name in files.figures],
     )
@@ -162,17 +163,27 @@ def _guarantee(files: RunFiles, sets: AbstentionFacts) -> str:
     return said
 
 
-def _row(what: str, sets: Sets) -> SetsRow:
-    counts = sets.sets
-    return SetsRow(
-        what=f"{what} ({sets.n:,})",
-        coverage=_cell(sets.coverage),
-        negative=_cell(sets.coverage_negative),
-        positive=_cell(sets.coverage_positive),
-        counts=(counts["negative"], counts["positive"], counts["both"], counts["none"]),
-        answered=f"{sets.answered:.0%}",
-        right=figure_text(sets.right),
-    )
+def _rows(files: RunFiles, levels: list[Sets]) -> list[MetricRow]:
+    """A row a figure, a cell for images and, where they have sets of their own, one for patients."""
+    negative, positive = files.facts.labels.negative_name, files.facts.labels.positive_name
+
+    def row(title: str, meaning: str, cell: Callable[[Sets], MetricCell]) -> MetricRow:
+        return MetricRow(title, meaning, [cell(each) for each in levels])
+
+    def count(name: str) -> Callable[[Sets], MetricCell]:
+        return lambda each: MetricCell(f"{each.sets[name]:,}")
+
+    return [
+        row("Coverage", "share of sets that hold the truth", lambda each: _cell(each.coverage)),
+        row(f"Coverage of {negative}", "the same in this class", lambda each: _cell(each.coverage_negative)),
+        row(f"Coverage of {positive}", "the same in this class", lambda each: _cell(each.coverage_positive)),
+        row(f"Sets of {negative} alone", "", count("negative")),
+        row(f"Sets of {positive} alone", "", count("positive")),
+        row("Sets of both", "nothing is ruled out", count("both")),
+        row("Sets of neither", "both are ruled out", count("none")),
+        row("Answered", "share of sets of one side", lambda each: MetricCell(figure_text(each.answered))),
+        row("Right", "share of these that is true", lambda each: MetricCell(figure_text(each.right))),
+    ]
 
 
 def _cell(interval: Interval) -> MetricCell:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from breastlens.report import sections, wording
+from breastlens.report.abstention import abstention_section
 from breastlens.report.calibration import calibration_sentences, threshold_sentence
 from breastlens.report.calibration_facts import decisions_of
 from breastlens.report.facts import Block
@@ -84,12 +85,14 @@ def _card(files: RunFiles) -> list[str]:
             _text(threshold_sentence(files)),
             *(_text(said) for said in calibration_sentences(files, decisions_of(files.block))),
         ),
+        *_when_silent(files),
         *_section(
             "Limits", *([f"- {_text(doubt)}" for doubt in wording.doubts(files)] or ["None were found here."])
         ),
         *_section(
             "How to use it",
-            "```\npip install breastlens\nbreastlens predict MODEL IMAGE...\n```",
+            "From a checkout of BreastLens, in a virtual environment:",
+            "```\npip install -c constraints.txt .\nbreastlens predict MODEL IMAGE...\n```",
             "MODEL is this folder. `breastlens evaluate MODEL DATA` judges it on other labelled images.",
         ),
         *_section("Sources", *(f"- {_text(source)}" for source in references(files))),
@@ -97,6 +100,32 @@ def _card(files: RunFiles) -> list[str]:
         "",
         f"Fingerprint of the training data: `{facts.data.fingerprint}`",
     ]
+
+
+def _when_silent(files: RunFiles) -> list[str]:
+    """When the model does not answer; nothing for runs from before it could."""
+    found = abstention_section(files)
+    if found is None:
+        return []
+    head = ["Prediction sets", *found.levels]
+    rows = [
+        _line(
+            [
+                _text(row.title),
+                *(cell.value + (f" ({cell.interval})" if cell.interval else "") for cell in row.cells),
+            ]
+        )
+        for row in found.rows
+    ]
+    return _section(
+        "When it does not answer",
+        _text(found.sets_intro),
+        _line(head),
+        _line(["---"] * len(head)),
+        *rows,
+        _text(found.guarantee),
+        _text(f"{found.novelty} {found.refused}"),
+    )
 
 
 def _section(title: str, *paragraphs: str) -> list[str]:
