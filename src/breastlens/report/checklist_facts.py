@@ -18,7 +18,7 @@ from breastlens.report.methods import (
 )
 from breastlens.report.phrasing import count_text, figure_text, with_interval
 from breastlens.report.run_files import RunFiles
-from breastlens.report.tables import METRICS, RANDOM_WEIGHTS, exclusion_rows, extra_columns, interval_note
+from breastlens.report.tables import METRICS, RANDOM_WEIGHTS, extra_columns, interval_note
 
 
 class Known(NamedTuple):
@@ -34,8 +34,8 @@ def known_facts(files: RunFiles, flow: FlowTable) -> dict[str, Known]:
     makers: dict[str, tuple[Callable[[], str], str, str]] = {
         "use": (lambda: wording.RESEARCH_USE, "verdict", "Verdict"),
         "source": (lambda: _source(files), "data", "Data"),
-        "dates": (lambda: _dates(files), "t-cohort-class", "The cohort by class"),
-        "excluded": (lambda: _excluded(files), "t-flow", "Flow in numbers"),
+        "dates": (lambda: _dates(files), "t-cohort-by-class", "The cohort by class"),
+        "excluded": (lambda: _excluded(flow), "t-flow", "Flow in numbers"),
         "preprocessing": (lambda: preprocessing_sentence(files), "t-settings", "Settings"),
         "audit": (lambda: sections.audit_sentence(files) if files.facts.audit else "", "audit", "Audit"),
         "labels": (lambda: f"As labelled: {files.facts.labels.describe()}.", "t-categories", "Categories"),
@@ -57,7 +57,7 @@ def known_facts(files: RunFiles, flow: FlowTable) -> dict[str, Known]:
         ),
         "balance": (lambda: _balance(files), "results", "Results"),
         "threshold": (lambda: threshold_sentence(files), "threshold", "Threshold"),
-        "comparison": (lambda: _comparison(files), "t-cohort-part", "The cohort by part"),
+        "comparison": (lambda: _comparison(files), "t-cohort-by-part", "The cohort by part"),
         "fingerprint": (
             lambda: f"Fingerprint of the data: {files.facts.data.fingerprint}.",
             "repeat",
@@ -67,7 +67,7 @@ def known_facts(files: RunFiles, flow: FlowTable) -> dict[str, Known]:
         "command": (lambda: "The command that repeats the run is recorded.", "repeat", "How to repeat it"),
         "software": (lambda: _software(files), "machine", "Versions"),
         "flow": (lambda: _flow(flow), "t-flow", "Flow of images and patients"),
-        "cohort": (lambda: _cohort(files), "t-cohort-class", "The cohort"),
+        "cohort": (lambda: _cohort(files), "t-cohort-by-class", "The cohort"),
         "counts": (lambda: wording.judged_on(files), "results", "Results"),
         "model": (lambda: _model(files), "t-backbone", "Backbone"),
         "bundle": (lambda: _bundle(files), "kept", "What was kept"),
@@ -98,9 +98,9 @@ def _dates(files: RunFiles) -> str:
     return "; ".join(f"{row.name}: quartiles {row.cells[0].interval}" for row in rows)
 
 
-def _excluded(files: RunFiles) -> str:
-    rows = exclusion_rows(files)
-    return "Left out: " + "; ".join(f"{row.reason} ({row.images})" for row in rows[:6]) + "." if rows else ""
+def _excluded(flow: FlowTable) -> str:
+    told = "; ".join(f"{row.step} ({row.images:,})" for row in flow.left_out)
+    return f"Left out: {told}." if told else ""
 
 
 def _categories(files: RunFiles) -> str:

@@ -14,9 +14,9 @@ from breastlens.report.tables import extra_columns
 
 UNREADABLE = "unreadable"
 _COPIES = "copy of another image"
-_CONTRADICTION = "same pixels under "
 _WIDTH, _GAP, _LINE, _PAD = 920.0, 26.0, 18.0, 12.0
 _HALF = (_WIDTH - _GAP) / 2
+_EXAMPLES = 5
 _CHARACTER = 7.1
 """Pixels that a letter of the diagram's text takes at most, on average."""
 
@@ -45,6 +45,14 @@ class FlowTable(NamedTuple):
     def rows(self) -> list[FlowRow]:
         """All lines in their order."""
         return [self.found, *self.left_out, self.used, *self.parts]
+
+
+class ExclusionRow(NamedTuple):
+    """One reason for leaving images out, how many, and which."""
+
+    reason: str
+    images: int
+    examples: str
 
 
 class Box(NamedTuple):
@@ -106,6 +114,16 @@ def flow_table(files: RunFiles) -> FlowTable:
     return FlowTable(_row(files, "Found", records), rows, _row(files, "Used", left), parts)
 
 
+def exclusion_rows(files: RunFiles) -> list[ExclusionRow]:
+    """Reasons for leaving images out, the most frequent first, with a few of the images."""
+    reasons = _reasons(files)
+    rows = []
+    for reason, group in files.records[reasons != ""].groupby(reasons):
+        more = f" and {len(group) - _EXAMPLES:,} more" if len(group) > _EXAMPLES else ""
+        rows.append(ExclusionRow(str(reason), len(group), ", ".join(group["path"].head(_EXAMPLES)) + more))
+    return sorted(rows, key=lambda row: (-row.images, row.reason))
+
+
 def flow_drawing(files: RunFiles, table: FlowTable) -> Drawing:
     """Lay out the diagram of participants (Bossuyt and others, STARD 2015, BMJ 351) from top to bottom."""
     labels = files.facts.labels
@@ -156,17 +174,26 @@ def _call_texts(files: RunFiles, names: tuple[str, str]) -> list[list[str]]:
     ]
 
 
-def _kinds(files: RunFiles) -> pd.Series:
-    """Why each image was left out, without what differs between images; "" for those in use."""
+def _reasons(files: RunFiles) -> pd.Series:
+    """Why each image was left out, without the text of the manifest, which may name people; "" for those in use."""
     columns = set(extra_columns(files))
 
     def name(reason: str) -> str:
-        if reason.startswith(COPY_OF) and "," not in reason and not reason.startswith(_CONTRADICTION):
+        if reason.startswith(COPY_OF):
             return _COPIES
-        first = reason.replace("; ", ": ").split(": ")[0]
-        return f"filled in under “{first}”" if first in columns else first
+        first = _first_part(reason)
+        return f"filled in under “{first}”" if first in columns else reason
 
     return files.records["excluded"].map(name)
+
+
+def _kinds(files: RunFiles) -> pd.Series:
+    """The same without what differs between images."""
+    return _reasons(files).map(_first_part)
+
+
+def _first_part(reason: str) -> str:
+    return reason.replace("; ", ": ").split(": ")[0]
 
 
 def _order(kinds: pd.Series) -> list[str]:

@@ -10,6 +10,7 @@ from breastlens.report import captions, control_wording, sections, tables, wordi
 from breastlens.report.abstention import abstention_section
 from breastlens.report.calibration import calibration_context
 from breastlens.report.facts import Block
+from breastlens.report.flow import exclusion_rows
 from breastlens.report.key_figures import key_figures
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
@@ -62,7 +63,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "patient_source": PATIENT_SOURCES.get(facts.data.patient_source or "", facts.data.patient_source),
         "nameless_images": sections.nameless_images(files),
         "categories": tables.category_rows(files),
-        "exclusions": tables.exclusion_rows(files),
+        "exclusions": exclusion_rows(files),
         "file_tables": tables.file_tables(files),
         "extra_columns": tables.extra_columns(files),
         "disjointness": sections.disjointness(files),
@@ -79,8 +80,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "beside_the_controls": _beside_the_controls(files),
         "audit": sections.audit_sentence(files),
         "validation_note": sections.validation_sentence(files),
-        "weights": tables.weights_rows(files),
-        "precision": tables.precision_text(files),
+        "backbone": tables.backbone_rows(files),
         "must_be_same": tables.same_rows(files),
         "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
         "decisions": calibration_context(files),

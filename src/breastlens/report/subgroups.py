@@ -50,14 +50,16 @@ class _Subgroups(Facts):
 
 
 class SubgroupRow(NamedTuple):
-    """One stratum as text; that of everyone together comes first and has no column."""
+    """One stratum; that of everyone together comes first and has no column. Patients are None where unknown."""
 
     column: str
     stratum: str
     images: int
-    patients: str
-    positive: str
-    negative: str
+    patients: int | None
+    positive: int
+    positive_patients: int | None
+    negative: int
+    negative_patients: int | None
     auc: MetricCell
     sensitivity: MetricCell
     specificity: MetricCell
@@ -69,7 +71,8 @@ def subgroup_rows(files: RunFiles) -> list[SubgroupRow]:
     found = _read(files)
     if not found:
         return []
-    block = files.block
+    block, unknown = files.block, files.block.patients is None
+    people = block.by_patient or block
     auc, sensitivity, specificity = (
         MetricCell(figure_text(block.value(name)), _ends(block.intervals.get(name))) for name, _ in _SHOWN
     )
@@ -78,9 +81,11 @@ def subgroup_rows(files: RunFiles) -> list[SubgroupRow]:
             column="",
             stratum="Everyone",
             images=block.n,
-            patients=_count(block.patients),
-            positive=f"{block.positives:,}",
-            negative=f"{block.negatives:,}",
+            patients=block.patients,
+            positive=block.positives,
+            positive_patients=None if unknown else people.positives,
+            negative=block.negatives,
+            negative_patients=None if unknown else people.negatives,
             auc=auc,
             sensitivity=sensitivity,
             specificity=specificity,
@@ -92,9 +97,11 @@ def subgroup_rows(files: RunFiles) -> list[SubgroupRow]:
             column=each.column,
             stratum=one.stratum,
             images=one.n,
-            patients=_count(one.patients),
-            positive=_side(one.positives, one.positive_patients, one.patients),
-            negative=_side(one.negatives, one.negative_patients, one.patients),
+            patients=one.patients,
+            positive=one.positives,
+            positive_patients=None if unknown else one.positive_patients,
+            negative=one.negatives,
+            negative_patients=None if unknown else one.negative_patients,
             auc=_cell(one.auc, unit_of(block)),
             sensitivity=_cell(one.sensitivity, unit_of(block)),
             specificity=_cell(one.specificity, unit_of(block)),
@@ -220,11 +227,3 @@ def _ends(interval: Interval | None) -> str:
     if interval is None or interval.low is None or interval.high is None:
         return ""
     return f"{figure_text(interval.low)} to {figure_text(interval.high)}"
-
-
-def _count(count: int | None) -> str:
-    return "unknown" if count is None else f"{count:,}"
-
-
-def _side(images: int, people: int, patients: int | None) -> str:
-    return f"{images:,}" if patients is None or people == images else f"{images:,} of {people:,}"

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from breastlens.report.calibration import PointRow
 from breastlens.report.cohort_table import CohortTable
+from breastlens.report.learning_curve import PointRow as SizeRow
+from breastlens.report.repeats import SpreadRow
 from breastlens.report.tables import MetricCell
 
 FOLDER = "tables"
 _DASH, _MINUS, _TO = "–", "−", " to "
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet may take for a formula and carry out."""
+
 Row = dict[str, Any]
 
 
 def write_tables(run_dir: Path, context: Mapping[str, Any]) -> Path:
-    """Write every table of the page into the folder ``tables``; one from an earlier writing is replaced.
+    """Write every table of the page into the folder ``tables``; what is left of an earlier writing is taken away.
 
-    A figure takes four columns: value, low and high end, and a remark where one is missing.
+    A file is named after its table's id in the page: ``t-left-out`` is ``left_out.csv``. A figure takes four columns:
+    value, low and high end, and a remark where one is missing.
 
     Args:
         run_dir: The run directory.
@@ -35,12 +43,31 @@ def write_tables(run_dir: Path, context: Mapping[str, Any]) -> Path:
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """Write rows with the columns of all of them, in the order of their first appearance."""
+    """Write rows for people, with the columns of all of them in the order of their first appearance.
+
+    Text that a spreadsheet might take for a formula gets an apostrophe before it; numbers stay as they are.
+    """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(map(_harmless, columns))
+        writer.writerows([_harmless(row.get(column)) for column in columns] for row in rows)
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str) or _is_number(cell):
+        return cell
+    # csv does not quote a carriage return, and what follows it would begin a row of its own
+    text = cell.replace("\r", " ")
+    return f"'{text}" if cell.startswith(_FORMULA) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text == text.strip()
 
 
 def _tables(context: Mapping[str, Any]) -> dict[str, list[Row]]:
@@ -56,10 +83,24 @@ def _tables(context: Mapping[str, Any]) -> dict[str, list[Row]]:
         "matched": _flat(context["matched"]),
         "subgroups": _flat(context["subgroups"]),
         "findings": [_finding(finding) for finding in facts.findings],
+        "calibration": _flat(context["decisions"]["rows"]),
+        "operating_points": [
+            _operating_point(row, context["decisions"]["columns"]) for row in context["decisions"]["points"]
+        ],
+        "backbone": _pairs(context["backbone"]),
         "settings": _pairs(context["settings"]),
         "versions": _pairs(facts.versions.items()),
+        "machine": _pairs(facts.machine.items()),
         "phases": [phase.model_dump() for phase in facts.phases],
+        "must_be_same": _pairs(context["must_be_same"]),
     }
+    if context["repeats"]:
+        found["repeats"] = [_spread(row) for row in context["repeats"]["rows"]]
+    if context["learning_curve"]:
+        found["learning_curve"] = [_size(row) for row in context["learning_curve"]["rows"]]
+    if context["abstention"]:
+        found["prediction_sets"] = _metrics(context["abstention"].rows)
+        found["corruptions"] = _flat(context["abstention"].corruptions)
     for block in context["blocks"]:
         found[f"metrics_{block['name']}"] = _metrics(block["rows"])
     for counts in context["file_tables"]:
@@ -85,14 +126,19 @@ def _flat(rows: Iterable[Any]) -> list[Row]:
 def _cells(name: str, value: Any) -> Row:
     if not isinstance(value, MetricCell):
         return {name: value}
-    low, to, high = value.interval.partition(_TO)
-    ends = (low, high) if to else ("", "")
+    low, high = _ends(value.interval)
     return {
         name: _plain(value.value),
-        f"{name} low": _plain(ends[0]),
-        f"{name} high": _plain(ends[1]),
+        f"{name} low": low,
+        f"{name} high": high,
         f"{name} remark": value.remark,
     }
+
+
+def _ends(interval: str) -> tuple[str, str]:
+    """Low and high end as programs read them; nothing for an end that is no number."""
+    low, _, high = (_plain(end) for end in interval.partition(_TO))
+    return low if _is_number(low) else "", high if _is_number(high) else ""
 
 
 def _metrics(rows: Iterable[Any]) -> list[Row]:
@@ -122,6 +168,31 @@ def _cohort(table: CohortTable | None) -> list[Row]:
     return rows
 
 
+def _operating_point(row: PointRow, columns: Iterable[str]) -> Row:
+    told = {"rule": row.rule, "in use": row.in_use} | _cells("threshold", row.threshold)
+    for column, cell in zip(columns, row.cells, strict=True):
+        told |= _cells(column, cell)
+    return told
+
+
+def _spread(row: SpreadRow) -> Row:
+    smallest, largest = _ends(row.spread)
+    return (
+        {"metric": row.title}
+        | _cells("mean", MetricCell(row.mean, row.interval))
+        | {"standard deviation": _plain(row.deviation), "smallest": smallest, "largest": largest}
+    )
+
+
+def _size(row: SizeRow) -> Row:
+    smallest, largest = _ends(row.draws)
+    return (
+        {"patients": _plain(row.patients)}
+        | _cells("auc", MetricCell(row.auc, row.interval))
+        | {"smallest draw": smallest, "largest draw": largest}
+    )
+
+
 def _finding(finding: Any) -> Row:
     return {name: getattr(finding, name) for name in ("severity", "code", "what", "count", "advice")} | {
         "records": "; ".join(finding.records)
@@ -133,5 +204,5 @@ def _pairs(pairs: Iterable[tuple[Any, Any]]) -> list[Row]:
 
 
 def _plain(text: str) -> str:
-    """Numbers as programs read them: an empty cell for a dash, a hyphen for a true minus."""
-    return "" if text == _DASH else text.replace(_MINUS, "-")
+    """Figures as programs read them: nothing for a dash, a hyphen for a true minus, no commas between thousands."""
+    return "" if text == _DASH else re.sub(r"(?<=\d),(?=\d{3})", "", text.replace(_MINUS, "-"))

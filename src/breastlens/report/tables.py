@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from breastlens.audit.judgement import LABELS
-from breastlens.cohort.records import COPY_OF
 from breastlens.report.certainty import (
     has_interval,
     low_end_of_control,
@@ -49,7 +48,6 @@ KNOWN_COLUMNS = frozenset(
 RANDOM_WEIGHTS = "none"
 """What run.json says of the weights where a network began with random ones."""
 _MOST_SIZES = 12
-_EXAMPLES = 5
 
 
 class CategoryRow(NamedTuple):
@@ -60,14 +58,6 @@ class CategoryRow(NamedTuple):
     used: int
     excluded: int
     patients: str
-
-
-class ExclusionRow(NamedTuple):
-    """One reason for leaving images out, how many, and which."""
-
-    reason: str
-    images: int
-    examples: str
 
 
 class MetricCell(NamedTuple):
@@ -193,17 +183,6 @@ def category_rows(files: RunFiles) -> list[CategoryRow]:
     return sorted(rows, key=lambda row: (row.side != "positive", row.side != "negative", row.category))
 
 
-def exclusion_rows(files: RunFiles) -> list[ExclusionRow]:
-    """Reasons for leaving images out, the most frequent first, with a few of the images."""
-    excluded = files.records[files.records["excluded"] != ""]
-    kinds = excluded["excluded"].mask(excluded["excluded"].str.startswith(COPY_OF), f"{COPY_OF}another image")
-    rows = []
-    for reason, group in excluded.groupby(kinds):
-        more = f" and {len(group) - _EXAMPLES:,} more" if len(group) > _EXAMPLES else ""
-        rows.append(ExclusionRow(str(reason), len(group), ", ".join(group["path"].head(_EXAMPLES)) + more))
-    return sorted(rows, key=lambda row: (-row.images, row.reason))
-
-
 def file_tables(files: RunFiles) -> list[CountTable]:
     """Formats and sizes of the images that were used, by category: a difference is a possible shortcut."""
     used = files.records[files.records["excluded"] == ""]
@@ -221,6 +200,18 @@ PRECISIONS = {
     "int8": "8-bit integers",
 }
 """How a page calls what a saved model computes in."""
+
+
+def backbone_rows(files: RunFiles) -> list[tuple[str, str]]:
+    """The network, what the saved model computes in, and what it began with."""
+    backbone = files.facts.backbone
+    return [
+        ("Network", backbone.title or backbone.name),
+        ("Parameters", f"{backbone.parameters:,}" if backbone.parameters else "not recorded"),
+        ("The saved model computes in", precision_text(files)),
+        ("Paper", backbone.paper or "not recorded"),
+        *weights_rows(files),
+    ]
 
 
 def weights_rows(files: RunFiles) -> list[tuple[str, str]]:
