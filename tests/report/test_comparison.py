@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,24 @@ from breastlens.errors import RunDirectoryError
 from breastlens.report.comparison import ComparisonEntry, comparison_lines, write_comparison
 
 RunFactory = Callable[..., Path]
+
+
+def paired() -> dict[str, Any]:
+    """Two runs compared, as `breastlens.runs.pairs.compare_pairs` says it."""
+    none = {"value": 0.0, "low": None, "high": None}
+    pair = {
+        "first": "=a",
+        "second": "b",
+        "differences": {
+            "auc": {"value": -0.1, "low": -0.3, "high": 0.1},
+            **dict.fromkeys(("accuracy", "sensitivity", "specificity"), none),
+        },
+        "mcnemar": {"accuracy": {"only_first": 3, "only_second": 4, "p_value": 0.5}, "sensitivity": None},
+        "auc_p_holm": 0.2,
+        "accuracy_p_holm": None,
+        "not_inferior": {"first": False, "second": True},
+    }
+    return {"images": 60, "patients": 40, "left_out": {}, "margin": 0.05, "pairs": [pair]}
 
 
 def test_table_and_page_hold_every_run_and_every_failure(run_factory: RunFactory, tmp_path: Path) -> None:
@@ -64,7 +83,50 @@ def test_runs_on_different_splits_are_not_comparable(run_factory: RunFactory, tm
     facts["split"]["hash"] = "another"
     (second / "run.json").write_text(json.dumps(facts))
     runs = [ComparisonEntry("a", first, None), ComparisonEntry("b", second, None)]
-    assert "not judged on the same split" in write_comparison(tmp_path, runs)[1].read_text()
+    page = write_comparison(tmp_path, runs)[1].read_text()
+    assert "not judged on the same split: their figures cannot be compared." in page
+    page = write_comparison(tmp_path, runs, paired())[1].read_text()
+    assert (
+        "not judged on the same split: only the pairs can be compared, on the images that all of them" in page
+    )
+    assert "their figures cannot be compared" not in page
+
+
+def test_a_model_that_was_trained_on_the_images_is_told(run_factory: RunFactory, tmp_path: Path) -> None:
+    first, second = run_factory("first", kind="external"), run_factory("second", kind="external")
+    facts = json.loads((second / "run.json").read_text())
+    facts["findings"] = [
+        {"code": "evaluated-on-training-images", "severity": "error", "what": "Some.", "count": 12}
+    ]
+    (second / "run.json").write_text(json.dumps(facts))
+    runs = [
+        ComparisonEntry("a", first, None),
+        ComparisonEntry("b", second, None),
+        ComparisonEntry("c", None, "x"),
+    ]
+    page = write_comparison(tmp_path, runs)[1]
+    said = "The model was trained on 12 of these 180 images: the figures say nothing about other patients."
+    assert page.read_text().count("The model was trained on") == 1
+    assert f"b: {said}" in page.read_text()
+    lines = comparison_lines(page)
+    assert lines[1].endswith(f"no border control. {said}")
+    assert not any("trained on" in line for line in (lines[0], lines[2]))
+
+
+def test_pairs_stand_in_a_table_of_their_own(run_factory: RunFactory, tmp_path: Path) -> None:
+    runs = [ComparisonEntry(name, run_factory(name.strip("=")), None) for name in ("=a", "b")]
+    write_comparison(tmp_path, runs, paired())
+    with (tmp_path / "pairs.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row == {
+        "first": "'=a", "second": "b", "auc": "-0.1", "auc_low": "-0.3", "auc_high": "0.1", "accuracy": "0.0",
+        "accuracy_low": "", "accuracy_high": "", "sensitivity": "0.0", "sensitivity_low": "", "sensitivity_high": "",
+        "specificity": "0.0", "specificity_low": "", "specificity_high": "", "accuracy_only_first": "3",
+        "accuracy_only_second": "4", "sensitivity_only_first": "", "sensitivity_only_second": "",
+        "auc_p_holm": "0.2", "accuracy_p_holm": "", "not_inferior_first": "False", "not_inferior_second": "True",
+    }  # fmt: skip
+    with (tmp_path / "comparison.csv").open(newline="") as stream:
+        assert [row["run"] for row in csv.DictReader(stream)] == ["'=a", "b"]
 
 
 def test_a_comparison_of_failures_only_is_still_written(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_one_that_fails_does_not_lose_the_others(
         )
     assert page == tmp_path / "all" / "comparison.html"
     assert sorted(path.name for path in page.parent.iterdir()) == [
-        "comparison.csv", "comparison.html", "comparison.json", "mobilenet-0.25", "mobilenet-0.75",
+        "comparison.csv", "comparison.html", "comparison.json", "mobilenet-0.25", "mobilenet-0.75", "pairs.csv",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
     runs = {name: Run.read(page.parent / name.replace(":", "-")) for name in (names[0], names[2])}

@@ -1,4 +1,4 @@
-"""Writes the comparison of several runs: comparison.csv and .json for programs, comparison.html for people."""
+"""Writes the comparison of several runs: comparison.json for programs; a page and its tables as CSV for people."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from breastlens.errors import RunDirectoryError
 from breastlens.report.differences import (
     pair_columns,
     pair_lines,
+    pair_rows,
     pair_sentence,
     picture_differences,
     size_sentence,
@@ -25,6 +26,7 @@ from breastlens.report.figures import ComparisonRow, draw_comparison
 from breastlens.report.page import REPORT_NAME
 from breastlens.report.rendering import Picture, embed, write_page
 from breastlens.report.run_files import RunFiles, read_run_files
+from breastlens.report.table_files import write_rows
 from breastlens.report.tables import MetricCell
 from breastlens.report.wording import (
     PART_TITLES,
@@ -33,11 +35,14 @@ from breastlens.report.wording import (
     few_sentence,
     figure_text,
     size_of,
+    trained_on_sentence,
+    training_images,
     with_interval,
 )
 
 CSV_NAME = "comparison.csv"
 JSON_NAME = "comparison.json"
+PAIRS_NAME = "pairs.csv"
 PAGE_NAME = "comparison.html"
 BORDER_CONTROL = "border"
 
@@ -75,6 +80,7 @@ class ComparisonLine(NamedTuple):
     specificity: float | None = None
     border_auc: float | None = None
     seconds: float | None = None
+    training_images: int | None = None
     split_hash: str = ""
     report: str = ""
     error: str = ""
@@ -104,7 +110,7 @@ def write_comparison(
     *,
     noun: str = "run",
 ) -> tuple[Path, Path]:
-    """Write comparison.csv and comparison.html for runs over the same data, and comparison.json where they are paired.
+    """Write comparison.csv and .html for runs over the same data; with pairs also comparison.json and pairs.csv.
 
     Args:
         out_dir: Existing directory to write to; links lead from there to each run's report.html.
@@ -122,12 +128,10 @@ def write_comparison(
     if paired is not None:
         text = json.dumps(paired, indent=1, ensure_ascii=False, allow_nan=False)
         (out_dir / JSON_NAME).write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+        write_rows(out_dir / PAIRS_NAME, pair_rows(paired))
     lines = [_line(run, found.get(run.name), out_dir) for run in runs]
     table = out_dir / CSV_NAME
-    with table.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(ComparisonLine._fields)
-        writer.writerows(lines)
+    write_rows(table, [line._asdict() for line in lines])
     worked = [line for line in lines if not line.error]
     context = {
         "title": _title(len(worked), len(runs), noun),
@@ -145,6 +149,11 @@ def write_comparison(
         "pair_lines": pair_lines(paired) if paired else [],
         "pair_picture": picture_differences(paired) if paired else None,
         "no_control": not any(line.border_auc is not None for line in worked),
+        "trained_on": [
+            f"{line.run}: {trained_on_sentence(line.training_images, line.images)}"
+            for line in worked
+            if line.training_images and line.images
+        ],
         "few": few_sentence(next(iter(found.values()))) if found else "",
         "research_use": RESEARCH_USE,
     }
@@ -190,7 +199,10 @@ def _terminal_line(row: Mapping[str, str]) -> str:
     if auc is not None and low is None:
         reached += ", no interval"
     control = "no border control" if border is None else f"border control {figure_text(border)}"
-    return f"{row['run']}: {reached}; {control}"
+    said = f"{row['run']}: {reached}; {control}"
+    if int(row["training_images"]):
+        said += f". {trained_on_sentence(int(row['training_images']), int(row['images']))}"
+    return said
 
 
 def _title(worked: int, asked: int, noun: str) -> str:
@@ -220,6 +232,7 @@ def _line(run: ComparisonEntry, files: RunFiles | None, out_dir: Path) -> Compar
         specificity=block.specificity,
         border_auc=border.auc if border else None,
         seconds=round(sum(phase.wall_s for phase in facts.phases), 3),
+        training_images=training_images(files),
         split_hash=facts.split.hash,
         report=Path(os.path.relpath(run.run_dir / REPORT_NAME, out_dir)).as_posix(),
     )

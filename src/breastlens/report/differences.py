@@ -38,6 +38,15 @@ def pair_lines(paired: Mapping[str, Any]) -> list[PairLine]:
     return [PairLine(_name(pair), _cells(pair, paired["margin"])) for pair in paired["pairs"]]
 
 
+def pair_rows(paired: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of pairs.csv, with the numbers of comparison.json.
+
+    Args:
+        paired: From ``breastlens.runs.pairs.compare_pairs``.
+    """
+    return [_pair_row(pair) for pair in paired["pairs"]]
+
+
 def pair_sentence(pair: Mapping[str, Any], margin: float | None) -> str:
     """What one pair comes to, in a line: the difference in AUC, its interval and its corrected p-value."""
     auc = pair["differences"]["auc"]
@@ -122,6 +131,16 @@ def _cells(pair: Mapping[str, Any], margin: float | None) -> list[MetricCell]:
         MetricCell(_p_text(pair["accuracy_p_holm"])),
     ]
     return cells if margin is None else [*cells, MetricCell(", ".join(_shown_within(pair)) or "none shown")]
+
+
+def _pair_row(pair: Mapping[str, Any]) -> dict[str, Any]:
+    row = {"first": pair["first"], "second": pair["second"]}
+    for name, found in pair["differences"].items():
+        row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+    for name, found in pair["mcnemar"].items():
+        row |= {f"{name}_{key}": (found or {}).get(key) for key in ("only_first", "only_second")}
+    row |= {key: value for key, value in pair.items() if key.endswith("_p_holm")}
+    return row | {f"not_inferior_{side}": shown for side, shown in pair.get("not_inferior", {}).items()}
 
 
 def _difference_cell(found: Mapping[str, Any]) -> MetricCell:

@@ -37,6 +37,8 @@ __all__ = [
     "moment_text",
     "reservations",
     "size_of",
+    "trained_on_sentence",
+    "training_images",
     "verdict",
     "with_interval",
 ]
@@ -125,12 +127,9 @@ def doubts(files: RunFiles) -> list[str]:
     if lowest is not None:
         said.append(matched_sentence(lowest) + _matched_chance(files, lowest))
     said += _unknown_patients(files)
-    seen = _training_images(files)
+    seen = training_images(files)
     if seen:
-        these = (
-            "these very images" if seen == files.block.n else f"{seen:,} of these {files.block.n:,} images"
-        )
-        said.append(f"The model was trained on {these}: the figures say nothing about other patients.")
+        said.append(trained_on_sentence(seen, files.block.n))
     elif files.part == "external":
         said.append(
             "Whether patients of this data set were also among those the model was trained on cannot be "
@@ -251,14 +250,25 @@ def size_of(block: Block) -> str:
 
 def _origin(files: RunFiles) -> str:
     """Where the images of an evaluation come from, as far as it is known."""
-    seen = _training_images(files)
+    seen = training_images(files)
     if seen == files.block.n:
         return "of the training data"
     known = f", {seen:,} of which the model was trained on" if seen else ""
     return f"that were given for evaluation{known}"
 
 
-def _training_images(files: RunFiles) -> int:
+def trained_on_sentence(seen: int, judged: int) -> str:
+    """That a model was judged on images that it was trained on.
+
+    Args:
+        seen: How many of them.
+        judged: How many there are in all.
+    """
+    these = "these very images" if seen == judged else f"{seen:,} of these {judged:,} images"
+    return f"The model was trained on {these}: the figures say nothing about other patients."
+
+
+def training_images(files: RunFiles) -> int:
     """How many images of an evaluation were found to be the training's."""
     return sum(
         finding.count for finding in files.facts.findings if finding.code == "evaluated-on-training-images"
