@@ -1,4 +1,4 @@
-"""The Python examples of the README run as they stand there."""
+"""The Python examples of the README run as they stand there, and the guide has every option."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
+
+from breastlens.cli import app
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+GUIDE = README.parent / "docs" / "guide.md"
 
 # The README trains a large network from ImageNet weights, which Keras downloads. Tests have no network, so that the
 # example is run with a small network from random weights; nothing else of it is changed.
@@ -37,3 +41,20 @@ def test_the_python_examples_run_in_order(
     assert run.facts["data"]["patients"] == 30, "the pattern in the README finds the patients"  # type: ignore[attr-defined]
     assert (run.directory / "report.html").is_file()  # type: ignore[attr-defined]
     assert list((tmp_path / "runs").iterdir()) == [Path.cwd() / run.directory]  # type: ignore[attr-defined]
+
+
+def test_the_guide_has_every_option_of_every_command() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    group = typer.main.get_command(app)
+    commands = dict(group.commands)  # type: ignore[attr-defined]
+    commands |= commands.pop("cache").commands
+    options = {
+        (name, option)
+        for name, command in commands.items()
+        for each in command.params
+        for option in each.opts
+        if option.startswith("--")
+    }
+    assert {("plan", "--intraclass-correlation"), ("train", "--repeats"), ("report", "--pdf")} <= options
+    missing = [each for each in sorted(options) if not re.search(rf"{each[1]}(?![\w-])", guide)]
+    assert missing == [], "options that docs/guide.md does not name"

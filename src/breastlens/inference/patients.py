@@ -33,7 +33,7 @@ class PatientPrediction:
         category: The name of that side.
         decision: ``negative``, ``positive``, ``refer`` or, where all images were refused, ``refused``; None where none
             could be read.
-        prediction_set: Of the mean score: ``negative``, ``positive``, ``both`` or ``none``; None where there is none,
+        prediction_set: Of the joint score: ``negative``, ``positive``, ``both`` or ``none``; None where there is none,
             or the bundle knows no limits.
     """
 
