@@ -253,7 +253,10 @@ def _point_row(files: RunFiles, point: Point) -> PointRow:
     low, high = point.threshold_range
     ends = point.threshold_interval
     if point.threshold is None:
-        threshold = MetricCell(f"{low:.3g} to {high:.3g}", remark="each fold's own")
+        remark = "each fold's own"
+        if ends is not None and ends.low is not None and ends.high is not None:
+            remark += f", their intervals from {ends.low:.3g} to {ends.high:.3g}"
+        threshold = MetricCell(f"{low:.3g} to {high:.3g}", remark=remark)
     elif ends is not None and has_interval(ends):
         threshold = MetricCell(f"{point.threshold:.3g}", f"{ends.low:.3g} to {ends.high:.3g}")
     else:
