@@ -54,7 +54,8 @@ class Prediction:
             not, ``refused`` where the image is unlike those of training; None where there is no score.
         prediction_set: ``negative``, ``positive``, ``both`` or ``none``: the sides that the score leaves open at the
             bundle's coverage; None where there is no score, the image is refused, or the bundle knows no limits.
-        distance: From the training images; 0 is usual, 1 is where the farthest tenth of usual images begins.
+        distance: From the training images: of those themselves, when held out, half are nearer than 0 and nine in ten
+            nearer than 1. None where the bundle cannot tell.
         novel: Whether that is too far for an answer; None where there is no distance.
         similar: The most similar training images, where these were asked for.
         map: Name of the picture of what influenced the score, in the folder of maps; empty where none was asked for.

@@ -124,7 +124,7 @@ def abstention_section(files: RunFiles) -> Section | None:
         ],
         names=(files.facts.labels.negative_name, files.facts.labels.positive_name),
         risk=_risk(sets),
-        novelty=_novelty(novelty),
+        novelty=_novelty(novelty, sets.chosen_on),
         refused=_refused(files, novelty),
         corruptions=[
             (name, figure_text(each.auc), f"{each.refused:.0%}") for name, each in novelty.corruptions.items()
@@ -190,12 +190,13 @@ def _risk(sets: AbstentionFacts) -> str:
     )
 
 
-def _novelty(novelty: NoveltyFacts) -> str:
+def _novelty(novelty: NoveltyFacts, chosen_on: str) -> str:
+    often = "about" if chosen_on.startswith("out-of-fold") else "at most"
     said = (
         f"An image is held against those of training by {_METHODS.get(novelty.method, novelty.method)}, in the "
-        "network's features and in the layout of its grey levels. Distance 0 is usual; 1 is where the farthest tenth "
-        "of usual "
-        f"images begins. An image farther away than {novelty.threshold:.2f} is refused, which is to happen to at most "
+        "network's features and in the layout of its grey levels. Of training images, held out "
+        "in turn, half are nearer than 0 and nine in ten nearer than 1. An image farther away than "
+        f"{novelty.threshold:.2f} is refused, which is to happen to {often} "
         f"{novelty.false_alarms:.1%} of images of new patients like those of training."
     )
     if novelty.false_alarms > novelty.asked_false_alarms:
