@@ -84,13 +84,15 @@ def test_it_says_what_metrics_hold(run_factory: Callable[..., Path]) -> None:
 
 def test_thresholds_of_folds_have_the_range_of_their_intervals(run_factory: Callable[..., Path]) -> None:
     other = (replace(POINTS[0], threshold=0.6, low=0.45, high=0.8), replace(POINTS[1], low=None, high=None))
+    missed = (replace(POINTS[0], rule=f"{POINTS[0].rule}, which no threshold reached"), POINTS[1])
     labels, scores = np.arange(40) % 2, np.linspace(0.05, 0.95, 40)
     thresholds = np.array([np.repeat([0.41, 0.6], 20), np.full(40, 0.2)])
     found = judge(
-        labels, scores, logit(scores), thresholds, [POINTS, other], [""] * 40, linked=np.arange(40),
+        labels, scores, logit(scores), thresholds, [missed, other], [""] * 40, linked=np.arange(40),
         prevalence=None, trained_at=None,
     )  # fmt: skip
     first, second = found["operating_points"]
+    assert first["rule"] == POINTS[0].rule, "one of them reached it"
     assert (first["threshold"], first["threshold_range"]) == (None, [0.41, 0.6])
     assert first["threshold_interval"] == {"value": None, "low": 0.3, "high": 0.8, "level": 0.95}
     assert second["threshold"] == 0.2, "both have chosen the same"

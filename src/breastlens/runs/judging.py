@@ -55,7 +55,8 @@ def judge(
     block["calibration"] = assess_calibration(y_true, y_score, raw_logit, patient_id, **of_patients)
     block["operating_points"] = [
         {
-            "rule": chosen[0].rule,
+            # that a target was not reached is said where no training reached it
+            "rule": min((each.rule for each in chosen), key=len),
             "in_use": number == 0,
             "threshold": float(own[0]) if np.ptp(own) == 0 else None,
             "threshold_range": [float(own.min()), float(own.max())],
