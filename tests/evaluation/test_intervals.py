@@ -478,10 +478,20 @@ def test_paired_difference_turns_round_with_its_scores():
     assert forth["low"] == pytest.approx(-back["high"], abs=1e-12)
 
 
+def test_scores_that_rank_all_images_alike_differ_by_nothing():
+    y_true, y_score = scored(0)
+    same = paired_difference(y_true, y_score, y_score**2)
+    assert (same["value"], same["low"], same["high"], same["p_value"]) == (0.0, 0.0, 0.0, 1.0)
+    assert same["reason"] == "both rank all images alike"
+    lone = paired_difference([0, 0, 1], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
+    assert lone["low"] is None, "a class of one patient is not known to be ranked alike elsewhere"
+
+
 def test_paired_difference_without_an_answer_says_why():
-    same = paired_difference([0, 1, 0, 1], [0.1, 0.4, 0.3, 0.2], [0.1, 0.4, 0.3, 0.2])
-    assert (same["value"], same["low"], same["high"]) == (0.0, None, None)
-    assert "nearly every draw" in same["reason"]
+    # both without a wrong pair, but not alike: others might be wrong of other patients
+    perfect = paired_difference([0, 1, 0, 1], [0.1, 0.4, 0.2, 0.3], [0.2, 0.4, 0.1, 0.3])
+    assert (perfect["value"], perfect["low"], perfect["p_value"]) == (0.0, None, None)
+    assert "nearly every draw" in perfect["reason"]
     lacking = paired_difference([0, 0], [0.1, 0.4], [0.2, 0.3])
     assert (lacking["value"], lacking["low"], lacking["reason"]) == (
         None,
