@@ -488,10 +488,11 @@ def test_scores_that_rank_all_images_alike_differ_by_nothing():
 
 
 def test_paired_difference_without_an_answer_says_why():
-    # both without a wrong pair, but not alike: others might be wrong of other patients
-    perfect = paired_difference([0, 1, 0, 1], [0.1, 0.4, 0.2, 0.3], [0.2, 0.4, 0.1, 0.3])
-    assert (perfect["value"], perfect["low"], perfect["p_value"]) == (0.0, None, None)
-    assert "nearly every draw" in perfect["reason"]
+    # both without a wrong pair, which says nothing of other patients
+    for other in ([0.2, 0.4, 0.1, 0.3], [0.1, 0.4, 0.2, 0.3]):
+        perfect = paired_difference([0, 1, 0, 1], [0.1, 0.4, 0.2, 0.3], other)
+        assert (perfect["value"], perfect["low"], perfect["p_value"]) == (0.0, None, None)
+        assert "nearly every draw" in perfect["reason"]
     lacking = paired_difference([0, 0], [0.1, 0.4], [0.2, 0.3])
     assert (lacking["value"], lacking["low"], lacking["reason"]) == (
         None,

@@ -200,7 +200,8 @@ def paired_difference(
     Returns:
         ``value`` (AUC of a minus AUC of b), ``low``, ``high``, ``level``, ``method`` and a two-sided ``p_value``.
         All but level and method are None, with a ``reason``, where they cannot be had; see `auc_interval`. Scores that
-        rank all images alike differ by 0 on any patients: then both ends are 0 and ``p_value`` is 1, with a ``reason``.
+        rank all images alike, with an AUC that varies, differ by 0 on any patients: both ends are 0 and ``p_value`` is
+        1, with a ``reason``.
 
     Raises:
         DataError: As `breastlens.evaluation.metrics.evaluate_scores`.
@@ -218,10 +219,10 @@ def paired_difference(
     reason = _find_obstacle(labels, units)
     if reason is not None:
         return _without_interval(value, level, method, reason) | {"p_value": None}
-    if np.array_equal(*rankdata(both, axis=1)):
+    estimate = estimate_aucs(labels, both, units)
+    if estimate.has_variance(0) and np.array_equal(*rankdata(both, axis=1)):
         alike = _interval(value, (0.0, 0.0), level, method)
         return alike | {"p_value": 1.0, "reason": "both rank all images alike"}
-    estimate = estimate_aucs(labels, both, units)
     ends = estimate.difference(0, 1, level)
     if ends is None:
         return _without_interval(value, level, method, ALIKE) | {"p_value": None}
