@@ -254,6 +254,8 @@ def require_training_prevalence(card: BundleCard, prevalence: float) -> float:
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
     """Files as given, and for each folder the images anywhere below it, sorted by path; hidden ones are passed over.
 
+    What is given twice is taken once.
+
     Text files directly in a folder whose images lie in subfolders are a manifest or notes, as in training, and are
     passed over too.
 
@@ -268,7 +270,10 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
         found += _images_below(path) if path.is_dir() else [path]
     if not found:
         raise DataError(f"no image file was found in {', '.join(printable(str(path)) for path in paths)}")
-    return found
+    once = list({path.absolute(): path for path in found}.values())
+    if len(once) < len(found):
+        logger.warning("%d files were given twice and are taken once", len(found) - len(once))
+    return once
 
 
 def _images_below(folder: Path) -> list[Path]:

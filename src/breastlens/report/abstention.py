@@ -23,6 +23,7 @@ class Sets(Facts):
     sets: dict[str, int]
     answered: float
     right: float | None = None
+    intervals: dict[str, Interval] = Field(default_factory=dict)
     coverage: Interval
     coverage_negative: Interval
     coverage_positive: Interval
@@ -75,8 +76,8 @@ class SetsRow:
     negative: MetricCell
     positive: MetricCell
     counts: tuple[int, int, int, int]
-    answered: str
-    right: str
+    answered: MetricCell
+    right: MetricCell
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,8 @@ def _row(what: str, sets: Sets) -> SetsRow:
         negative=_cell(sets.coverage_negative),
         positive=_cell(sets.coverage_positive),
         counts=(counts["negative"], counts["positive"], counts["both"], counts["none"]),
-        answered=f"{sets.answered:.0%}",
-        right=figure_text(sets.right),
+        answered=_cell(sets.intervals.get("answered", Interval(value=sets.answered))),
+        right=_cell(sets.intervals.get("right", Interval(value=sets.right))),
     )
 
 

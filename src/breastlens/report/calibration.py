@@ -113,9 +113,9 @@ def _error_sentence(after: Assessed) -> str:
     error, chance = after.expected_calibration_error, after.error_by_chance
     said = (
         f"Over {after.brier_decomposition.bins} bins of as many images each, mean score and share of positives lie "
-        f"{with_interval(error.value, error)} apart (expected calibration error). It cannot be 0: if every score were "
-        f"the true probability, so many patients would show {figure_text(chance.mean)} on average, and more than "
-        f"{figure_text(chance.high)} in one of 20 studies."
+        f"{with_interval(error.value, error)} apart (expected calibration error). Chance alone adds to it: if every "
+        f"score were the true probability, so many patients would show {figure_text(chance.mean)} on average, and more "
+        f"than {figure_text(chance.high)} in one of 20 studies."
     )
     if error.value is not None and error.value > chance.high:
         return f"{said} Here it is more than that."
@@ -280,7 +280,11 @@ def _cell(files: RunFiles, found: Interval) -> MetricCell:
 def _interval_note(found: Decisions) -> str:
     if found.calibration is None:
         return ""
-    return f"Intervals: {found.calibration.after.brier.level:.0%}, {found.calibration.after.brier.method}."
+    after = found.calibration.after
+    said = f"Intervals: {after.brier.level:.0%}, {after.brier.method}"
+    if not has_interval(after.expected_calibration_error):
+        return f"{said}."
+    return f"{said}; that of the expected calibration error: {after.expected_calibration_error.method}."
 
 
 def _pictures(files: RunFiles, found: Decisions) -> list[Picture]:
