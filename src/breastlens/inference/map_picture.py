@@ -127,9 +127,8 @@ def colour_limit(shown: Map) -> float:
     Returns:
         Log-odds per 1 % of an image.
     """
-    return max(
-        float(np.quantile(np.abs(shown), _FULL_COLOUR)) * shown.shape[-1] * shown.shape[-2] / 100, 1e-9
-    )
+    hundredth: float = shown.shape[-2] * shown.shape[-1] / 100
+    return max(float(np.quantile(np.abs(shown), _FULL_COLOUR)) * hundredth, 1e-9)
 
 
 def paint(pixels: Picture, shown: Map, limit: float) -> Picture:

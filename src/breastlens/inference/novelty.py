@@ -175,13 +175,16 @@ def fit_reference(
             gives it for the smallest.
         seed: Decides which groups are held out together, and the axes' last digits.
     """
+    from threadpoolctl import threadpool_limits
+
     network, seen = compress(features), np.asarray(layout, dtype=np.float64)
-    spaces = _fit_space(network, axes, seed), _fit_space(seen, axes, seed)
     held: dict[Method, list[Values]] = {method: [] for method in METHODS}
-    for outside in _inner_folds(np.asarray(groups), seed):
-        inner = _fit_space(network[~outside], axes, seed), _fit_space(seen[~outside], axes, seed)
-        for method in METHODS:
-            held[method].append(_parts(*inner, method, network[outside], seen[outside]))
+    with threadpool_limits(limits=1, user_api="blas"):  # as for a probe
+        spaces = _fit_space(network, axes, seed), _fit_space(seen, axes, seed)
+        for outside in _inner_folds(np.asarray(groups), seed):
+            inner = _fit_space(network[~outside], axes, seed), _fit_space(seen[~outside], axes, seed)
+            for method in METHODS:
+                held[method].append(_parts(*inner, method, network[outside], seen[outside]))
     return {
         method: Reference(
             *spaces,
