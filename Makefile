@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO ?= demo
+WORKERS ?= 2
 
 .PHONY: install demo test test-fast check format bench clean
 
@@ -25,8 +26,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: install
 	$(BIN)/breastlens demo --out $(DEMO)
 
+# Each worker's linear algebra keeps to one thread: two that wait for each other are many times slower than one.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m 'not slow and not real'

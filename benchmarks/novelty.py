@@ -25,7 +25,7 @@ from breastlens.imaging.corruptions import corruptions
 from breastlens.imaging.decode import decode
 from breastlens.imaging.layout import describe_layout
 from breastlens.imaging.preprocess import preprocess
-from breastlens.inference.novelty import METHODS, fit_reference, measure_novelty
+from breastlens.inference.novelty import METHODS, count_axes, fit_reference, measure_novelty
 from breastlens.models.backbones import get_backbone
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.feature_network import FeatureNetwork
@@ -94,7 +94,13 @@ def main() -> None:
     for fold in FOLDS:
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         references = fit_reference(
-            features[inside], layout[inside], labels[inside], groups[inside], inside, seed=0
+            features[inside],
+            layout[inside],
+            labels[inside],
+            groups[inside],
+            inside,
+            axes=count_axes(min(int(np.sum(folds != each)) for each in FOLDS)),
+            seed=0,
         )
         for name, shown in strange(pixels[outside], other[:MOST]):
             far = network.run(np.ascontiguousarray(shown)), describe_layout(shown)

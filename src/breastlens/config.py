@@ -65,7 +65,7 @@ class ImageRecipe(Settings):
         low, high = self.temperature_range
         if not low < high:
             raise ValueError(
-                f"the temperature range must rise from low to high, got {low:g} and {high:g} deg C"
+                f"--temperature-range must rise from low to high, got {low:g} and {high:g} deg C"
             )
         return self
 
@@ -270,16 +270,18 @@ class TrainingRecipe(Settings):
     @model_validator(mode="after")
     def _ensemble_is_of_probes(self) -> Self:
         if len(self.ensemble) == 1:
-            raise ValueError(f"an ensemble takes two backbones or more, got {self.ensemble[0]} alone")
+            raise ValueError(f"--ensemble takes two backbones or more, received {self.ensemble[0]} alone")
         if len(set(self.ensemble)) < len(self.ensemble) and self.weights != "none":
             raise ValueError(
-                f"the ensemble {', '.join(self.ensemble)} names a backbone twice, and with the same weights both give "
+                f"--ensemble {','.join(self.ensemble)} names a backbone twice, and with the same weights both give "
                 "the same probe"
             )
         if self.ensemble_weights != "equal" and not self.ensemble:
-            raise ValueError("ensemble_weights needs an ensemble")
+            raise ValueError("--ensemble-weights needs --ensemble")
         if self.strategy != "probe" and (self.ensemble or self.tta != "none" or self.pooling != "global"):
-            raise ValueError(f"ensemble, tta and pooling are for probes, got the strategy {self.strategy}")
+            raise ValueError(
+                f"--ensemble, --tta and --pooling are for --strategy probe, received {self.strategy}"
+            )
         return self
 
     @model_validator(mode="after")

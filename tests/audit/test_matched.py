@@ -77,7 +77,7 @@ class TestStrata:
     def test_a_column_without_a_name_takes_no_others_place(self, used):
         named = used.assign(**{"": "A", "manifest_label": "B"})
         assert set(strata(named, "")) == {"A"}
-        with pytest.raises(DataError, match=r"no column 'nosuch' to match on"):
+        with pytest.raises(DataError, match=r"no column 'nosuch' to divide by"):
             strata(named, "nosuch")
         with pytest.raises(DataError, match=r"no column 'label' .*; did you mean 'manifest_label'\?"):
             strata(named, "label")

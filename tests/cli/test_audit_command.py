@@ -191,7 +191,7 @@ def test_dates_that_are_all_missing_cannot_be_scored_within(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--within", "nosuch"), "there is no column 'nosuch' to match on; there are 'format', "),
+        (("--within", "nosuch"), "there is no column 'nosuch' to divide by; there are 'format', "),
         (("--within", "width:year"), "the column 'width' holds no dates, so it has no year; expected "),
         (("--folds", "1"), "--folds: Input should be greater than or equal to 2, received 1"),
         (("--border", "0"), "--border: Input should be greater than or equal to 1, received 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -317,6 +318,40 @@ def test_predict_refuses_patients_that_it_cannot_know(
     words = [names.get(word, word.replace("FOLDER", str(awkward_dir))) for word in asked if word != "NOT"]
     wanted = () if "NOT" in asked else ("--patients", tmp_path / "patients.csv")
     assert told in run("predict", holdout_run.directory, *words, *wanted)
+
+
+def test_predict_needs_a_place_for_each_answer(
+    run: Callable[..., str], holdout_run: Run, awkward_dir: Path
+) -> None:
+    asked = ("--out", "same.csv", "--patients", "./same.csv", "--manifest", awkward_dir / "manifest.csv")
+    told = run("predict", holdout_run.directory, awkward_dir, *asked)
+    assert told == "--out, --patients and --maps each need a place of their own"
+
+
+def test_predict_keeps_scores_where_maps_cannot_be_written(
+    run: Callable[..., str],
+    holdout_run: Run,
+    awkward_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from breastlens.inference.map_picture import MapFolder
+
+    write = MapFolder.write
+
+    def until_the_third(self: MapFolder, number: int, *rest: Any) -> str:
+        if number == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.directory / "3.png"))
+        return write(self, number, *rest)
+
+    monkeypatch.setattr(MapFolder, "write", until_the_third)
+    out = tmp_path / "scores.csv"
+    told = run(
+        "predict", holdout_run.directory, awkward_dir / "healthy", "--maps", tmp_path / "maps", "--out", out
+    )
+    assert "no space is left on the disk: free some; choose another --maps" in told
+    assert "The tables hold the 2 of " in told
+    assert len(pd.read_csv(out)) == 2
 
 
 def test_predict_draws_a_map_for_each_image_that_it_could_read(

@@ -16,7 +16,7 @@ from breastlens.errors import DataError
 WRONG_FOR_BOTH = [
     (
         ["--temperature-range", "30", "20"],
-        "the temperature range must rise from low to high, got 30 and 20 deg C",
+        "--temperature-range must rise from low to high, got 30 and 20 deg C",
     ),
     (["--image-size", "7"], "--image-size: Input should be greater than or equal to 32, received 7"),
     (["--crop", "nope"], "--crop: Input should be 'none' or 'body', received 'nope'"),
@@ -105,6 +105,10 @@ def test_audit_refuses_a_border_as_wide_as_the_image(
         (
             ["phantom", "DATA/new", "--format", "gif"],
             "--format: Input should be 'png' or 'matrix', received 'gif'",
+        ),
+        (
+            ["train", "DATA", "--ensemble", ","],
+            "--ensemble takes names with commas between them, received ','",
         ),
         (
             ["phantom", "DATA/new", "--patients", "1"],

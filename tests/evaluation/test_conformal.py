@@ -38,7 +38,7 @@ def test_two_limits_say_what_crepes_says_of_every_score(negative, positive, cove
     conformal = ConformalClassifier().fit(np.where(labels == 1, -scores, scores), bins=labels)
     for label, strangeness in ((0, new), (1, -new)):
         expected = conformal.predict_set(
-            strangeness, bins=np.full(new.size, label), confidence=coverage, smoothing=False
+            strangeness, bins=np.full(new.size, label), confidence=coverage - 1e-9, smoothing=False
         )
         np.testing.assert_array_equal(
             holds(find_sets(new, limits), np.full(new.size, label)), expected.astype(bool)
@@ -49,11 +49,20 @@ def test_the_limit_is_a_known_order_statistic():
     # the p-value of the 18th of 20 is 4/21, of the 19th 3/21, of the 20th 2/21; only the last is below 0.1
     assert largest_conforming(np.arange(1.0, 21.0), 0.9) == 19.0
     assert largest_conforming(np.arange(1.0, 11.0), 0.9) == 10.0
-    assert largest_conforming(np.arange(1.0, 10.0), 0.9) is None, (
-        "9 values promise 90 % of nothing less than all"
+    assert largest_conforming(np.arange(1.0, 9.0), 0.9) is None, (
+        "8 values promise 90 % of nothing less than all"
     )
     with pytest.raises(DataError, match="a coverage lies between 0 and 1, received 1"):
         largest_conforming(np.arange(3.0), 1.0)
+
+
+@pytest.mark.parametrize("tenths", [5, 8, 9])
+@pytest.mark.parametrize("count", [4, 8, 9, 10, 18, 19, 20, 29, 39, 99, 199])
+def test_the_limit_is_that_of_the_textbook_also_where_ranks_are_whole(count, tenths):
+    """The ceil((n + 1) * coverage)-th of n (Lei and others, 2018), in whole numbers, which nothing rounds."""
+    rank = -(-(count + 1) * tenths // 10)
+    found = largest_conforming(np.arange(1.0, count + 1.0), tenths / 10)
+    assert found == (rank if rank <= count else None)
 
 
 def test_with_too_few_of_a_class_every_set_holds_it():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score
 
+from breastlens.errors import DataError
 from breastlens.evaluation.decisions import assess_operating_point, decision_curve
 from breastlens.evaluation.prevalence import rebase_scores
 
@@ -47,6 +48,13 @@ def test_at_a_prevalence_it_is_that_of_a_population_of_this_mix():
     assert found["treat_all"][0] == pytest.approx(
         prevalence - (1 - prevalence) * found["threshold"][0] / (1 - found["threshold"][0])
     )
+
+
+def test_a_prevalence_asks_for_that_of_the_scores():
+    labels, scores = studied(1)
+    with pytest.raises(DataError, match="a prevalence asks for trained_at"):
+        decision_curve(labels, scores, prevalence=0.01)
+    assert decision_curve(labels, scores, trained_at=0.3) == decision_curve(labels, scores)
 
 
 def test_one_class_has_no_curve():

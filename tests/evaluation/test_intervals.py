@@ -94,6 +94,39 @@ def test_with_several_images_a_patient_a_proportion_is_bootstrapped():
         assert intervals[name]["method"].startswith("bootstrap of patients, stratified by class, BCa"), name
 
 
+WILSON_30_OF_30 = 30 / (30 + stats.norm.ppf(0.975) ** 2)
+"""Where all of n are right, the low end solves p + z sqrt(p (1 - p) / n) = 1: n / (n + z squared)."""
+
+
+def test_whether_patients_have_one_image_is_asked_of_the_images_that_a_proportion_counts():
+    """Thirty sick patients with one image, thirty healthy ones with two, of which one is called wrong."""
+    y_true = np.repeat([1, 0], [30, 60])
+    y_score = np.where(y_true == 1, 0.9, np.where(np.arange(90) < 40, 0.7, 0.1))
+    patients = [f"s{i}" for i in range(30)] + [f"h{i // 2}" for i in range(60)]
+    intervals, _ = metric_intervals(y_true, y_score, 0.5, patients, draws=200)
+    assert intervals["sensitivity"]["method"] == "Wilson over patients"
+    assert intervals["sensitivity"]["low"] == pytest.approx(WILSON_30_OF_30)
+    assert intervals["sensitivity"]["high"] == 1.0
+    assert intervals["specificity"]["method"].startswith("bootstrap of patients")
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_where_all_images_of_all_patients_are_right_each_patient_counts_once(right):
+    y_true = np.repeat([1, 0], 60)
+    y_score = np.where((y_true == 1) == right, 0.9, 0.1)
+    patients = [f"p{i // 2}" for i in range(120)]
+    specificity = metric_intervals(y_true, y_score, 0.5, patients, draws=50)[0]["specificity"]
+    assert specificity["method"] == "Wilson over patients, each counted once"
+    ends = (WILSON_30_OF_30, 1.0) if right else (0.0, 1 - WILSON_30_OF_30)
+    assert (specificity["low"], specificity["high"]) == pytest.approx(ends)
+
+
+def test_an_accuracy_needs_two_patients_and_not_two_of_each_class():
+    y_true = np.array([1] + [0] * 29)
+    interval = metric_intervals(y_true, 0.1 + 0.8 * y_true, 0.5, draws=20)[0]["accuracy"]
+    assert interval["low"] == pytest.approx(WILSON_30_OF_30)
+
+
 def test_draws_are_those_of_a_plain_loop_over_patients():
     """The same resampling written as a loop that copies images, fed with its own random numbers."""
     rng = np.random.default_rng(5)
@@ -271,12 +304,12 @@ def test_unknown_patients_are_each_image_on_its_own():
         assert unknown[name]["low"] == pytest.approx(alone[name]["low"], abs=1e-12)
 
 
-def test_one_patient_of_a_class_leaves_only_the_other_class_an_interval():
+def test_one_patient_of_a_class_leaves_an_interval_only_to_what_counts_the_others():
     y_true = np.array([1] * 6 + [0] * 40)
     y_score = np.clip(0.4 + 0.2 * y_true + 0.2 * np.random.default_rng(0).normal(size=46), 0, 1)
     patient_id = ["sick"] * 6 + [f"h{i}" for i in range(40)]
     intervals, reasons = metric_intervals(y_true, y_score, 0.5, patient_id)
-    assert set(intervals) == {"specificity"}
+    assert set(intervals) == {"specificity", "npv"}, "one image of the sick patient is called negative"
     assert reasons["auc"] == "a class has one patient only, the positive one; an interval needs at least two"
     block = evaluate_scores(y_true, y_score, 0.5, patient_id)
     assert block["auc"] is not None
@@ -303,7 +336,7 @@ def test_one_patient_with_both_classes_leaves_the_others_specificity():
     y_true = np.array([1, 0] + [0] * 40)
     y_score = np.clip(0.4 + 0.2 * np.random.default_rng(0).normal(size=42), 0, 1)
     intervals, reasons = metric_intervals(y_true, y_score, 0.5, ["both"] * 2 + [f"h{i}" for i in range(40)])
-    assert set(intervals) == {"specificity"}
+    assert set(intervals) == {"specificity", "ppv"}, "nobody has two images that are called positive"
     assert "the positive one" in reasons["sensitivity"]
 
 
@@ -445,10 +478,21 @@ def test_paired_difference_turns_round_with_its_scores():
     assert forth["low"] == pytest.approx(-back["high"], abs=1e-12)
 
 
+def test_scores_that_rank_all_images_alike_differ_by_nothing():
+    y_true, y_score = scored(0)
+    same = paired_difference(y_true, y_score, y_score**2)
+    assert (same["value"], same["low"], same["high"], same["p_value"]) == (0.0, 0.0, 0.0, 1.0)
+    assert same["reason"] == "both rank all images alike"
+    lone = paired_difference([0, 0, 1], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
+    assert lone["low"] is None, "a class of one patient is not known to be ranked alike elsewhere"
+
+
 def test_paired_difference_without_an_answer_says_why():
-    same = paired_difference([0, 1, 0, 1], [0.1, 0.4, 0.3, 0.2], [0.1, 0.4, 0.3, 0.2])
-    assert (same["value"], same["low"], same["high"]) == (0.0, None, None)
-    assert "nearly every draw" in same["reason"]
+    # both without a wrong pair, which says nothing of other patients
+    for other in ([0.2, 0.4, 0.1, 0.3], [0.1, 0.4, 0.2, 0.3]):
+        perfect = paired_difference([0, 1, 0, 1], [0.1, 0.4, 0.2, 0.3], other)
+        assert (perfect["value"], perfect["low"], perfect["p_value"]) == (0.0, None, None)
+        assert "nearly every draw" in perfect["reason"]
     lacking = paired_difference([0, 0], [0.1, 0.4], [0.2, 0.3])
     assert (lacking["value"], lacking["low"], lacking["reason"]) == (
         None,

@@ -8,8 +8,12 @@ from scipy.optimize import curve_fit
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from breastlens.evaluation.delong import estimate_aucs
+from breastlens.evaluation.inputs import find_units
 from breastlens.evaluation.learning_curve import (
     EXPONENTS,
+    _draw_curves,
+    _training_variances,
     evaluate_learning_curve,
     fit_power_law,
     power_law,
@@ -101,3 +105,29 @@ def test_where_no_curve_can_be_fitted_the_reason_is_said(measured: tuple) -> Non
     alone = evaluate_learning_curve(labels, SIZES.tolist(), scores, lone, draws=10)
     assert "a class has one patient only, the positive one" in alone["reason"]
     assert alone["points"][0]["auc"]["low"] is None
+
+
+def test_the_band_has_the_variance_of_judged_patients_and_of_training_draws() -> None:
+    """The judged patients' by DeLong; that of the mean of five training draws, and of one as that of the others."""
+    generator = np.random.default_rng(0)
+    labels, units = np.tile([0, 1], 200), find_units(None, 400)
+    lifts = [[0.7, 0.85, 1.0, 1.15, 1.3]] * 4 + [[1.0]]
+    scores = [
+        np.stack([expit(labels * lift + generator.normal(size=400)) for lift in each]) for each in lifts
+    ]
+    areas = [[roc_auc_score(labels, one) for one in each] for each in scores]
+    own = [np.var(each, ddof=1) for each in areas[:4]]
+    training = _training_variances(areas)
+    assert training == pytest.approx([*own, np.mean(own)])
+    curves = _draw_curves(labels, scores, training, units, 0, 4000)
+    for place, (each, variance) in enumerate(zip(scores, training, strict=True)):
+        judged = estimate_aucs(labels, each, units).covariance.mean()
+        assert curves[:, place].var() == pytest.approx(judged + variance / len(each), rel=0.1)
+    assert _training_variances([[0.7], [0.8]]) == [0.0, 0.0]
+
+
+def test_weights_are_not_kept_for_all_draws(monkeypatch: pytest.MonkeyPatch, measured: tuple) -> None:
+    labels, patients, scores = measured
+    at_once = evaluate_learning_curve(labels, SIZES.tolist(), scores, patients, draws=40)
+    monkeypatch.setattr("breastlens.evaluation.resampling._WEIGHTS_AT_ONCE", 300 * 7)
+    assert evaluate_learning_curve(labels, SIZES.tolist(), scores, patients, draws=40) == at_once

@@ -344,3 +344,13 @@ def test_thresholds_of_another_number_or_range_are_refused() -> None:
         evaluate_scores([0, 1, 1], [0.1, 0.2, 0.3], [0.5, 0.5])
     with pytest.raises(DataError, match="between 0 and 1"):
         evaluate_scores([0, 1, 1], [0.1, 0.2, 0.3], [0.5, 0.5, 1.5])
+
+
+def test_points_of_patients_are_as_many_as_images():
+    from breastlens.evaluation.by_patient import PatientPoint
+
+    points = [PatientPoint("max", 0.5, {})] * 3
+    with pytest.raises(
+        DataError, match="patient_points must hold one for each of the 4 labels or none, got 3"
+    ):
+        evaluate_scores([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], 0.5, list("aabb"), patient_points=points)

@@ -92,6 +92,12 @@ def test_not_inferior_is_what_lies_above_the_margin(low, verdict):
     assert judge_non_inferiority({"low": low}, 0.05) is verdict
 
 
+def test_models_that_rank_all_images_alike_are_not_inferior_to_each_other():
+    labels, patients, (one, _) = two_models()
+    found = compare_models(labels, judged(one), judged(one**2), patients, draws=20)["differences"]["auc"]
+    assert judge_non_inferiority(found, 0.01) is True
+
+
 @pytest.mark.parametrize("decisions", [[0, 1, 2], [0, 1], [0.5, 1, 1]])
 def test_decisions_are_checked(decisions):
     scores = [0.1, 0.5, 0.9]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,14 +16,21 @@ from breastlens.evaluation.reliability import (
     decompose_brier,
     equal_mass_bins,
     error_by_chance,
+    error_interval,
     expected_error,
 )
+from breastlens.evaluation.resampling import draw_figures
 
 
 def studied(seed, n=400, slope=1.0):
     rng = np.random.default_rng(seed)
     log_odds = rng.normal(0, 2, n)
     return (rng.random(n) < expit(slope * log_odds)).astype(int), expit(log_odds)
+
+
+def by_name(name, figure):
+    """A figure of weights as draws ask for it."""
+    return lambda weights: {name: figure(weights)}
 
 
 def test_murphys_split_by_hand():
@@ -149,3 +157,51 @@ def test_one_class_alone_leaves_reasons():
     found = assess_calibration([1, 1, 1, 1], [0.3, 0.5, 0.9, 1.0], [-1.0, 0.0, 2.0, 9.0], draws=50)
     json.dumps(found, allow_nan=False)
     assert found["after"]["slope"]["reason"] == found["after"]["intercept"]["reason"] == "a class is missing"
+
+
+@pytest.mark.parametrize(("shift", "truth"), [(0.0, 0.0), (0.35, 0.053), (0.65, 0.097)])
+def test_the_errors_interval_holds_the_error_of_all_patients(shift, truth):
+    """The true error of scores whose log-odds are all too low by ``shift``, from a million of them."""
+    everyone = np.random.default_rng(0).normal(0, 2, 1_000_000)
+    assert np.mean(expit(everyone + shift) - expit(everyone)) == pytest.approx(truth, abs=5e-4)
+    held = 0
+    for seed in range(60):
+        rng = np.random.default_rng([60, seed])
+        log_odds = rng.normal(0, 2, 300)
+        labels, scores = (rng.random(300) < expit(log_odds + shift)).astype(int), expit(log_odds)
+        bins, units = equal_mass_bins(scores), find_units(None, 300)
+        error = partial(expected_error, labels, scores, bins)
+        drawn = draw_figures(by_name("error", error), None, units, seed, 100)["error"]
+        found = error_interval(drawn, error_by_chance(scores, bins, units, seed), 0.95, "")
+        held += found["low"] <= truth <= found["high"]
+    assert held >= 53, "of 60, 57 are to be expected"
+
+
+def test_an_error_that_chance_would_give_reaches_down_to_none():
+    found = assess_calibration(*studied(0), np.zeros(400), draws=100)["after"]
+    error, chance = found["expected_calibration_error"], found["error_by_chance"]
+    assert error["value"] <= chance["high"]
+    assert error["low"] == 0.0
+    assert error["high"] > error["value"]
+    assert error["method"].endswith("low end less the bias, 0 where chance gives as much")
+
+
+def test_the_intercepts_interval_varies_with_how_many_are_positive():
+    """Its standard error is 1 / sqrt(sum of p (1 - p)); draws within each class would make it a quarter shorter."""
+    labels, scores = studied(0)
+    found = assess_calibration(labels, scores, logit(scores), draws=1000)["after"]["intercept"]
+    error = 1 / np.sqrt(np.sum(scores * (1 - scores)))
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_scores_that_are_all_the_same_have_no_slope_for_that_reason():
+    found = assess_calibration([0, 1, 0, 1, 1, 0], [0.5] * 6, [0.0] * 6, draws=50)["after"]
+    assert found["slope"]["reason"] == "all scores are the same"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_patient_has_no_interval_and_makes_no_noise():
+    found = assess_calibration([0, 1], [0.2, 0.8], [0.0, 0.0], ["a", "a"], draws=20)
+    json.dumps(found, allow_nan=False)
+    assert found["after"]["brier"]["low"] is None
+    assert "one patient only" in found["after"]["brier"]["reason"]

@@ -20,6 +20,41 @@ def test_sets_are_counted_and_covered_by_class():
     assert found["coverage"]["low"] < 5 / 8 < found["coverage"]["high"]
 
 
+def test_a_share_of_patients_with_one_image_has_wilsons_interval():
+    """60 of 60: the low end is n / (n + z squared), 0.940."""
+    found = describe_sets(np.tile([1, 2], 30), np.tile([0, 1], 30), find_units(None, 60), draws=20)
+    for each in (found["coverage"], *found["intervals"].values()):
+        assert (each["low"], each["high"]) == (pytest.approx(60 / (60 + 1.959964**2)), 1.0)
+        assert each["method"].startswith("Wilson")
+    assert found["coverage_positive"]["low"] == pytest.approx(30 / (30 + 1.959964**2))
+
+
+def test_answered_and_right_are_drawn_over_patients_where_these_have_several_images():
+    random = np.random.default_rng(0)
+    sets, labels = random.integers(0, 4, 120), np.repeat([0, 1], 60)
+    found = describe_sets(sets, labels, find_units([f"p{row // 3}" for row in range(120)], 120), draws=300)
+    for name in ("answered", "right"):
+        interval = found["intervals"][name]
+        assert interval["value"] == found[name]
+        assert interval["low"] < found[name] < interval["high"]
+        assert interval["method"].startswith("bootstrap of patients")
+
+
+def test_nothing_answered_has_no_share_of_right_answers():
+    found = describe_sets(np.array([3, 3, 0, 3]), np.array([0, 0, 1, 1]), find_units(None, 4), draws=20)
+    assert found["right"] is found["intervals"]["right"]["low"] is None
+    assert found["intervals"]["right"]["reason"] == "the figure itself has no value"
+    assert found["answered"] == 0
+
+
+def test_a_class_of_one_patient_takes_no_interval_from_the_others():
+    sets, labels = np.array([1, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 0, 0, 1])
+    found = describe_sets(sets, labels, find_units(None, 6), draws=50)
+    assert found["coverage_positive"]["low"] is None
+    assert found["coverage_negative"]["low"] == pytest.approx(0.2307, abs=1e-4)  # Wilson, 3 of 5
+    assert found["coverage"]["low"] == pytest.approx(0.3000, abs=1e-4)  # and 4 of 6
+
+
 def test_a_class_of_one_patient_has_a_coverage_without_an_interval():
     found = describe_sets(np.array([1, 1, 2]), np.array([0, 0, 1]), find_units(["a", "b", "c"], 3), draws=50)
     assert found["coverage_positive"]["value"] == 1.0

@@ -145,6 +145,7 @@ def test_the_same_seed_gives_the_same_interval_whatever_the_order():
     patients = [f"P{number}" for number in range(80)]
     order = rng.permutation(80)
     one = stratified_auc(labels, scores, strata, patients, seed=9, draws=100)
+    assert stratified_auc(labels, scores, strata, np.array(patients), seed=9, draws=100) == one
     other = stratified_auc(
         labels[order],
         scores[order],

@@ -76,6 +76,34 @@ def test_the_test_of_one_auc_is_cochrans_q_of_the_log_odds() -> None:
     assert found["same_auc"]["degrees"] == 2
 
 
+def test_a_stratum_without_variance_is_named_and_not_left_out_of_the_test() -> None:
+    """Perfect in one year, guessing in the others: left out, the year that differs most would be silent."""
+    y_true = np.tile([0, 1], 60)
+    strata = np.repeat(["2019", "2020", "2021"], 40)
+    y_score = np.where(strata == "2019", 0.2 + 0.6 * y_true, RNG.random(120))
+    test = evaluate_strata(y_true, y_score, 0.5, strata.tolist(), draws=20)["same_auc"]
+    assert test["p_value"] is test["statistic"] is test["degrees"] is None
+    assert test["reason"] == "the AUC has no variance in 2019 (1.000)"
+    ties = evaluate_strata(y_true, np.where(strata == "2020", 0.5, RNG.random(120)), 0.5, strata, draws=20)
+    assert ties["same_auc"]["reason"] == "the AUC has no variance in 2020 (0.500)"
+
+
+def test_a_stratum_with_one_of_a_class_is_left_out_of_the_test_by_name() -> None:
+    strata = STRATA.copy()
+    strata[np.flatnonzero((strata == "b") & (Y_TRUE == 1))[1:]] = ""
+    found = evaluate_strata(Y_TRUE, Y_SCORE, 0.5, strata.tolist(), draws=20)["same_auc"]
+    assert (found["degrees"], found["left_out"]) == (1, ["b"])
+
+
+def test_few_patients_are_named_where_the_test_may_miss_a_difference() -> None:
+    many, few = np.tile([0, 1], 20), np.tile([0, 1], 19)
+    y_true = np.concatenate([many, few])
+    strata = ["many"] * many.size + ["few"] * few.size
+    found = evaluate_strata(y_true, RNG.random(y_true.size), 0.5, strata, draws=20)["same_auc"]
+    assert found["warning"] == "fewer than 20 images of a class in few"
+    assert found["p_value"] is not None
+
+
 def test_strata_that_share_patients_are_not_tested() -> None:
     patients = [f"p{row // 3}" for row in range(COUNT)]
     test = evaluate_strata(Y_TRUE, Y_SCORE, 0.5, STRATA.tolist(), patients, draws=50)["same_auc"]

@@ -95,6 +95,14 @@ def test_a_patient_has_the_mean_of_what_was_not_refused(predictor):
     assert table["y_pred"].isna().to_dict() == {"p": False, "q": True, "r": True, "s": False}
 
 
+def test_images_of_unknown_patients_stand_alone(predictor):
+    images = [Prediction(name, score, None, None) for name, score in (("a", 0.1), ("b", 0.9), ("c", 0.4))]
+    found = predict_patients(images, ["", "p", ""], predictor.bundle.card)
+    assert [(one.patient_id, one.images, one.y_score) for one in found] == [
+        ("", 1, 0.1), ("p", 1, 0.9), ("", 1, 0.4),
+    ]  # fmt: skip
+
+
 def test_patients_are_named_by_a_pattern_or_refused():
     assert name_patients(["x/P01_2.png", "x/P7_1.png"], r"(?P<patient_id>P\d+)_") == ["P01", "P7"]
     with pytest.raises(DataError, match=r"finds no patient in 1 of 2 paths, such as x/none\.png"):

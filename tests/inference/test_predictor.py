@@ -305,3 +305,11 @@ def test_sixteen_bit_and_colour_are_read_as_in_training(
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(tmp_path / "colour.png"), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
     assert predictor.predict(tmp_path / "colour.png").y_score == predictor.predict(path).y_score
+
+
+def test_a_file_that_is_given_twice_is_taken_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    found = find_images([tmp_path / "b.png", tmp_path, str(tmp_path / "a.png")])
+    assert [path.name for path in found] == ["b.png", "a.png"]
+    assert "2 files were given twice" in caplog.text

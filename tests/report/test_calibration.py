@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def write_block(run: Path, *, slope: float = 1.0, prevalence: float | None = Non
     rows = rows[rows["split"] == "test"] if part == "test" else rows
     raw = logit(np.clip(rows["y_score"].to_numpy(), 1e-6, 1 - 1e-6))
     found = judge(
-        rows["y_true"].to_numpy(), expit(slope * raw), raw, np.tile([[0.41], [0.2]], len(rows)), POINTS,
+        rows["y_true"].to_numpy(), expit(slope * raw), raw, np.tile([[0.41], [0.2]], len(rows)), [POINTS],
         rows["patient_id"].tolist(), linked=np.arange(len(rows)), prevalence=prevalence, trained_at=0.4,
     )  # fmt: skip
     own = {key: found[key] for key in ("calibration", "operating_points", "decision_curve", "prevalence")}
@@ -79,6 +80,30 @@ def test_it_says_what_metrics_hold(run_factory: Callable[..., Path]) -> None:
     assert "Calibration and operating points" in page
     assert page.count("in use</small>") == 1
     assert "PPV at prevalence 0.006" in page
+
+
+def test_thresholds_of_folds_have_the_range_of_their_intervals(run_factory: Callable[..., Path]) -> None:
+    other = (replace(POINTS[0], threshold=0.6, low=0.45, high=0.8), replace(POINTS[1], low=None, high=None))
+    missed = (replace(POINTS[0], rule=f"{POINTS[0].rule}, which no threshold reached"), POINTS[1])
+    labels, scores = np.arange(40) % 2, np.linspace(0.05, 0.95, 40)
+    thresholds = np.array([np.repeat([0.41, 0.6], 20), np.full(40, 0.2)])
+    found = judge(
+        labels, scores, logit(scores), thresholds, [missed, other], [""] * 40, linked=np.arange(40),
+        prevalence=None, trained_at=None,
+    )  # fmt: skip
+    first, second = found["operating_points"]
+    assert first["rule"] == POINTS[0].rule, "one of them reached it"
+    assert (first["threshold"], first["threshold_range"]) == (None, [0.41, 0.6])
+    assert first["threshold_interval"] == {"value": None, "low": 0.3, "high": 0.8, "level": 0.95}
+    assert second["threshold"] == 0.2, "both have chosen the same"
+    assert (second["threshold_interval"]["low"], second["threshold_interval"]["high"]) == (None, None)
+    run = run_factory("folds", kind="folds")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["out_of_fold"] |= {"operating_points": found["operating_points"]}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    row = calibration_context(read_run_files(run))["points"][0]
+    assert (row.threshold.value, row.threshold.interval) == ("", "0.41 to 0.6")
+    assert row.threshold.remark == "each fold's own, their intervals from 0.3 to 0.8"
 
 
 @pytest.mark.parametrize(("slope", "words"), [(3.0, "too extreme, high"), (0.3, "too timid, high")])

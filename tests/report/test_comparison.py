@@ -18,17 +18,18 @@ RunFactory = Callable[..., Path]
 
 def paired() -> dict[str, Any]:
     """Two runs compared, as `breastlens.runs.pairs.compare_pairs` says it."""
-    none = {"value": 0.0, "low": None, "high": None}
+    none = {"value": 0.0, "low": None, "high": None, "p_value": None}
     pair = {
         "first": "=a",
         "second": "b",
         "differences": {
-            "auc": {"value": -0.1, "low": -0.3, "high": 0.1},
+            "auc": {"value": -0.1, "low": -0.3, "high": 0.1, "p_value": 0.2},
             **dict.fromkeys(("accuracy", "sensitivity", "specificity"), none),
         },
-        "mcnemar": {"accuracy": {"only_first": 3, "only_second": 4, "p_value": 0.5}, "sensitivity": None},
+        "mcnemar": {"accuracy": {"only_first": 3, "only_second": 4, "p_value": 0.5}}
+        | dict.fromkeys(("sensitivity", "specificity")),
         "auc_p_holm": 0.2,
-        "accuracy_p_holm": None,
+        **dict.fromkeys(("accuracy_p_holm", "sensitivity_p_holm", "specificity_p_holm")),
         "not_inferior": {"first": False, "second": True},
     }
     return {"images": 60, "patients": 40, "left_out": {}, "margin": 0.05, "pairs": [pair]}
@@ -123,7 +124,9 @@ def test_pairs_stand_in_a_table_of_their_own(run_factory: RunFactory, tmp_path: 
         "accuracy_low": "", "accuracy_high": "", "sensitivity": "0.0", "sensitivity_low": "", "sensitivity_high": "",
         "specificity": "0.0", "specificity_low": "", "specificity_high": "", "accuracy_only_first": "3",
         "accuracy_only_second": "4", "sensitivity_only_first": "", "sensitivity_only_second": "",
-        "auc_p_holm": "0.2", "accuracy_p_holm": "", "not_inferior_first": "False", "not_inferior_second": "True",
+        "specificity_only_first": "", "specificity_only_second": "", "auc_p_holm": "0.2", "accuracy_p_holm": "",
+        "sensitivity_p_holm": "", "specificity_p_holm": "",
+        "not_inferior_first": "False", "not_inferior_second": "True",
     }  # fmt: skip
     with (tmp_path / "comparison.csv").open(newline="") as stream:
         assert [row["run"] for row in csv.DictReader(stream)] == ["'=a", "b"]

@@ -629,6 +629,37 @@ def test_a_missing_file_is_named(name: str, run_factory: RunFactory) -> None:
         write_report(run)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("records.csv", b"", "records.csv is damaged"),
+        ("history.csv", b"", "history.csv is damaged"),
+        (
+            "predictions.csv",
+            b"path,patient_id,split,y_true,y_score,y_pred\na,b,test,1,much,1\n",
+            "predictions.csv is dam",
+        ),
+        ("records.csv", b"\xff\xfe\x00", "records.csv is damaged"),
+        ("figures/roc.png", b"\x89PNG", "a picture in the folder figures is damaged"),
+    ],
+)
+def test_damaged_tables_and_pictures_are_named(
+    run_factory: RunFactory, name: str, content: bytes, told: str
+) -> None:
+    run = run_factory("damaged")
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_bytes(content)
+    with pytest.raises(RunDirectoryError, match=told):
+        write_report(run)
+
+
+def test_a_file_is_no_run_directory(run_factory: RunFactory) -> None:
+    with pytest.raises(
+        RunDirectoryError, match=r"report\.html is not a complete run directory: it has no run\.json"
+    ):
+        write_report(write_report(run_factory("whole")))
+
+
 def test_damaged_and_foreign_files_are_named(run_factory: RunFactory) -> None:
     run = run_factory("run")
     change(run, "run.json", lambda facts: facts.update(format=2))

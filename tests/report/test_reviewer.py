@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,25 @@ def test_subgroups_stand_in_a_table_and_a_plot_with_what_many_of_them_mean(run_f
     assert "Forest plot of subgroups. " in html
     assert "<b>young" not in html
     assert "old &lt;b&gt;" in html
+
+
+def test_the_test_of_one_auc_stands_in_a_table_with_what_speaks_against_it(run_factory: RunFactory) -> None:
+    run = run_factory("run")
+    same_auc = add_subgroups(run)[0]["same_auc"]
+    write_report(run)
+    (row,) = csv.DictReader((run / "tables" / "subgroup_tests.csv").read_text().splitlines())
+    assert (row["column"], row["reason"], row["warning"]) == ("age", same_auc["reason"], same_auc["warning"])
+    change(
+        run,
+        "metrics.json",
+        lambda metrics: metrics["subgroups"][0]["same_auc"].update(
+            p_value=0.3, left_out=["old"], warning="fewer than 20 patients of a class in young"
+        ),
+    )
+    said = subgroup_notes(read_run_files(run))[-1]
+    assert "p 0.300" in said
+    assert "Not tested, with fewer than two of a class: old." in said
+    assert "Fewer than 20 patients of a class in young: with so few a difference is easily missed." in said
 
 
 def test_subgroups_that_cannot_be_read_are_one_clear_error(run_factory: RunFactory) -> None:
@@ -417,6 +437,6 @@ def test_the_model_card_says_when_the_model_does_not_answer(run_factory: RunFact
     card = (run / "model" / "README.md").read_text()
     section = card.split("## When it does not answer\n")[1].split("\n## ")[0]
     assert "| Coverage | 0.900 (0.850 to 0.950) |" in section
-    assert "| Answered | 0.800 |" in section
+    assert "| Answered | 0.800 (no interval) |" in section
     assert "| Prediction sets | By image (40) |\n| --- | --- |\n" in section
     assert "Refused were 6 of 40 images (15.0%)." in section

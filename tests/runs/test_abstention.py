@@ -1,14 +1,20 @@
 """Setting when a model does not answer: nothing about an image or its patient decides how it is judged."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from breastlens.config import TrainingRecipe
-from breastlens.evaluation.conformal import SET_NAMES, draw_one_each, find_sets, fit_set_limits
+from breastlens.evaluation.by_patient import PatientPoint
+from breastlens.evaluation.conformal import SET_NAMES, draw_one_each, find_sets, fit_set_limits, score_units
+from breastlens.evaluation.selective import describe_patient_sets
+from breastlens.imaging.layout import describe_layout
+from breastlens.inference.novelty import measure_novelty
+from breastlens.inference.reference_file import read_reference
 from breastlens.runs.abstention import set_abstention
 
 PATIENTS, EACH, SIDE = 60, 2, 32
@@ -23,7 +29,8 @@ class Trained:
     y_score: np.ndarray
     thresholds: np.ndarray
     held_out_from: list
-    final: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(patient_point=None))
+    final: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(patient_point=None, kept="probe"))
+    patient_points: list = field(default_factory=lambda: [None] * COUNT)
 
 
 def features_of(pixels):
@@ -129,3 +136,70 @@ def test_patients_of_one_image_are_not_judged_twice(images):
     )
     assert found.metrics["abstention"]["patients"] is None
     assert found.card.patients == found.card.images
+
+
+def test_with_folds_the_saved_limit_refuses_as_many_new_images_as_was_asked(tmp_path):
+    def pixels_of(values):
+        return (values[:, :16, :, 0] / 255).reshape(len(values), -1).astype(np.float32)
+
+    count, refused = 160, []
+    for seed in range(2):
+        noise = np.random.default_rng(seed).integers(0, 256, (count + 500, SIDE, SIDE, 1), dtype=np.uint8)
+        known, new = np.split(np.repeat(noise, 3, axis=3), [count])
+        number = np.arange(count)
+        fold = number % 5
+        parts = [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(5)]
+        trained = Trained(number, np.full(count, 0.5), np.full(count, 0.5), parts)
+        used = pd.DataFrame({"label": number // 5 % 2, "patient_id": "", "split": fold.astype(str)})
+        recipe = TrainingRecipe(false_alarms=0.1)
+        with threadpool_limits(limits=1, user_api="blas"):  # many small fits
+            found = set_abstention(used, number, number, known, pixels_of(known), pixels_of, trained, recipe)
+        path = tmp_path / "reference.npz"
+        path.write_bytes(found.reference)
+        limit = found.card.novelty
+        far = measure_novelty(read_reference(path), limit.method, pixels_of(new), describe_layout(new))
+        refused.append(np.mean(far > limit.threshold))
+    assert 0.05 < np.mean(refused) < 0.16
+
+
+def test_a_fold_is_judged_by_its_own_rule_for_patients(images):
+    used, groups, _, score = images
+    labels = used["label"].to_numpy()
+    used, trained = in_folds(used, groups, score)
+    rules = ("mean", "max", "noisy-or", "max")
+    points = [PatientPoint(rules[int(fold)], 0.5, {}) for fold in used["split"]]
+    trained = replace(
+        trained,
+        patient_points=points,
+        final=SimpleNamespace(patient_point=PatientPoint("noisy-or", 0.5, {}), kept="probe"),
+    )
+    found, *_ = abstain(images, lambda *_: (used, trained), coverage=0.8)
+    sets, truth = [], []
+    for (inside, outside), rule in zip(trained.held_out_from, rules, strict=True):
+        (_, known, deciding), (_, own, judged) = (
+            score_units(groups[rows], labels[rows], score[rows], rule) for rows in (inside, outside)
+        )
+        sets.append(find_sets(judged, fit_set_limits(known, deciding, 0.8)))
+        truth.append(own)
+    expected = describe_patient_sets(np.concatenate(sets), np.concatenate(truth))
+    assert found.metrics["abstention"]["patients"]["sets"] == expected["sets"]
+    assert found.card.patients == fit_set_limits(*score_units(groups, labels, score, "noisy-or")[1:], 0.8)
+
+
+def test_patients_are_who_they_are_though_their_images_are_linked(images):
+    used, groups, pixels, score = images
+    linked = groups // 4 * 4 + groups % 2  # two patients of one label
+    found, *_ = abstain((used, linked, pixels, score), in_folds, coverage=0.8)
+    labels = used["label"].to_numpy()
+    assert found.metrics["abstention"]["patients"]["n"] == PATIENTS
+    assert found.card.patients == fit_set_limits(*score_units(groups, labels, score)[1:], 0.8)
+    assert found.card.novelty.units == PATIENTS
+
+
+def test_it_says_so_where_features_have_learnt_from_everyone(images):
+    used, groups, _, score = images
+    used, trained = in_folds(used, groups, score)
+    trained = replace(trained, final=SimpleNamespace(patient_point=None, kept="scratch"))
+    found, *_ = abstain(images, lambda *_: (used, trained))
+    assert found.card.chosen_on.startswith("out-of-fold scores by models that did not learn from the patient")
+    assert "which has learnt from everyone" in found.card.chosen_on

@@ -157,6 +157,15 @@ def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
         (tmp_path / "an-image-that-has-gone.png").read_bytes()
 
 
+def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
+    place = tmp_path / "none" / "scores.csv"
+    with (
+        pytest.raises(RunDirectoryError, match=r"scores\.csv: No such file or directory; go elsewhere"),
+        explained_write_errors(place, "go elsewhere"),
+    ):
+        place.write_text("")
+
+
 def test_a_place_where_nothing_can_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> str:
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))

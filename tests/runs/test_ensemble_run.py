@@ -79,11 +79,11 @@ def test_patients_are_scored_by_their_highest_image(ensemble_run: Run) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"ensemble": ("vgg16",)}, "two backbones or more, got vgg16 alone"),
+        ({"ensemble": ("vgg16",)}, "two backbones or more, received vgg16 alone"),
         ({"ensemble": ("vgg16", "vgg16")}, "names a backbone twice"),
-        ({"ensemble": ("vgg16", "resnet50"), "strategy": "finetune"}, "are for probes"),
-        ({"tta": "flip", "strategy": "scratch"}, "are for probes"),
-        ({"ensemble_weights": "learnt"}, "needs an ensemble"),
+        ({"ensemble": ("vgg16", "resnet50"), "strategy": "finetune"}, "are for --strategy probe"),
+        ({"tta": "flip", "strategy": "scratch"}, "are for --strategy probe"),
+        ({"ensemble_weights": "learnt"}, "needs --ensemble"),
         ({"ensemble": ("vgg16", "resnet50"), "backbone": "vgg19"}, "give one of them"),
         ({"ensemble": ("vgg16", "resnet5")}, "did you mean resnet50"),
         ({"tta": "rotate"}, "tta"),

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from breastlens.config import TrainingRecipe
 from breastlens.errors import SplitError
+from breastlens.evaluation.calibration import Calibration
 from breastlens.models.backbones import Backbone
 from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
@@ -83,6 +85,22 @@ def test_a_probe_is_the_probe_of_its_training_rows(
     assert (one.kept, one.chosen_on, one.notes) == ("probe", "validation", [])
     assert [row["strength"] for row in one.history] == [trial.strength for trial in alone.trials]
     assert [row["val_auc"] for row in one.history] == [trial.auc for trial in alone.trials]
+
+
+def test_a_probe_knows_its_log_odds_behind_a_steep_calibration(
+    images: TrainingImages, fit: Callable[..., Fit]
+) -> None:
+    one = fit(images, TrainingRecipe(strategy="probe", seed=4))
+    raw = one.raw_logits(images, TEST, one.scores(images, TEST))
+    np.testing.assert_allclose(one.calibration.apply(raw), logit(one.scores(images, TEST)), atol=1e-6)
+    steep = Calibration("platt", slope=5.0)
+    head = dataclasses.replace(one.probe.head, weight=50 * one.probe.head.weight)
+    probe = dataclasses.replace(one.probe, head=head, calibration=steep)
+    steeper = dataclasses.replace(one, probe=probe, calibration=steep)
+    scores = steeper.scores(images, TEST)
+    found = steeper.raw_logits(images, TEST, scores)
+    np.testing.assert_allclose(found, head.logits(images.features[TEST]) / 5)
+    assert np.abs(found).max() > 2 * np.abs(steep.raw_logits(scores)).max(), "more than scores can tell"
 
 
 @pytest.mark.parametrize("validation", [VALIDATION, None])

@@ -125,7 +125,7 @@ def _find_column(used: pd.DataFrame, specification: str, files: Sequence[str] = 
     meant = next((each for each in known if each == f"manifest_{wanted}"), find_similar(wanted, known))
     hint = f"; did you mean {meant!r}?" if meant else ""
     listed = ", ".join(map(repr, known)) or "none"
-    raise DataError(f"there is no column {(name or specification)!r} to match on; there are {listed}{hint}")
+    raise DataError(f"there is no column {(name or specification)!r} to divide by; there are {listed}{hint}")
 
 
 def _say_example(column: Column) -> str:

@@ -1,4 +1,7 @@
-"""The command line: reads options, calls the library, prints. Exit codes: 0 done, 2 wrong input, 130 interrupted."""
+"""The command line: reads options, calls the library, prints.
+
+Exit codes: 0 done, 1 findings under ``audit --strict``, 2 wrong input, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,8 @@ def main() -> None:
     except BreastLensError as error:
         _end_with(" ".join("; ".join([str(error), *getattr(error, "__notes__", ())]).split()))
     except OSError as error:  # of standard output; whatever else is written has its own message
+        if error.filename is not None:
+            _end_with(f"{error.filename}: {error.strerror}")
         if error.errno not in _NO_ROOM:
             raise
         # What could not be written must not be tried again when the interpreter ends.

@@ -89,7 +89,7 @@ def compare(
         float | None,
         typer.Option(help="Also ask whether an AUC is not worse than another's by more than this."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the bootstrap.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory to make.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -158,9 +158,16 @@ def prepares_images(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def read_names(text: str) -> tuple[str, ...]:
-    """Names from text like ``vgg16,mobilenet:0.75``."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def read_names(option: str, text: str) -> tuple[str, ...]:
+    """Names from text like ``vgg16,mobilenet:0.75``.
+
+    Raises:
+        DataError: There is none.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise DataError(f"{option} takes names with commas between them, received {text!r}")
+    return names
 
 
 def read_split(text: str) -> tuple[float, ...]:

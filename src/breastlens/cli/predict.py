@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from breastlens.cli.options import AsJson, ModelPath, PatientPattern, Prevalence, Quiet
 from breastlens.cli.show import choose_progress
 from breastlens.errors import DataError, RunDirectoryError
+
+if TYPE_CHECKING:
+    from breastlens.inference.predictor import Prediction
+
+_OTHER_MAPS = "choose another --maps"
 
 
 def predict(
@@ -65,6 +69,9 @@ def predict(
 
     for option, path in (("--out", out), ("--patients", patients)):
         refuse_file(option, path)
+    places = [path.resolve() for path in (out, patients, maps) if path is not None]
+    if len(set(places)) < len(places):
+        raise DataError("--out, --patients and --maps each need a place of their own")
     named = [option for option in (patient_pattern, manifest) if option is not None]
     if len(named) != (patients is not None):
         raise DataError(
@@ -88,16 +95,26 @@ def predict(
         patient_id = name_patients(map(str, files), patient_pattern)
     elif manifest is not None:
         patient_id = name_patients_by_manifest(files, manifest, paths)
-    with explained_write_errors(maps) if maps is not None else nullcontext():
-        pictures = None if maps is None else MapFolder.make(maps, paths)
-        predictions = list(predictor.predict_files(files, progress, pictures))
+    pictures, stopped = None, None
+    if maps is not None:
+        with explained_write_errors(maps, _OTHER_MAPS):
+            pictures = MapFolder.make(maps, paths)
+    predictions: list[Prediction] = []
+    try:
+        with explained_write_errors(maps or Path(), _OTHER_MAPS):
+            predictions.extend(predictor.predict_files(files, progress, pictures))
+    except RunDirectoryError as error:  # what was scored until then is not lost
+        error.add_note(
+            f"The tables hold the {len(predictions)} of {len(files)} images that were scored until then"
+        )
+        stopped = error
     table = predictions_table(predictions, rebase, similar=similar > 0, maps=maps is not None)
     if out is not None:
         with explained_write_errors(out):
             write_table(out, table)
     if patients is not None:
-        by_patient = predict_patients(predictions, patient_id, predictor.bundle.card)
-        with explained_write_errors(patients):
+        by_patient = predict_patients(predictions, patient_id[: len(predictions)], predictor.bundle.card)
+        with explained_write_errors(patients, "choose another --patients"):
             write_table(patients, patients_table(by_patient, rebase))
     if as_json:
         shown = set(table)
@@ -108,6 +125,8 @@ def predict(
         print(json.dumps(rows))
     elif out is None:
         print(table.to_csv(index=False), end="")
+    if stopped is not None:
+        raise stopped
     failed = sum(one.error != "" for one in predictions)
     if failed:
         progress.say(f"{failed} of {len(predictions)} files could not be read; see the error column")

@@ -23,7 +23,7 @@ def report(
 
     if pdf:
         require_pdf()
-    with explained_write_errors(run):
+    with explained_write_errors(run, "copy the run to a place that can be written"):
         page = write_report(run)
         print(f"Report: {page}")
         if pdf:

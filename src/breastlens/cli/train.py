@@ -162,7 +162,7 @@ def train(
 
     progress = choose_progress(quiet=quiet)
     settings: dict[str, Any] = {
-        "ensemble": None if ensemble is None else read_names(ensemble),
+        "ensemble": None if ensemble is None else read_names("--ensemble", ensemble),
         "ensemble_weights": ensemble_weights,
         "tta": tta,
         "pooling": pooling,

@@ -66,9 +66,10 @@ class Calibration:
         return (self.unbend(calibrated) - self.intercept) / self.slope
 
     def raw_logits(self, y_score: ArrayLike) -> NDArray[np.float64]:
-        """The raw log-odds behind calibrated probabilities, of any shape.
+        """The raw log-odds behind calibrated probabilities of a network, of any shape.
 
-        A score in 32 bits may be 0 or 1; they are taken as `LEAST_SCORE` from there, so that log-odds are finite.
+        A score in 32 bits may be 0 or 1; they are taken as `LEAST_SCORE` from there, so that log-odds are finite. Those
+        of scores that are nearer are not known: after a steep calibration they come out too small.
         """
         from scipy.special import logit
 

@@ -11,6 +11,10 @@ from breastlens.errors import DataError
 from breastlens.evaluation.by_patient import PatientRule, score_patients
 from breastlens.evaluation.inputs import check_labels, check_scores
 
+_TIE = 1e-9
+"""So much less coverage is asked of crepes, which keeps a label whose p-value equals what may be missed, or does not,
+as rounding has it. The definition leaves it out. Other p-values of fewer than 10^9 units differ by more."""
+
 SET_NAMES = ("none", "negative", "positive", "both")
 """What a set is called that holds neither label, label 0, label 1, or both: the number of each is its bits."""
 
@@ -31,14 +35,14 @@ class SetLimits(Settings):
 def fit_set_limits(y_true: ArrayLike, y_score: ArrayLike, coverage: float) -> SetLimits:
     """Find the limits of class-conditional split conformal prediction from scores that no model was fitted on.
 
-    A label is in the set of a score unless fewer than ``1 - coverage`` of the calibration scores of that label, the new
+    A label is in the set of a score unless at most ``1 - coverage`` of the calibration scores of that label, the new
     one counted among them, are as far from it (Vovk, Gammerman and Shafer, 2005, "Algorithmic learning in a random
     world", sections 2.2 and 4.5; nonconformity is the score itself for label 0 and its negative for label 1). The
     p-values are those of crepes. Since they only fall with the distance, two limits say all, and using them needs
     nothing else. If new scores are exchangeable with the calibration scores of their label, the sets of each class hold
     it with a probability of at least ``coverage``, whatever the model.
 
-    With no more than ``coverage / (1 - coverage)`` calibration scores of a label nothing can be promised without it,
+    With fewer than ``coverage / (1 - coverage)`` calibration scores of a label nothing can be promised without it,
     and all sets hold it.
 
     Args:
@@ -64,6 +68,8 @@ def fit_set_limits(y_true: ArrayLike, y_score: ArrayLike, coverage: float) -> Se
 def largest_conforming(strangeness: NDArray[np.float64], coverage: float) -> float | None:
     """The largest calibration value that is not too strange at a coverage; None where nothing would be.
 
+    Of n values it is the ``ceil((n + 1) * coverage)``-th.
+
     Args:
         strangeness: Of each unit of the calibration set, (n,), larger is stranger.
         coverage: Between 0 and 1: at least so many of new units are to be no stranger than the value.
@@ -78,7 +84,7 @@ def largest_conforming(strangeness: NDArray[np.float64], coverage: float) -> flo
     conformal = ConformalClassifier().fit(strangeness)
 
     def conforms(value: float) -> bool:
-        found = conformal.predict_set(np.array([value]), confidence=coverage, smoothing=False)
+        found = conformal.predict_set(np.array([value]), confidence=coverage - _TIE, smoothing=False)
         return bool(found[0])
 
     if conforms(np.inf):

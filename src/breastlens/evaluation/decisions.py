@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from breastlens.errors import DataError
 from breastlens.evaluation.inputs import check_labels, check_scores, check_thresholds, find_units
 from breastlens.evaluation.intervals import metric_intervals
 from breastlens.evaluation.prevalence import predictive_values, rebase_scores
@@ -119,7 +120,7 @@ def decision_curve(
         patient_id: Patient of each image; see `find_units`.
         linked: (n,) which images without a patient belong together; see `find_units`.
         prevalence: Of those to be screened; None: that of these images.
-        trained_at: The prevalence that the scores are made for, needed with ``prevalence``.
+        trained_at: The prevalence that the scores are made for, needed with ``prevalence`` and not used without.
         seed: Of the draws.
         level: Of the band.
 
@@ -128,27 +129,27 @@ def decision_curve(
         ``prevalence``, ``level`` and ``method``; None where a class is missing.
 
     Raises:
-        DataError: A label, a score or a prevalence is not usable.
+        DataError: A label, a score or a prevalence is not usable, or ``trained_at`` is missing beside ``prevalence``.
     """
     labels = check_labels(y_true)
     scores = check_scores(y_score, labels.size)
+    if prevalence is not None and trained_at is None:
+        raise DataError("a prevalence asks for trained_at, the prevalence that the scores are made for")
     if np.unique(labels).size < 2:
         return None
-    stated = prevalence is not None and trained_at is not None
     if prevalence is not None and trained_at is not None:
         scores = rebase_scores(scores, trained_at, prevalence)
     units = find_units(patient_id, labels.size, linked)
-    share = prevalence if stated and prevalence is not None else float(labels.mean())
+    share = float(labels.mean()) if prevalence is None else prevalence
     thresholds = np.arange(1, _CURVE_STEPS) / _CURVE_STEPS * min(1.0, _FARTHEST * share)
     rate = thresholds / (1 - thresholds)
     called = (scores[:, None] >= thresholds).astype(np.float64)
-    fixed = share if stated else None
-    curve = _net_benefit(labels, called, rate, np.ones((1, labels.size)), fixed)[0]
+    curve = _net_benefit(labels, called, rate, np.ones((1, labels.size)), prevalence)[0]
     low = high = None
     if not find_lone_classes(labels, units):
         band = np.concatenate(
             [
-                _net_benefit(labels, called, rate, weights, fixed)
+                _net_benefit(labels, called, rate, weights, prevalence)
                 for weights in resample(labels, units, seed, _CURVE_DRAWS)
             ]
         )

@@ -28,6 +28,10 @@ class AucEstimates:
     covariance: Floats
     degrees: int
 
+    def has_variance(self, which: int) -> bool:
+        """Whether one AUC would vary over other patients: it is neither 0 nor 1, and not of ties alone."""
+        return _varies(float(self.values[which]), float(self.covariance[which, which]))
+
     def interval(self, which: int, level: float) -> tuple[float, float] | None:
         """The interval of one AUC, on the scale of its log-odds and with Student's t; None without variance.
 
@@ -53,7 +57,7 @@ class AucEstimates:
         return self._ends(float(self.values.mean()), float(self.covariance.mean()), level)
 
     def _ends(self, value: float, variance: float, level: float) -> tuple[float, float] | None:
-        if variance <= _NO_VARIANCE or not 0 < value < 1:
+        if not _varies(value, variance):
             return None
         log_odds = np.log(value / (1 - value))
         half = self._quantile(level) * np.sqrt(variance) / (value * (1 - value))
@@ -136,6 +140,10 @@ def estimate_aucs(labels: Labels, scores: Floats, units: Units) -> AucEstimates:
     ]
     crossed = units.count / (units.count - 1) * (sums[0] @ sums[1].T) / (images[0] * images[1])
     return AucEstimates(values, within[0] + within[1] + crossed + crossed.T, min(with_class) - 1)
+
+
+def _varies(value: float, variance: float) -> bool:
+    return variance > _NO_VARIANCE and 0 < value < 1
 
 
 def _sum_by_unit(index: NDArray[np.int64], values: Floats, count: int) -> Floats:

@@ -1,6 +1,6 @@
 """How far a figure may be off over other patients: an interval for every metric, by the method that holds its coverage.
 
-The AUC has DeLong's variance (``delong``), a proportion of patients with one image each Wilson's interval, everything
+The AUC has DeLong's variance (``delong``), a proportion of images of as many patients Wilson's interval, everything
 else the bootstrap of patients (``resampling``). `benchmarks/coverage.py` counts how often they hold the truth.
 """
 
@@ -48,8 +48,8 @@ def metric_intervals(
     """Give an interval of every scalar metric, over patients.
 
     - The AUC: as `auc_interval`.
-    - Accuracy, sensitivity, specificity and predictive values, where each patient has one image: the score interval of
-      a proportion (Wilson, Journal of the American Statistical Association 22, 1927).
+    - Accuracy, sensitivity, specificity and predictive values, where each patient has one of the images that are
+      counted, or all of these are right or all wrong: as `wilson_interval`.
     - All else: images of one patient resemble each other, so patients are drawn, with all their images (the cluster
       bootstrap; Field and Welsh, 2007, "Bootstrapping clustered data"), and the interval is BCa or, where that is not
       defined, of percentiles; see `breastlens.evaluation.resampling`.
@@ -88,26 +88,58 @@ def metric_intervals(
     drawn = draw_figures(
         lambda weights: scalar_metrics(labels, scores, called, weights), labels, units, seed, draws
     )
-    alone = units.count == labels.size
+    right = called == (labels == 1)
+    counted_images = _counted_images(labels, called)
     intervals: dict[str, dict[str, Any]] = {}
     reasons: dict[str, str] = {}
     for name in SCALAR_METRICS:
         counted = CLASSES_NEEDED[name] or tuple(np.unique(labels).tolist())
         lone = find_lone_classes(labels, units, counted)
         value = drawn[name].value
-        successes = _proportion(name, labels, called)
-        found: dict[str, Any] | str
+        found: dict[str, Any] | str | None = None
         if name == "auc":
             found = _delong_interval(value, labels, scores, units, level)
-        elif successes is not None and alone and not lone and not np.isnan(value):
-            found = _wilson_interval(value, successes, units, level)
-        else:
+        elif name in counted_images and not np.isnan(value):
+            found = wilson_interval(right, counted_images[name], units, level)
+        if found is None:
             found = bootstrap_interval(drawn[name], level, name_bootstrap(labels, units), lone)
         if isinstance(found, str):
             reasons[name] = found
         else:
             intervals[name] = found
     return intervals, reasons
+
+
+def wilson_interval(
+    successes: NDArray[np.bool_], counted: NDArray[np.bool_], units: Units, level: float
+) -> dict[str, Any] | None:
+    """Give the score interval of a proportion (Wilson, Journal of the American Statistical Association 22, 1927).
+
+    It needs units that are right or wrong as a whole: those with one image that is counted, or, where all images are
+    successes or none is, any, each counted once.
+
+    Args:
+        successes: Which images are successes, (n,).
+        counted: Which images are counted, (n,).
+        units: Which images belong together.
+        level: Coverage aimed at, between 0 and 1.
+
+    Returns:
+        ``value``, ``low``, ``high``, ``level`` and ``method``; None with fewer than two units among the counted images,
+        or where units are neither.
+    """
+    from scipy.stats import binomtest
+
+    images = int(np.count_nonzero(counted))
+    size = np.unique(units.index[counted]).size
+    if size < 2:
+        return None
+    share = float(successes[counted].mean())
+    if size < images and 0 < share < 1:
+        return None
+    found = binomtest(round(share * size), size).proportion_ci(level, method="wilson")
+    method = f"Wilson over {name_units(units)}{', each counted once' if size < images else ''}"
+    return _interval(share, (float(found.low), float(found.high)), level, method)
 
 
 def auc_interval(
@@ -167,12 +199,16 @@ def paired_difference(
 
     Returns:
         ``value`` (AUC of a minus AUC of b), ``low``, ``high``, ``level``, ``method`` and a two-sided ``p_value``.
-        All but level and method are None, with a ``reason``, where they cannot be had; see `auc_interval`.
+        All but level and method are None, with a ``reason``, where they cannot be had; see `auc_interval`. Scores that
+        rank all images alike, with an AUC that varies, differ by 0 on any patients: both ends are 0 and ``p_value`` is
+        1, with a ``reason``.
 
     Raises:
         DataError: As `breastlens.evaluation.metrics.evaluate_scores`.
         ValueError: ``level`` is out of range.
     """
+    from scipy.stats import rankdata
+
     labels = check_labels(y_true)
     both = np.stack([check_scores(each, labels.size) for each in (y_score_a, y_score_b)])
     units = find_units(patient_id, labels.size, linked)
@@ -184,6 +220,9 @@ def paired_difference(
     if reason is not None:
         return _without_interval(value, level, method, reason) | {"p_value": None}
     estimate = estimate_aucs(labels, both, units)
+    if estimate.has_variance(0) and np.array_equal(*rankdata(both, axis=1)):
+        alike = _interval(value, (0.0, 0.0), level, method)
+        return alike | {"p_value": 1.0, "reason": "both rank all images alike"}
     ends = estimate.difference(0, 1, level)
     if ends is None:
         return _without_interval(value, level, method, ALIKE) | {"p_value": None}
@@ -212,26 +251,15 @@ def _name_delong(units: Units) -> str:
     return f"DeLong over {name_units(units)}, scale of log-odds"
 
 
-def _proportion(name: str, labels: Labels, called: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Of each image that a proportion counts, whether it is a success; None for what is no proportion."""
-    right = called == (labels == 1)
-    counted = {
+def _counted_images(labels: Labels, called: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """Which images each proportion counts, (n,)."""
+    return {
         "accuracy": np.ones(labels.size, dtype=bool),
         "sensitivity": labels == 1,
         "specificity": labels == 0,
         "ppv": called,
         "npv": ~called,
     }
-    return right[counted[name]] if name in counted else None
-
-
-def _wilson_interval(
-    value: float, successes: NDArray[np.bool_], units: Units, level: float
-) -> dict[str, Any]:
-    from scipy.stats import binomtest
-
-    found = binomtest(int(successes.sum()), successes.size).proportion_ci(level, method="wilson")
-    return _interval(value, (float(found.low), float(found.high)), level, f"Wilson over {name_units(units)}")
 
 
 def _interval(value: float, ends: tuple[float, float], level: float, method: str) -> dict[str, Any]:

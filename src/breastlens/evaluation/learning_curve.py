@@ -87,8 +87,9 @@ def evaluate_learning_curve(
     """Give the mean AUC at each size with its interval, the curve through them, and the AUC at twice the most.
 
     An interval at a size is over the judged patients, as `AucEstimates.mean_interval` gives it. The band of the curve
-    and the interval at twice the most come from drawing the judged patients, and at each size the draws of training
-    patients, with replacement, and fitting anew each time (percentiles).
+    and the interval at twice the most come from drawing the judged patients with replacement, adding to the AUC at each
+    size a normal deviation with the variance of its draws of training patients, and fitting anew each time
+    (percentiles). A size with one draw is given the variance of the others, pooled.
 
     Args:
         y_true: Labels 0 / 1 of the judged images, (n,).
@@ -116,14 +117,17 @@ def evaluate_learning_curve(
     check_options(draws, level)
     counts = np.asarray(sizes, dtype=np.float64)
     reason = _obstacle(labels, units)
+    areas = [
+        [float(weighted_auc(labels, one, np.ones((1, labels.size)))[0]) for one in each] for each in scores
+    ]
+    training = _training_variances(areas)
     points: list[dict[str, Any]] = []
     variances: list[float] = []
-    for size, each in zip(counts, scores, strict=True):
-        values = [float(weighted_auc(labels, one, np.ones((1, labels.size)))[0]) for one in each]
+    for size, each, values, variance in zip(counts, scores, areas, training, strict=True):
         ends = None
         if reason is None:
             estimate = estimate_aucs(labels, each, units)
-            variances.append(float(estimate.covariance.mean()) + float(np.var(values)) / len(values))
+            variances.append(float(estimate.covariance.mean()) + variance / len(values))
             ends = estimate.mean_interval(level)
         low, high = ends or (None, None)
         auc: dict[str, Any] = {"value": float(np.mean(values)), "low": low, "high": high, "level": level}
@@ -138,7 +142,7 @@ def evaluate_learning_curve(
         return told | {"reason": reason}
     means = np.array([[point["auc"]["value"] for point in points]])
     weights = 1 / np.maximum(np.array(variances), _LEAST_VARIANCE)
-    drawn = fit_power_law(counts, _draw_curves(labels, scores, units, seed, draws), weights)
+    drawn = fit_power_law(counts, _draw_curves(labels, scores, training, units, seed, draws), weights)
     return told | _describe_fit(fit_power_law(counts, means, weights), drawn, counts, level)
 
 
@@ -149,25 +153,31 @@ def _obstacle(labels: Labels, units: Units) -> str | None:
     return lone_reason(lone) if lone else None
 
 
+def _training_variances(areas: Sequence[Sequence[float]]) -> list[float]:
+    """Variance of the AUC over draws of training patients at each size; where there is one draw, that of the others."""
+    several = [each for each in areas if len(each) > 1]
+    freedom = sum(len(each) - 1 for each in several)
+    pooled = sum(np.var(each) * len(each) for each in several) / freedom if freedom else 0.0
+    return [float(np.var(each, ddof=1) if len(each) > 1 else pooled) for each in areas]
+
+
 def _draw_curves(
-    labels: Labels, scores: Sequence[Floats], units: Units, seed: int, draws: int
+    labels: Labels, scores: Sequence[Floats], training: Sequence[float], units: Units, seed: int, draws: int
 ) -> NDArray[np.float64]:
-    """Mean AUC at each size when judged patients and training draws are drawn with replacement, (draws, sizes)."""
-    stream = np.random.default_rng([seed, 0x1C])
-    weightings = list(resample(labels, units, seed, draws))
-    curves = np.empty((draws, len(scores)))
-    for place, each in enumerate(scores):
-        areas = np.stack(
-            [np.concatenate([weighted_auc(labels, one, weights) for weights in weightings]) for one in each]
-        )
-        picks = stream.integers(len(each), size=(len(each), draws))
-        curves[:, place] = np.take_along_axis(areas, picks, axis=0).mean(axis=0)
-    return curves[~np.isnan(curves).any(axis=1)]
+    """Mean AUC at each size for draws of judged patients, moved as other training patients would, (draws, sizes)."""
+    turns = [
+        [np.mean([weighted_auc(labels, one, weights) for one in each], axis=0) for each in scores]
+        for weights in resample(labels, units, seed, draws)
+    ]
+    judged = np.concatenate(turns, axis=1).T
+    deviation = np.sqrt([variance / len(each) for variance, each in zip(training, scores, strict=True)])
+    curves = judged + deviation * np.random.default_rng([seed, 0x1C]).standard_normal(judged.shape)
+    return np.asarray(curves[~np.isnan(curves).any(axis=1)])
 
 
 def _describe_fit(own: Floats, drawn: Floats, counts: Floats, level: float) -> dict[str, Any]:
     ends = [(1 - level) / 2, (1 + level) / 2]
-    method = f"inverse power law, percentiles of {len(drawn)} draws of judged patients and of training draws"
+    method = f"inverse power law, percentiles of {len(drawn)} draws of judged patients, training draws taken as normal"
 
     def interval(value: float, draws: Floats) -> dict[str, Any]:
         low, high = np.quantile(draws, ends)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from breastlens.errors import DataError
 from breastlens.evaluation.by_patient import PATIENT_RULES, PatientPoint, PatientRule, score_patients
 from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_thresholds, find_units
 from breastlens.evaluation.intervals import metric_intervals
@@ -75,11 +76,16 @@ def evaluate_scores(
     Raises:
         DataError: Lengths differ, nothing was given, a label is not 0 or 1, a score or the threshold is
             not a number from 0 to 1, or a patient id is not text.
+        ValueError: ``draws`` or ``level`` is out of range.
     """
     labels = check_labels(y_true)
     scores = check_scores(y_score, labels.size)
     cut = check_thresholds(threshold, labels.size)
     units = find_units(patient_id, labels.size, linked)
+    if len(patient_points) not in (0, labels.size):
+        raise DataError(
+            f"patient_points must hold one for each of the {labels.size} labels or none, got {len(patient_points)}"
+        )
     options = _Bootstrap(seed, draws, level)
 
     block = _block(labels, scores, cut, patient_id, "image", options, linked)

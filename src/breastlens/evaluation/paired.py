@@ -69,8 +69,9 @@ def compare_models(
     Returns:
         ``differences``: by metric the first model's figure less the second's, as ``value``, ``low``, ``high``,
         ``level``, ``method``, and ``reason`` where one of the first three is None; that of the AUC is DeLong's and has
-        a two-sided ``p_value``, the others are bootstrapped. ``mcnemar``: for accuracy, sensitivity and specificity
-        what `breastlens.evaluation.significance.mcnemar` says; None without an image of that label.
+        a two-sided ``p_value`` (`breastlens.evaluation.intervals.paired_difference`), the others are bootstrapped.
+        ``mcnemar``: for accuracy, sensitivity and specificity what `breastlens.evaluation.significance.mcnemar` says;
+        None without an image of that label.
 
     Raises:
         DataError: As `breastlens.evaluation.metrics.evaluate_scores`, or a decision is neither 0 nor 1.

@@ -30,7 +30,8 @@ _CURVE_POINTS = 61
 _CURVE_DRAWS = 500
 _CHANCE_DRAWS = 2000
 
-FIGURES = ("intercept", "slope", "brier", "expected_calibration_error")
+ERROR = "expected_calibration_error"
+FIGURES = ("intercept", "slope", "brier", ERROR)
 
 
 def assess_calibration(
@@ -60,7 +61,9 @@ def assess_calibration(
         ``before`` and ``after``, each with
 
         - ``intercept``, ``slope``, ``brier``, ``expected_calibration_error``: ``value``, ``low``, ``high``, ``level``,
-          ``method``, and a ``reason`` where one is missing (`calibration_intercept`, `calibration_slope`);
+          ``method``, and a ``reason`` where one is missing (`calibration_intercept`, `calibration_slope`). Patients of
+          both classes are drawn together, since whether scores are too high depends on how many are positive. The
+          interval of the error is that of `error_interval`;
         - ``error_by_chance``: the mean expected calibration error, and what 95 % stay below, if every score were the
           true probability (`error_by_chance`);
         - ``brier_decomposition``: see `decompose_brier`;
@@ -160,6 +163,33 @@ def error_by_chance(scores: Floats, bins: NDArray[np.int64], units: Units, seed:
     return {"mean": float(errors.mean()), "high": float(np.quantile(errors, 0.95))}
 
 
+def error_interval(drawn: Drawn, chance: dict[str, float], level: float, method: str) -> dict[str, Any]:
+    """Give the interval of the expected calibration error that all patients would show.
+
+    Chance adds to the error, and adds to it once more where patients are drawn from those that are there. So the low
+    end of the normal interval is moved down by how far the draws lie above the error, and is 0 where the error is not
+    above what chance alone stays below. The high end is not moved: from there the bias is on the safe side.
+
+    Args:
+        drawn: The error and its draws.
+        chance: From `error_by_chance`.
+        level: Coverage aimed at.
+        method: What was drawn, in words.
+    """
+    from scipy.special import ndtri
+
+    half = float(ndtri((1 + level) / 2) * drawn.draws.std())
+    bias = float(drawn.draws.mean()) - drawn.value
+    low = 0.0 if drawn.value <= chance["high"] else max(0.0, drawn.value - bias - half)
+    return {
+        "value": drawn.value,
+        "low": low,
+        "high": min(1.0, drawn.value + half),
+        "level": level,
+        "method": f"{method}, normal, {drawn.draws.size} draws, low end less the bias, 0 where chance gives as much",
+    }
+
+
 def _assess(
     labels: Labels, log_odds: Floats, scores: Floats, units: Units, seed: int, draws: int, level: float
 ) -> dict[str, Any]:
@@ -171,15 +201,19 @@ def _assess(
             "intercept": calibration_intercept(labels, log_odds, weights),
             "slope": calibration_slope(labels, log_odds, weights),
             "brier": weights @ squares / weights.sum(axis=1),
-            "expected_calibration_error": expected_error(labels, scores, bins, weights),
+            ERROR: expected_error(labels, scores, bins, weights),
         }
 
-    drawn = draw_figures(figures, labels, units, seed, draws)
+    drawn = draw_figures(figures, None, units, seed, draws)
     lone = find_lone_classes(labels, units)
-    method = name_bootstrap(labels, units)
+    method = name_bootstrap(None, units)
+    chance = error_by_chance(scores, bins, units, seed)
+    told = {name: _with_interval(drawn[name], level, method, lone, labels, log_odds) for name in FIGURES}
+    if told[ERROR]["low"] is not None:
+        told[ERROR] = error_interval(drawn[ERROR], chance, level, method)
     return {
-        **{name: _with_interval(drawn[name], level, method, lone, labels) for name in FIGURES},
-        "error_by_chance": error_by_chance(scores, bins, units, seed),
+        **told,
+        "error_by_chance": chance,
         "brier_decomposition": decompose_brier(labels, scores, bins),
         "mean_score": float(scores.mean()),
         "bins": _describe_bins(labels, scores, bins),
@@ -188,16 +222,23 @@ def _assess(
 
 
 def _with_interval(
-    drawn: Drawn, level: float, method: str, lone: Sequence[str], labels: Labels
+    drawn: Drawn, level: float, method: str, lone: Sequence[str], labels: Labels, log_odds: Floats
 ) -> dict[str, Any]:
     found = bootstrap_interval(drawn, level, method, lone)
     if not isinstance(found, str):
         return found
     value = None if np.isnan(drawn.value) else drawn.value
     if value is None:
-        one = np.unique(labels).size < 2
-        found = "a class is missing" if one else "no score is on the wrong side, so that no slope is finite"
+        found = _why_no_slope(labels, log_odds)
     return {"value": value, "low": None, "high": None, "level": level, "method": method, "reason": found}
+
+
+def _why_no_slope(labels: Labels, log_odds: Floats) -> str:
+    if np.unique(labels).size < 2:
+        return "a class is missing"
+    if np.ptp(log_odds) == 0:
+        return "all scores are the same"
+    return "no score is on the wrong side, so that no slope is finite"
 
 
 def _by_bin(labels: Labels, scores: Floats, bins: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
@@ -226,10 +267,7 @@ def _describe_curve(
     if np.isnan(curve).any():
         return None
     band = np.concatenate(
-        [
-            smooth_curve(labels, log_odds, at, weights)
-            for weights in resample(labels, units, seed, _CURVE_DRAWS)
-        ]
+        [smooth_curve(labels, log_odds, at, weights) for weights in resample(None, units, seed, _CURVE_DRAWS)]
     )
     band = band[~np.isnan(band).any(axis=1)]
     enough = band.shape[0] >= 0.95 * _CURVE_DRAWS and not find_lone_classes(labels, units)
@@ -240,5 +278,5 @@ def _describe_curve(
         "low": None if low is None else low.tolist(),
         "high": None if high is None else high.tolist(),
         "level": level,
-        "method": f"{name_bootstrap(labels, units)}, percentile, {_CURVE_DRAWS} draws, at each score",
+        "method": f"{name_bootstrap(None, units)}, percentile, {_CURVE_DRAWS} draws, at each score",
     }

@@ -46,7 +46,9 @@ class Drawn:
     acceleration: float
 
 
-def draw_figures(figures: Figures, labels: Labels, units: Units, seed: int, draws: int) -> dict[str, Drawn]:
+def draw_figures(
+    figures: Figures, labels: Labels | None, units: Units, seed: int, draws: int
+) -> dict[str, Drawn]:
     """Give every figure for the images as they are, for each draw of units, and its acceleration.
 
     Units with a positive image and units without one are drawn separately, each as many as there are, so the classes
@@ -54,28 +56,28 @@ def draw_figures(figures: Figures, labels: Labels, units: Units, seed: int, draw
 
     Args:
         figures: What is to be judged.
-        labels: 0 or 1, (n,).
+        labels: 0 or 1, (n,); None where all units are drawn together, for figures that vary with how many are positive.
         units: Which images are drawn together.
         seed: Of the draws.
         draws: How many.
     """
-    values = figures(np.ones((1, labels.size)))
+    values = figures(np.ones((1, units.index.size)))
     strata = _find_strata(labels, units)
     drawn = _collect(figures, resample(labels, units, seed, draws))
     # turn by turn, since the strata have different numbers of them
-    left_out = [_collect(figures, _leave_out(members, units)) for members in strata]
+    left_out = [_collect(figures, _leave_out(members, units)) for members in strata if members.size > 1]
     return {
         name: Drawn(float(values[name][0]), drawn[name], _acceleration([turns[name] for turns in left_out]))
         for name in values
     }
 
 
-def resample(labels: Labels, units: Units, seed: int, draws: int) -> Iterator[Floats]:
+def resample(labels: Labels | None, units: Units, seed: int, draws: int) -> Iterator[Floats]:
     """Yield how often each image was drawn, (some draws, n) at a time, ``draws`` rows in all."""
     strata = _find_strata(labels, units)
     # A stream for each stratum: its draws do not depend on the size of the other.
     streams = [np.random.default_rng([seed, number]) for number in range(len(strata))]
-    rows = max(1, _WEIGHTS_AT_ONCE // labels.size)
+    rows = max(1, _WEIGHTS_AT_ONCE // units.index.size)
     for start in range(0, draws, rows):
         batch = min(rows, draws - start)
         times = np.zeros((batch, units.count))
@@ -126,7 +128,7 @@ def bootstrap_interval(
     }
 
 
-def name_bootstrap(labels: Labels, units: Units) -> str:
+def name_bootstrap(labels: Labels | None, units: Units) -> str:
     """What is drawn, in words."""
     by_class = len(_find_strata(labels, units)) > 1
     return f"bootstrap of {name_units(units)}{', stratified by class' if by_class else ''}"
@@ -169,8 +171,10 @@ def _collect(figures: Figures, weightings: Iterator[Floats]) -> dict[str, Floats
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _find_strata(labels: Labels, units: Units) -> list[NDArray[np.int64]]:
-    """The units with a positive image, and the others; all together where either would be one unit only."""
+def _find_strata(labels: Labels | None, units: Units) -> list[NDArray[np.int64]]:
+    """The units with a positive image, and the others; all together without labels or where either would be one."""
+    if labels is None:
+        return [np.arange(units.count)]
     positive = np.bincount(units.index, weights=labels, minlength=units.count) > 0
     strata = [np.flatnonzero(positive), np.flatnonzero(~positive)]
     if any(members.size == 1 for members in strata):

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from breastlens.evaluation.conformal import SET_NAMES, holds
 from breastlens.evaluation.inputs import Units, find_units
+from breastlens.evaluation.intervals import wilson_interval
 from breastlens.evaluation.resampling import (
+    Drawn,
     bootstrap_interval,
     draw_figures,
     find_lone_classes,
-    lone_reason,
     name_bootstrap,
 )
 from breastlens.evaluation.scalars import Floats
 
 _CURVE_POINTS = 200
+_LEVEL = 0.95
+
+
+class _Share(NamedTuple):
+    """A share of images: which are successes, among which, and the classes that those need."""
+
+    of: NDArray[np.bool_]
+    among: NDArray[np.bool_]
+    classes: tuple[int, ...]
 
 
 def describe_patient_sets(
@@ -51,35 +61,33 @@ def describe_sets(
 
     Returns:
         ``n``; ``sets``: how many by name; ``answered``: the share with one label; ``right``: the share of these whose
-        label is the true one; ``coverage``, ``coverage_negative`` and ``coverage_positive`` with their intervals.
+        label is the true one; ``intervals`` of these two; ``coverage``, ``coverage_negative`` and ``coverage_positive``
+        with their intervals. Those are Wilson's or the bootstrap's, as for
+        `breastlens.evaluation.intervals.metric_intervals`.
     """
     held, single = holds(sets, labels), (sets == 1) | (sets == 2)
-    counted = {
-        "coverage": np.ones(labels.size, dtype=bool),
-        "coverage_negative": labels == 0,
-        "coverage_positive": labels == 1,
+    everyone = np.ones(labels.size, dtype=bool)
+    shares = {
+        "answered": _Share(single, everyone, ()),
+        "right": _Share(held, single, (0, 1)),
+        "coverage": _Share(held, everyone, (0, 1)),
+        "coverage_negative": _Share(held, labels == 0, (0,)),
+        "coverage_positive": _Share(held, labels == 1, (1,)),
     }
-
-    def shares(weights: Floats) -> dict[str, Floats]:
-        return {name: _share(weights, held, rows) for name, rows in counted.items()}
-
-    drawn = draw_figures(shares, labels, units, seed, draws)
-    lone, method = find_lone_classes(labels, units), name_bootstrap(labels, units)
-    figures = {}
-    for name, found in drawn.items():
-        one = lone_reason(lone) if lone else bootstrap_interval(found, 0.95, method)
-        value = None if np.isnan(found.value) else found.value
-        figures[name] = (
-            {"value": value, "low": None, "high": None, "level": 0.95, "method": method, "reason": one}
-            if isinstance(one, str)
-            else one
-        )
-    answered = int(single.sum())
+    drawn = draw_figures(
+        lambda weights: {name: _weigh(weights, each) for name, each in shares.items()},
+        labels,
+        units,
+        seed,
+        draws,
+    )
+    figures = {name: _with_interval(each, drawn[name], labels, units) for name, each in shares.items()}
+    beside = {name: figures.pop(name) for name in ("answered", "right")}
     return {
         "n": int(labels.size),
         "sets": {name: int(np.sum(sets == number)) for number, name in enumerate(SET_NAMES)},
-        "answered": answered / labels.size,
-        "right": float(held[single].mean()) if answered else None,
+        **{name: each["value"] for name, each in beside.items()},
+        "intervals": beside,
         **figures,
     }
 
@@ -123,7 +131,19 @@ def risk_coverage(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) 
     }
 
 
-def _share(weights: Floats, of: NDArray[np.bool_], among: NDArray[np.bool_]) -> Floats:
-    whole = weights[:, among].sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(whole > 0, weights[:, among] @ of[among].astype(np.float64) / whole, np.nan)
+def _weigh(weights: Floats, share: _Share) -> Floats:
+    whole = weights @ share.among
+    part = weights @ (share.of & share.among)
+    return np.asarray(np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0))
+
+
+def _with_interval(share: _Share, drawn: Drawn, labels: NDArray[np.int64], units: Units) -> dict[str, Any]:
+    found = wilson_interval(share.of, share.among, units, _LEVEL)
+    if found is not None:
+        return found
+    method = name_bootstrap(labels, units)
+    told = bootstrap_interval(drawn, _LEVEL, method, find_lone_classes(labels, units, share.classes))
+    if not isinstance(told, str):
+        return told
+    value = None if np.isnan(drawn.value) else drawn.value
+    return {"value": value, "low": None, "high": None, "level": _LEVEL, "method": method, "reason": told}

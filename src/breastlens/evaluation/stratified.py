@@ -73,7 +73,7 @@ def stratified_auc(
     }
     used = [name for name, count in counts.items() if min(count) > 0]
     rows = np.flatnonzero(np.isin(names, used))
-    known = np.array(["" if patient_id is None else one for one in patient_id or [""] * labels.size])
+    known = np.array([""] * labels.size if patient_id is None else list(patient_id), dtype=np.str_)
     patients = set(known[rows].tolist()) - {""}
     found: dict[str, Any] = {
         "value": None,

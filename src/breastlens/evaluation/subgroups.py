@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from breastlens.evaluation.delong import estimate_aucs
+from breastlens.evaluation.delong import AucEstimates, estimate_aucs
 from breastlens.evaluation.inputs import Units, check_labels, check_scores, check_thresholds, find_units
 from breastlens.evaluation.intervals import metric_intervals
 from breastlens.evaluation.scalars import CLASS_WORD, CLASSES_NEEDED, Floats, Labels, scalar_metrics
 
 FEW_PATIENTS = 10
 """Below so many patients of a class a stratum's figures are warned of: one patient moves them by 0.1 and more."""
+
+FEW_TO_TEST = 20
+"""Below so many patients of a class in a stratum the test of one AUC may miss a difference (docs/measurements.md)."""
 
 SHOWN = ("auc", "sensitivity", "specificity")
 
@@ -50,7 +53,10 @@ def evaluate_strata(
         ``negative_patients`` (images where patients are unknown), ``warning`` ("" or why its figures say little), and
         ``auc``, ``sensitivity`` and ``specificity``, each with ``value``, ``low``, ``high``, ``level``, ``method`` and
         ``reason``. ``same_auc`` holds a test of the strata having one AUC: ``p_value``, ``statistic``, ``degrees``,
-        ``reason``; Cochran's Q (Biometrics 10, 1954) of the log-odds of the AUCs with DeLong's variances.
+        ``reason``, ``warning`` ("" or which strata make "no difference" say little), and ``left_out``, the strata with
+        fewer than two patients of a class, which cannot be tested; Cochran's Q (Biometrics 10, 1954) of the log-odds of
+        the AUCs with DeLong's variances. It is not made where a stratum has an AUC without a variance, such as 1: to
+        leave that out would be to leave out what differs most.
 
     Raises:
         DataError: As `breastlens.evaluation.metrics.evaluate_scores`.
@@ -87,7 +93,7 @@ def evaluate_strata(
     return {
         "images_left_out": int(np.count_nonzero(names == "")),
         "strata": found,
-        "same_auc": _test_same_auc(labels, scores, units, members),
+        "same_auc": _test_same_auc(labels, scores, units, order, members),
     }
 
 
@@ -136,33 +142,54 @@ def _sizes(labels: Labels, units: Units) -> dict[str, Any]:
 
 
 def _test_same_auc(
-    labels: Labels, scores: Floats, units: Units, members: list[tuple[NDArray[np.intp], Units]]
+    labels: Labels,
+    scores: Floats,
+    units: Units,
+    names: Sequence[str],
+    members: Sequence[tuple[NDArray[np.intp], Units]],
 ) -> dict[str, Any]:
-    from scipy.stats import chi2
-
-    nothing: dict[str, Any] = {"p_value": None, "statistic": None, "degrees": None}
+    smallest = [
+        min(np.unique(own.index[labels[rows] == label]).size for label in (0, 1)) for rows, own in members
+    ]
+    few = [name for name, size in zip(names, smallest, strict=True) if 2 <= size < FEW_TO_TEST]
+    noun = "patients" if units.patients else "images"
+    told: dict[str, Any] = {
+        "p_value": None,
+        "statistic": None,
+        "degrees": None,
+        "left_out": [name for name, size in zip(names, smallest, strict=True) if size < 2],
+        "warning": f"fewer than {FEW_TO_TEST} {noun} of a class in {', '.join(few)}" if few else "",
+    }
     inside = [set(units.index[rows].tolist()) for rows, _ in members]
     if sum(map(len, inside)) > len(set().union(*inside)):
-        return nothing | {"reason": "some patients have images in several strata"}
-    log_odds, weights = [], []
-    for rows, own in members:
-        if any(np.unique(own.index[labels[rows] == label]).size < 2 for label in (0, 1)):
-            continue
-        estimate = estimate_aucs(labels[rows], scores[np.newaxis, rows], own)
-        value, variance = float(estimate.values[0]), float(estimate.covariance[0, 0])
-        if 0 < value < 1 and variance > 0:
-            log_odds.append(np.log(value / (1 - value)))
-            weights.append((value * (1 - value)) ** 2 / variance)
-    if len(log_odds) < 2:
-        return nothing | {"reason": "fewer than two strata have an AUC with a variance"}
-    mean = np.average(log_odds, weights=weights)
-    statistic = float(np.sum(weights * (np.array(log_odds) - mean) ** 2))
-    degrees = len(log_odds) - 1
+        return told | {"reason": "some patients have images in several strata"}
+    estimates = {
+        name: estimate_aucs(labels[rows], scores[np.newaxis, rows], own)
+        for name, size, (rows, own) in zip(names, smallest, members, strict=True)
+        if size >= 2
+    }
+    if len(estimates) < 2:
+        return told | {"reason": f"fewer than two strata have two {noun} of each class"}
+    without = [
+        f"{name} ({each.values[0]:.3f})" for name, each in estimates.items() if not each.has_variance(0)
+    ]
+    if without:
+        return told | {"reason": f"the AUC has no variance in {', '.join(without)}"}
+    return told | _cochrans_q(list(estimates.values())) | {"reason": ""}
+
+
+def _cochrans_q(estimates: Sequence[AucEstimates]) -> dict[str, Any]:
+    from scipy.stats import chi2
+
+    values = np.array([each.values[0] for each in estimates])
+    weights = (values * (1 - values)) ** 2 / np.array([each.covariance[0, 0] for each in estimates])
+    log_odds = np.log(values / (1 - values))
+    statistic = float(weights @ (log_odds - np.average(log_odds, weights=weights)) ** 2)
+    degrees = len(estimates) - 1
     return {
         "p_value": float(chi2.sf(statistic, degrees)),
         "statistic": statistic,
         "degrees": degrees,
-        "reason": "",
     }
 
 

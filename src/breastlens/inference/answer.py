@@ -26,8 +26,8 @@ class Answer:
     Attributes:
         decision: What to make of the score.
         prediction_set: ``negative``, ``positive``, ``both`` or ``none``; None where the bundle knows no limits.
-        distance: From the training images: 0 is usual, 1 is where the farthest tenth of usual images begins. None where
-            the bundle cannot tell.
+        distance: From the training images: of those themselves, when held out, half are nearer than 0 and nine in ten
+            nearer than 1. None where the bundle cannot tell.
         novel: Whether it is too far for an answer; None where the bundle cannot tell.
         similar: The most similar training images, as many as were asked for.
     """

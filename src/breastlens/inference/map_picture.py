@@ -28,6 +28,7 @@ _STRONGEST = 0.8
 _PANEL_PX, _GAP_PX, _BAR_PX = 256, 12, 14
 _FONT, _INK, _MUTED = cv2.FONT_HERSHEY_SIMPLEX, (41, 31, 31), (107, 102, 95)
 _MOST_LETTERS = 80
+_FULL_COLOUR = 0.99
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,19 @@ def draw_explanation(explanation: Explanation) -> Picture:
 
 
 def colour_limit(shown: Map) -> float:
-    """The strongest value of a map, of either sign, in log-odds per 1 % of the image."""
-    return max(float(np.abs(shown).max()) * shown.size / 100, 1e-9)
+    """What gets the full colour: the value that the strongest hundredth of all places exceed, of either sign.
+
+    Not the strongest of all: where maxima were pooled, one cell may hold most of a score, and beside it no other would
+    be seen.
+
+    Args:
+        shown: Log-odds a pixel of one map, (s, s), or of several that share a colour bar, (k, s, s).
+
+    Returns:
+        Log-odds per 1 % of an image.
+    """
+    hundredth: float = shown.shape[-2] * shown.shape[-1] / 100
+    return max(float(np.quantile(np.abs(shown), _FULL_COLOUR)) * hundredth, 1e-9)
 
 
 def paint(pixels: Picture, shown: Map, limit: float) -> Picture:

@@ -24,7 +24,7 @@ class PatientPrediction:
     """What a model says of one patient.
 
     Attributes:
-        patient_id: Who.
+        patient_id: Who; "" where unknown.
         images: How many files the patient has here.
         unreadable: How many of them could not be read.
         refused: How many of them are unlike the training images; they count for nothing.
@@ -116,16 +116,16 @@ def predict_patients(
 
     Args:
         predictions: Of images.
-        patient_id: Who each of them shows.
+        patient_id: Who each of them shows; "" where unknown: such an image stands alone.
         card: Of the model.
 
     Returns:
         One a patient, in order of first appearance.
     """
-    own: dict[str, list[Prediction]] = {}
-    for name, prediction in zip(patient_id, predictions, strict=True):
-        own.setdefault(name, []).append(prediction)
-    return [_predict_patient(name, images, card) for name, images in own.items()]
+    own: dict[tuple[str, int | None], list[Prediction]] = {}
+    for number, (name, prediction) in enumerate(zip(patient_id, predictions, strict=True)):
+        own.setdefault((name, None if name else number), []).append(prediction)
+    return [_predict_patient(name, images, card) for (name, _), images in own.items()]
 
 
 def _predict_patient(name: str, images: Sequence[Prediction], card: BundleCard) -> PatientPrediction:

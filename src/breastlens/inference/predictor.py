@@ -54,7 +54,8 @@ class Prediction:
             not, ``refused`` where the image is unlike those of training; None where there is no score.
         prediction_set: ``negative``, ``positive``, ``both`` or ``none``: the sides that the score leaves open at the
             bundle's coverage; None where there is no score, the image is refused, or the bundle knows no limits.
-        distance: From the training images; 0 is usual, 1 is where the farthest tenth of usual images begins.
+        distance: From the training images: of those themselves, when held out, half are nearer than 0 and nine in ten
+            nearer than 1. None where the bundle cannot tell.
         novel: Whether that is too far for an answer; None where there is no distance.
         similar: The most similar training images, where these were asked for.
         map: Name of the picture of what influenced the score, in the folder of maps; empty where none was asked for.
@@ -253,6 +254,8 @@ def require_training_prevalence(card: BundleCard, prevalence: float) -> float:
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
     """Files as given, and for each folder the images anywhere below it, sorted by path; hidden ones are passed over.
 
+    What is given twice is taken once.
+
     Text files directly in a folder whose images lie in subfolders are a manifest or notes, as in training, and are
     passed over too.
 
@@ -267,7 +270,10 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
         found += _images_below(path) if path.is_dir() else [path]
     if not found:
         raise DataError(f"no image file was found in {', '.join(printable(str(path)) for path in paths)}")
-    return found
+    once = list({path.absolute(): path for path in found}.values())
+    if len(once) < len(found):
+        logger.warning("%d files were given twice and are taken once", len(found) - len(once))
+    return once
 
 
 def _images_below(folder: Path) -> list[Path]:

@@ -33,5 +33,5 @@ class Abstention(Settings):
     coverage: float = Field(gt=0, lt=1, description="of each class, the share whose set is to hold the truth")
     chosen_on: str = Field(description="which scores and distances decided the limits, in words")
     images: SetLimits
-    patients: SetLimits = Field(description="for the joint score of a patient's images, by the bundle's rule")
+    patients: SetLimits = Field(description="for the score of a patient, by the bundle's rule")
     novelty: NoveltyLimit

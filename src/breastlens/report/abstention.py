@@ -25,6 +25,7 @@ class Sets(Facts):
     sets: dict[str, int]
     answered: float
     right: float | None = None
+    intervals: dict[str, Interval] = Field(default_factory=dict)
     coverage: Interval
     coverage_negative: Interval
     coverage_positive: Interval
@@ -124,7 +125,7 @@ def abstention_section(files: RunFiles) -> Section | None:
         levels=list(levels),
         rows=_rows(files, list(levels.values())),
         risk=_risk(sets),
-        novelty=_novelty(novelty),
+        novelty=_novelty(novelty, sets.chosen_on),
         refused=_refused(files, novelty),
         corruptions=[
             CorruptionRow(name, figure_text(each.auc), figure_text(each.refused))
@@ -173,6 +174,9 @@ def _rows(files: RunFiles, levels: list[Sets]) -> list[MetricRow]:
     def count(name: str) -> Callable[[Sets], MetricCell]:
         return lambda each: MetricCell(f"{each.sets[name]:,}")
 
+    def interval(name: str) -> Callable[[Sets], MetricCell]:
+        return lambda each: _cell(each.intervals.get(name, Interval(value=getattr(each, name))))
+
     return [
         row("Coverage", "share of sets that hold the truth", lambda each: _cell(each.coverage)),
         row(f"Coverage of {negative}", "the same in this class", lambda each: _cell(each.coverage_negative)),
@@ -181,8 +185,8 @@ def _rows(files: RunFiles, levels: list[Sets]) -> list[MetricRow]:
         row(f"Sets of {positive} alone", "", count("positive")),
         row("Sets of both", "nothing is ruled out", count("both")),
         row("Sets of neither", "both are ruled out", count("none")),
-        row("Answered", "share of sets of one side", lambda each: MetricCell(figure_text(each.answered))),
-        row("Right", "share of these that is true", lambda each: MetricCell(figure_text(each.right))),
+        row("Answered", "share of sets of one side", interval("answered")),
+        row("Right", "share of these that is true", interval("right")),
     ]
 
 
@@ -201,12 +205,13 @@ def _risk(sets: AbstentionFacts) -> str:
     )
 
 
-def _novelty(novelty: NoveltyFacts) -> str:
+def _novelty(novelty: NoveltyFacts, chosen_on: str) -> str:
+    often = "about" if chosen_on.startswith("out-of-fold") else "at most"
     said = (
         f"An image is held against those of training by {_METHODS.get(novelty.method, novelty.method)}, in the "
-        "network's features and in the layout of its grey levels. Distance 0 is usual; 1 is where the farthest tenth "
-        "of usual "
-        f"images begins. An image farther away than {novelty.threshold:.2f} is refused, which is to happen to at most "
+        "network's features and in the layout of its grey levels. Of training images, held out "
+        "in turn, half are nearer than 0 and nine in ten nearer than 1. An image farther away than "
+        f"{novelty.threshold:.2f} is refused, which is to happen to {often} "
         f"{novelty.false_alarms:.1%} of images of new patients like those of training."
     )
     if novelty.false_alarms > novelty.asked_false_alarms:

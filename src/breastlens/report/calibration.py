@@ -113,9 +113,9 @@ def _error_sentence(after: Assessed) -> str:
     error, chance = after.expected_calibration_error, after.error_by_chance
     said = (
         f"Over {after.brier_decomposition.bins} bins of as many images each, mean score and share of positives lie "
-        f"{with_interval(error.value, error)} apart (expected calibration error). It cannot be 0: if every score were "
-        f"the true probability, so many patients would show {figure_text(chance.mean)} on average, and more than "
-        f"{figure_text(chance.high)} in one of 20 studies."
+        f"{with_interval(error.value, error)} apart (expected calibration error). Chance alone adds to it: if every "
+        f"score were the true probability, so many patients would show {figure_text(chance.mean)} on average, and more "
+        f"than {figure_text(chance.high)} in one of 20 studies."
     )
     if error.value is not None and error.value > chance.high:
         return f"{said} Here it is more than that."
@@ -261,7 +261,10 @@ def _point_row(files: RunFiles, point: Point) -> PointRow:
     low, high = point.threshold_range
     ends = point.threshold_interval
     if point.threshold is None:
-        threshold = MetricCell("", f"{low:.3g} to {high:.3g}", "each fold's own")
+        remark = "each fold's own"
+        if ends is not None and ends.low is not None and ends.high is not None:
+            remark += f", their intervals from {ends.low:.3g} to {ends.high:.3g}"
+        threshold = MetricCell("", f"{low:.3g} to {high:.3g}", remark)
     elif ends is not None and has_interval(ends):
         threshold = MetricCell(f"{point.threshold:.3g}", f"{ends.low:.3g} to {ends.high:.3g}")
     else:
@@ -285,7 +288,11 @@ def _cell(files: RunFiles, found: Interval) -> MetricCell:
 def _interval_note(found: Decisions) -> str:
     if found.calibration is None:
         return ""
-    return f"Intervals: {found.calibration.after.brier.level:.0%}, {found.calibration.after.brier.method}."
+    after = found.calibration.after
+    said = f"Intervals: {after.brier.level:.0%}, {after.brier.method}"
+    if not has_interval(after.expected_calibration_error):
+        return f"{said}."
+    return f"{said}; that of the expected calibration error: {after.expected_calibration_error.method}."
 
 
 def _pictures(files: RunFiles, found: Decisions) -> list[Picture]:

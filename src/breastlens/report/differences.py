@@ -25,7 +25,7 @@ class PairLine(NamedTuple):
 
 def pair_columns(paired: Mapping[str, Any]) -> list[str]:
     """Headings of the table of pairs."""
-    columns = ["AUC", "p", *_SHOWN.values(), "Right alone", "p"]
+    columns = ["AUC", "p", *(each for title in _SHOWN.values() for each in (title, "Right alone", "p"))]
     return [*columns, f"Within {paired['margin']:g}"] if paired["margin"] is not None else columns
 
 
@@ -121,15 +121,16 @@ def _name(pair: Mapping[str, Any]) -> str:
 
 
 def _cells(pair: Mapping[str, Any], margin: float | None) -> list[MetricCell]:
-    differences, accuracy = pair["differences"], pair["mcnemar"]["accuracy"]
-    alone = "–" if accuracy is None else f"{accuracy['only_first']} : {accuracy['only_second']}"
-    cells = [
-        _difference_cell(differences["auc"]),
-        MetricCell(_p_text(pair["auc_p_holm"])),
-        *(_difference_cell(differences[name]) for name in _SHOWN),
-        MetricCell(alone),
-        MetricCell(_p_text(pair["accuracy_p_holm"])),
-    ]
+    auc = pair["differences"]["auc"]
+    cells = [_difference_cell(auc), _p_cell(pair["auc_p_holm"], auc["p_value"])]
+    for name in _SHOWN:
+        test = pair["mcnemar"][name] or {}
+        alone = f"{test['only_first']} : {test['only_second']}" if test else "–"
+        cells += [
+            _difference_cell(pair["differences"][name]),
+            MetricCell(alone),
+            _p_cell(pair[f"{name}_p_holm"], test.get("p_value")),
+        ]
     return cells if margin is None else [*cells, MetricCell(", ".join(_shown_within(pair)) or "none shown")]
 
 
@@ -148,6 +149,10 @@ def _difference_cell(found: Mapping[str, Any]) -> MetricCell:
         return MetricCell("–")
     ends = "" if found["low"] is None else f"{found['low']:+.3f} to {found['high']:+.3f}"
     return MetricCell(f"{found['value']:+.3f}", ends)
+
+
+def _p_cell(corrected: float | None, alone: float | None) -> MetricCell:
+    return MetricCell(_p_text(corrected), "" if alone is None else f"alone {_p_text(alone)}")
 
 
 def _p_text(p_value: float | None) -> str:

@@ -24,7 +24,7 @@ def lay_beside(
     from matplotlib.colors import ListedColormap, Normalize
 
     maps = maps[: len(panels)]
-    limit = max(map(colour_limit, maps))
+    limit = colour_limit(maps)
     figure = panels[0].get_figure(root=True)
     if figure is None:
         raise ValueError("expected axes of a figure")

@@ -12,8 +12,12 @@ import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from breastlens.errors import RunDirectoryError
+
 TEMPLATES = Path(__file__).parent / "templates"
 _PIXELS_A_CSS_PIXEL = 2
+_HEADER_BYTES = 24
+"""Of a PNG, up to the end of its size."""
 
 _PHOTO_BITS = 0.8
 """Bits a pixel of a PNG above which it holds photographs: measured 0.35 to 0.7 for charts, 0.9 to 5.5 for sheets."""
@@ -46,8 +50,13 @@ def embed(png: bytes, *, caption: str, alternative: str) -> Picture:
 
     A chart stays as it is. A sheet of photographs becomes WebP at quality 90, which cannot be told from it by eye and
     has about a third of its size.
+
+    Raises:
+        RunDirectoryError: The bytes end within the header.
     """
-    width, height = struct.unpack(">II", png[16:24])  # the IHDR chunk is always first
+    if len(png) < _HEADER_BYTES:
+        raise RunDirectoryError("a picture in the folder figures is damaged: it ends within its header")
+    width, height = struct.unpack(">II", png[16:_HEADER_BYTES])  # the IHDR chunk is always first
     kind, held = _shrink(png, width, height)
     return Picture(
         source=f"data:image/{kind};base64,{base64.b64encode(held).decode('ascii')}",

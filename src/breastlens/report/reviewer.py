@@ -14,7 +14,7 @@ from breastlens.report.methods import methods_paragraphs, references
 from breastlens.report.model_card import write_model_card
 from breastlens.report.rendering import write_page
 from breastlens.report.run_files import RunFiles
-from breastlens.report.subgroups import picture_subgroups, subgroup_notes, subgroup_rows
+from breastlens.report.subgroups import picture_subgroups, subgroup_notes, subgroup_rows, subgroup_tests
 from breastlens.report.table_files import write_rows, write_tables
 from breastlens.report.wording import PART_TITLES
 
@@ -33,6 +33,7 @@ def reviewer_context(files: RunFiles) -> dict[str, Any]:
         "unsummarised": unsummarised_columns(files),
         "subgroups": subgroup_rows(files),
         "subgroups_picture": picture_subgroups(files),
+        "subgroup_tests": subgroup_tests(files),
         "subgroup_notes": subgroup_notes(files),
         "methods": methods_paragraphs(files),
         "method_sources": references(files),

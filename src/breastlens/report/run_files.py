@@ -83,7 +83,10 @@ def read_run_files(run_dir: Path) -> RunFiles:
     predictions = _read_table(
         run_dir, "predictions.csv", {"path", "patient_id", "split", "y_true", "y_score", "y_pred"}
     )
-    predictions = predictions.astype({"y_true": "int64", "y_score": "float64", "y_pred": "int64"})
+    try:
+        predictions = predictions.astype({"y_true": "int64", "y_score": "float64", "y_pred": "int64"})
+    except ValueError as error:
+        raise RunDirectoryError(f"{run_dir / 'predictions.csv'} is damaged: {error}") from error
     has_history = (run_dir / "history.csv").is_file()
     return RunFiles(
         facts=facts,
@@ -101,7 +104,7 @@ def read_run_files(run_dir: Path) -> RunFiles:
             _RECORD_COLUMNS,
         ),
         predictions=predictions[predictions["split"] == "test"] if part == "test" else predictions,
-        history=pd.read_csv(run_dir / "history.csv") if has_history else pd.DataFrame(),
+        history=_read_csv(run_dir, "history.csv") if has_history else pd.DataFrame(),
         figures={path.stem: path.read_bytes() for path in sorted((run_dir / "figures").glob("*.png"))},
         further=metrics.model_extra or {},
     )
@@ -110,8 +113,10 @@ def read_run_files(run_dir: Path) -> RunFiles:
 def _read_json(run_dir: Path, name: str, model: type[Facts]) -> Facts:
     try:
         return model.model_validate(json.loads((run_dir / name).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunDirectoryError(f"{run_dir} is not a complete run directory: it has no {name}") from error
+    except OSError as error:
+        raise RunDirectoryError(f"{run_dir / name} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -123,11 +128,20 @@ def _read_json(run_dir: Path, name: str, model: type[Facts]) -> Facts:
 
 
 def _read_table(run_dir: Path, name: str, needed: set[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(run_dir / name, dtype=str, keep_default_na=False)
-    except FileNotFoundError as error:
-        raise RunDirectoryError(f"{run_dir} is not a complete run directory: it has no {name}") from error
+    table = _read_csv(run_dir, name, dtype=str, keep_default_na=False)
     lacking = sorted(needed - set(table.columns))
     if lacking:
         raise RunDirectoryError(f"{run_dir / name} lacks the column {', '.join(lacking)}")
+    return table
+
+
+def _read_csv(run_dir: Path, name: str, **options: Any) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = pd.read_csv(run_dir / name, **options)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunDirectoryError(f"{run_dir} is not a complete run directory: it has no {name}") from error
+    except OSError as error:
+        raise RunDirectoryError(f"{run_dir / name} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # pandas' own errors of parsing are among these
+        raise RunDirectoryError(f"{run_dir / name} is damaged: {error}") from error
     return table

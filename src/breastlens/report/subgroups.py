@@ -40,6 +40,8 @@ class _Test(Facts):
     p_value: float | None = None
     p_holm: float | None = None
     reason: str = ""
+    warning: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 class _Subgroups(Facts):
@@ -64,6 +66,17 @@ class SubgroupRow(NamedTuple):
     sensitivity: MetricCell
     specificity: MetricCell
     warning: str
+
+
+class SubgroupTest(NamedTuple):
+    """Whether the AUC differs between the strata of a column, as text."""
+
+    column: str
+    p_value: str
+    p_holm: str
+    warning: str
+    left_out: str
+    reason: str
 
 
 def subgroup_rows(files: RunFiles) -> list[SubgroupRow]:
@@ -129,6 +142,21 @@ def subgroup_notes(files: RunFiles) -> list[str]:
         )
     notes += [_difference_sentence(each) for each in found]
     return notes
+
+
+def subgroup_tests(files: RunFiles) -> list[SubgroupTest]:
+    """The test of one AUC in all strata of each column."""
+    return [
+        SubgroupTest(
+            column=each.column,
+            p_value=figure_text(each.same_auc.p_value),
+            p_holm=figure_text(each.same_auc.p_holm),
+            warning=each.same_auc.warning,
+            left_out="; ".join(each.same_auc.left_out),
+            reason=each.same_auc.reason,
+        )
+        for each in _read(files)
+    ]
 
 
 def picture_subgroups(files: RunFiles) -> Picture | None:
@@ -213,6 +241,10 @@ def _difference_sentence(found: _Subgroups) -> str:
         p_value = test.p_holm if test.p_holm is not None else test.p_value
         shown = "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
         said += f"test of one AUC in all strata, p {shown} (Cochran's Q, Holm over columns)."
+        if test.left_out:
+            said += f" Not tested, with fewer than two of a class: {', '.join(test.left_out)}."
+        if test.warning:
+            said += f" {test.warning.capitalize()}: with so few a difference is easily missed."
     if found.images_left_out:
         said += f" {count_text(found.images_left_out, 'image')} without a value left out."
     return said

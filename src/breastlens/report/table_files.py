@@ -82,6 +82,7 @@ def _tables(context: Mapping[str, Any]) -> dict[str, list[Row]]:
         "controls": _flat(context["controls"]),
         "matched": _flat(context["matched"]),
         "subgroups": _flat(context["subgroups"]),
+        "subgroup_tests": _flat(context["subgroup_tests"]),
         "findings": [_finding(finding) for finding in facts.findings],
         "calibration": _flat(context["decisions"]["rows"]),
         "operating_points": [

@@ -1,14 +1,22 @@
 """When a trained model is not to answer: its prediction sets and its measure of novelty, set and judged in training.
 
-Everything is set on images that were held out. Where the sets and refusals of held-out images are judged, nothing about
-those images or their patients decided them: with three parts the limits are those of validation and the test part is
-judged; with folds each is judged at limits from the other folds, and the saved model's are those of all.
+Everything is set on images that were held out. With three parts the limits are those of validation, and the test part,
+which is judged, decides nothing. Of a network that was trained further, epoch and calibration were chosen on
+validation, too, so its limits may be a little narrow.
+
+With folds the saved model's limits come from all out-of-fold scores and distances. Each fold is judged at limits from
+the others and by its own rule for patients, so none of its own scores and distances set its limits. But it is not
+without influence: the models that scored the other folds learnt from it, as in cross-conformal prediction (Vovk, Annals
+of Mathematics and Artificial Intelligence 74, 2015), and of the measures of novelty that one is taken which best tells
+spoilt images from those of the first fold. A network from scratch has no features but those of the saved model, which
+has learnt from all folds: there distances are a little small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -17,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.config import TrainingRecipe
-from breastlens.evaluation.by_patient import PatientRule
+from breastlens.evaluation.by_patient import PatientPoint, PatientRule
 from breastlens.evaluation.conformal import (
     SET_NAMES,
     SetLimits,
@@ -31,7 +39,14 @@ from breastlens.evaluation.inputs import find_units
 from breastlens.evaluation.selective import describe_patient_sets, describe_sets, risk_coverage
 from breastlens.imaging.corruptions import corruptions
 from breastlens.imaging.layout import describe_layout
-from breastlens.inference.novelty import METHODS, MOST_IMAGES, Reference, fit_reference, measure_novelty
+from breastlens.inference.novelty import (
+    METHODS,
+    MOST_IMAGES,
+    Reference,
+    count_axes,
+    fit_reference,
+    measure_novelty,
+)
 from breastlens.inference.reference_file import pack_reference
 from breastlens.models.abstention import Abstention, Method, NoveltyLimit
 from breastlens.runs.outcome import Outcome
@@ -68,19 +83,18 @@ class Judged:
 
     Attributes:
         labels: 0 or 1, (n,).
-        groups: What belongs together, (n,).
+        units: The patient of each, or, where that is unknown, what it belongs together with, (n,).
         y_score: (n,).
         decides: Which of them may decide limits, (n,).
-        turns: For each turn, which of those decide and which are judged by that.
-        rule: From the scores of a patient's images to the patient's, as the saved model has it.
+        turns: For each turn, which of those decide, which are judged by that, and the rule from the scores of a
+            patient's images to the patient's.
     """
 
     labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
+    units: NDArray[np.int64]
     y_score: Values
     decides: NDArray[np.bool_]
-    turns: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
-    rule: PatientRule
+    turns: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], PatientRule]]
 
 
 def set_abstention(
@@ -111,7 +125,17 @@ def set_abstention(
     usual = first if folds else first[split[first] == "validation"]
     shown = spread(usual, CORRUPTED)
     layout = describe_layout(pixels)
-    held, references = _held_out_distances(features, layout, labels, groups, numbers, outcome, recipe.seed)
+    fit = partial(
+        _fit,
+        features=features,
+        layout=layout,
+        labels=labels,
+        groups=groups,
+        numbers=numbers,
+        axes=count_axes(min(inside.size for inside, _ in outcome.held_out_from)),
+        seed=recipe.seed,
+    )
+    held, references = _held_out_distances(fit, features, layout, outcome)
     found = {
         name: (features_of(changed), describe_layout(changed))
         for name, changed in corruptions(pixels[shown], recipe.seed)
@@ -128,32 +152,32 @@ def set_abstention(
         for method in METHODS
     }
     method = max(METHODS, key=lambda each: round(float(np.mean(list(aucs[each].values()))), 4))
-    if folds:  # the saved model has learnt from all of them
-        final = _fit(np.arange(len(labels)), features, layout, labels, groups, numbers, recipe.seed)[method]
-    else:
-        final = references[method]
+    # with folds the saved model has learnt from all of them
+    final = fit(np.arange(len(labels)))[method] if folds else references[method]
 
     part = split[scored]
     everyone = np.ones(scored.size, dtype=bool)
+    patient_id = used["patient_id"].iloc[scored]
+    rule = _rule(outcome.final.patient_point)
     judged = Judged(
         labels[scored],
-        groups[scored],
+        find_units(patient_id.tolist(), scored.size, groups[scored]).index,
         outcome.y_score,
         everyone if folds else part == "validation",
-        [(part != fold, part == fold) for fold in sorted(set(part))]
+        [
+            (part != fold, part == fold, _rule(outcome.patient_points[int(np.argmax(part == fold))]))
+            for fold in sorted(set(part))
+        ]
         if folds
-        else [(part == "validation", everyone)],
-        "mean" if outcome.final.patient_point is None else outcome.final.patient_point.rule,
+        else [(part == "validation", everyone, rule)],
     )
     distances = held[method]
     limit, promised, units = _novelty_limit(judged, distances, judged.decides, recipe)
-    images, patients = _set_limits(judged, judged.decides, recipe)
-    several = len(np.unique(judged.groups)) < scored.size
+    images, patients = _set_limits(judged, judged.decides, rule, recipe)
+    several = len(np.unique(judged.units)) < scored.size
     card = Abstention(
         coverage=recipe.coverage,
-        chosen_on="out-of-fold scores and distances, each by models that did not learn from the patient"
-        if folds
-        else "the validation part",
+        chosen_on=_say_chosen_on(folds=folds, own_features=outcome.final.kept == "scratch"),
         images=images,
         patients=patients,
         novelty=NoveltyLimit(
@@ -166,8 +190,7 @@ def set_abstention(
     )
     columns, by_patient = _judge(judged, distances, recipe)
     rows = everyone if folds else part == "test"
-    patient_id = used["patient_id"].iloc[scored[rows]].tolist()
-    near = find_units(patient_id, int(rows.sum()), groups[scored][rows])
+    near = find_units(patient_id[rows].tolist(), int(rows.sum()), groups[scored][rows])
     sets = columns["prediction_set"].map(SET_NAMES.index).to_numpy()[rows]
     metrics: dict[str, Any] = {
         "abstention": {
@@ -196,20 +219,33 @@ def set_abstention(
     return Abstaining(card, pack_reference(final), columns, metrics)
 
 
+def _say_chosen_on(*, folds: bool, own_features: bool) -> str:
+    """Which scores and distances decide the limits of the saved model."""
+    if not folds:
+        return "the validation part"
+    if own_features:
+        return (
+            "out-of-fold scores by models that did not learn from the patient, and out-of-fold distances in the "
+            "features of the saved network, which has learnt from everyone"
+        )
+    return "out-of-fold scores and distances, each by models that did not learn from the patient"
+
+
+def _rule(point: PatientPoint | None) -> PatientRule:
+    return "mean" if point is None else point.rule
+
+
 def _held_out_distances(
+    fit: Callable[[Rows], dict[Method, Reference]],
     features: NDArray[np.float32],
     layout: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    numbers: NDArray[np.integer],
     outcome: Outcome,
-    seed: int,
 ) -> tuple[dict[Method, Values], dict[Method, Reference]]:
     """Distances of held-out images by either method, in the order of ``scored``, and what the first were taken from."""
-    held = {method: np.zeros(len(labels)) for method in METHODS}
+    held = {method: np.zeros(len(layout)) for method in METHODS}
     first: dict[Method, Reference] = {}
     for inside, outside in outcome.held_out_from:
-        references = _fit(inside, features, layout, labels, groups, numbers, seed)
+        references = fit(inside)
         for method, rows in product(METHODS, in_parts(outside)):
             held[method][rows] = measure_novelty(references[method], method, features[rows], layout[rows])
         first = first or references
@@ -218,26 +254,30 @@ def _held_out_distances(
 
 def _fit(
     rows: Rows,
+    *,
     features: NDArray[np.float32],
     layout: NDArray[np.float32],
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
     numbers: NDArray[np.integer],
+    axes: int,
     seed: int,
 ) -> dict[Method, Reference]:
     """The reference that some images make; of very many, evenly spread ones stand for all."""
     kept = spread(rows, MOST_IMAGES)
-    return fit_reference(features[kept], layout[kept], labels[kept], groups[kept], numbers[kept], seed=seed)
+    return fit_reference(
+        features[kept], layout[kept], labels[kept], groups[kept], numbers[kept], axes=axes, seed=seed
+    )
 
 
 def _set_limits(
-    judged: Judged, rows: NDArray[np.bool_], recipe: TrainingRecipe
+    judged: Judged, rows: NDArray[np.bool_], rule: PatientRule, recipe: TrainingRecipe
 ) -> tuple[SetLimits, SetLimits]:
-    """Limits for images and for the scores of patients, from some of the rows."""
-    labels, groups, scores = judged.labels[rows], judged.groups[rows], judged.y_score[rows]
-    drawn = draw_one_each(groups, labels, recipe.seed)
+    """Limits for images and for the scores of patients by a rule, from some of the rows."""
+    labels, units, scores = judged.labels[rows], judged.units[rows], judged.y_score[rows]
+    drawn = draw_one_each(units, labels, recipe.seed)
     images = fit_set_limits(labels[drawn], scores[drawn], recipe.coverage)
-    _, of_units, joint = score_units(groups, labels, scores, judged.rule)
+    _, of_units, joint = score_units(units, labels, scores, rule)
     if not of_units.size:
         return images, images
     return images, fit_set_limits(of_units, joint, recipe.coverage)
@@ -253,7 +293,7 @@ def _novelty_limit(
     largest distance.
     """
     among = distances[rows]
-    drawn = draw_one_each(judged.groups[rows], np.zeros(among.size, dtype=np.int64), recipe.seed)
+    drawn = draw_one_each(judged.units[rows], np.zeros(among.size, dtype=np.int64), recipe.seed)
     limit = largest_conforming(among[drawn], 1 - recipe.false_alarms)
     if limit is None:
         return float(among[drawn].max()), 1 / (drawn.size + 1), drawn.size
@@ -266,13 +306,13 @@ def _judge(
     """Sets and refusals of all rows, and for each turn the sets and labels of the patients that it judges."""
     sets, novel = np.zeros(judged.labels.size, dtype=np.int64), np.zeros(judged.labels.size, dtype=np.int64)
     by_patient = []
-    for decide, apply in judged.turns:
-        images, patients = _set_limits(judged, decide, recipe)
+    for decide, apply, rule in judged.turns:
+        images, patients = _set_limits(judged, decide, rule, recipe)
         sets[apply] = find_sets(judged.y_score[apply], images)
         novel[apply] = distances[apply] > _novelty_limit(judged, distances, decide, recipe)[0]
         others = apply & ~decide
         _, labels, joint = score_units(
-            judged.groups[others], judged.labels[others], judged.y_score[others], judged.rule
+            judged.units[others], judged.labels[others], judged.y_score[others], rule
         )
         by_patient.append((find_sets(joint, patients), labels))
     columns = pd.DataFrame(

@@ -37,7 +37,7 @@ def judge_answers(
     Args:
         card: Of the model.
         predictions: The content of predictions.csv.
-        groups: What belongs together, (n,).
+        groups: What belongs together where patients are unknown, (n,).
         answers: To its rows.
     """
     limits = card.abstention
@@ -46,9 +46,9 @@ def judge_answers(
     labels, scores = predictions["y_true"].to_numpy(), predictions["y_score"].to_numpy()
     sets = np.array([SET_NAMES.index(str(one.prediction_set)) for one in answers])
     units = find_units(predictions["patient_id"].tolist(), len(labels), groups)
-    _, of_patients, joint = score_units(groups, labels, scores, card.patient_rule)
+    _, of_patients, joint = score_units(units.index, labels, scores, card.patient_rule)
     patients = None
-    if np.unique(groups).size < labels.size:
+    if units.count < labels.size:
         patients = describe_patient_sets(find_sets(joint, limits.patients), of_patients)
     return {
         "abstention": {

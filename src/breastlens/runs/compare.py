@@ -114,9 +114,9 @@ def compare_runs(
     if len(paths) < 2:
         raise DataError(f"a comparison needs at least two runs, received {len(paths)}")
     if len({path.resolve() for path in paths}) < len(paths):
-        raise DataError("a run is named twice")
+        raise DataError("a run is named twice, and differs from itself in nothing: name each once")
     if margin is not None and not 0 < margin < 1:
-        raise DataError(f"the margin must lie between 0 and 1, received {margin:g}")
+        raise DataError(f"--margin must lie between 0 and 1, received {margin:g}")
     entries = [ComparisonEntry(name, path, None) for name, path in zip(_names(paths), paths, strict=True)]
     paired = compare_pairs(read_entries(entries), margin=margin, seed=seed)
     out = first_free(Path("runs"), "comparison") if out is None else Path(out)

@@ -114,11 +114,12 @@ def first_free(parent: Path, stem: str) -> Path:
 
 
 @contextmanager
-def explained_write_errors(place: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into one line that says so.
+def explained_write_errors(place: Path, way_out: str = "choose another --out") -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk, or a place that cannot be, into one line that says so.
 
     Args:
         place: What is being written; named in the message unless the error is about a file elsewhere.
+        way_out: What to do instead.
 
     Raises:
         RunDirectoryError: The operating system refused to write for one of these reasons.
@@ -126,10 +127,10 @@ def explained_write_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REASONS:
+        if error.errno not in _REASONS and error.filename != str(place):
             raise
         where = place if _is_beside(error.filename, place) else error.filename
-        raise RunDirectoryError(f"cannot write {where}: {_reason(error)}; choose another --out") from error
+        raise RunDirectoryError(f"cannot write {where}: {_reason(error)}; {way_out}") from error
 
 
 def _reason(error: OSError) -> str:

@@ -111,7 +111,7 @@ def evaluate(
                 y_score,
                 predictions["raw_logit"].to_numpy(),
                 np.tile([[point.threshold] for point in points], len(used)),
-                points,
+                [points],
                 used["patient_id"].tolist(),
                 linked=cohort.groups(),
                 prevalence=prevalence,

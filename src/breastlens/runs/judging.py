@@ -24,7 +24,7 @@ def judge(
     y_score: NDArray[np.float64],
     raw_logit: NDArray[np.float64],
     thresholds: NDArray[np.float64],
-    points: Sequence[OperatingPoint],
+    points: Sequence[Sequence[OperatingPoint]],
     patient_id: Sequence[str],
     *,
     linked: NDArray[np.integer],
@@ -40,7 +40,7 @@ def judge(
         y_score: Calibrated scores, (n,).
         raw_logit: Log-odds before calibration, (n,).
         thresholds: Of each operating point for each image, (points, n).
-        points: What they are, the one in use first.
+        points: What they are, the one in use first, of each training that gave some of the scores.
         patient_id: Patient of each image.
         linked: Which images without a patient belong together, (n,).
         prevalence: Of those to be screened; None leaves that out.
@@ -55,27 +55,33 @@ def judge(
     block["calibration"] = assess_calibration(y_true, y_score, raw_logit, patient_id, **of_patients)
     block["operating_points"] = [
         {
-            "rule": point.rule,
+            # that a target was not reached is said where no training reached it
+            "rule": min((each.rule for each in chosen), key=len),
             "in_use": number == 0,
             "threshold": float(own[0]) if np.ptp(own) == 0 else None,
             "threshold_range": [float(own.min()), float(own.max())],
-            "threshold_interval": {
-                "value": point.threshold,
-                "low": point.low,
-                "high": point.high,
-                "level": 0.95,
-            }
-            if np.ptp(own) == 0
-            else None,
+            "threshold_interval": _threshold_interval(chosen),
             **assess_operating_point(y_true, y_score, own, patient_id, prevalence=prevalence, **of_patients),
         }
-        for number, (point, own) in enumerate(zip(points, thresholds, strict=True))
+        for number, (chosen, own) in enumerate(zip(zip(*points, strict=True), thresholds, strict=True))
     ]
     block["decision_curve"] = decision_curve(
         y_true, y_score, patient_id, prevalence=prevalence, trained_at=trained_at, **of_patients
     )
     block["prevalence"] = {"stated": prevalence, "trained_at": trained_at}
     return block
+
+
+def _threshold_interval(chosen: Sequence[OperatingPoint]) -> dict[str, Any]:
+    """The interval of one threshold; of several, each chosen by a training of its own, all that theirs span."""
+    ends = [(each.low, each.high) for each in chosen if each.low is not None and each.high is not None]
+    known = len(ends) == len(chosen)
+    return {
+        "value": chosen[0].threshold if len(chosen) == 1 else None,
+        "low": min(low for low, _ in ends) if known else None,
+        "high": max(high for _, high in ends) if known else None,
+        "level": 0.95,
+    }
 
 
 def judge_outcome(
@@ -101,7 +107,7 @@ def judge_outcome(
             part["y_score"].to_numpy(),
             outcome.raw_logit[rows],
             outcome.operating_points[:, rows],
-            outcome.final.operating_points,
+            outcome.chosen_points,
             part["patient_id"].tolist(),
             linked=linked[rows],
             prevalence=material.recipe.prevalence,

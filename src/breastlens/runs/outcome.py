@@ -15,6 +15,7 @@ from breastlens.cohort.splits import PARTS
 from breastlens.config import TrainingRecipe
 from breastlens.evaluation.by_patient import PatientPoint
 from breastlens.evaluation.calibration import Calibration
+from breastlens.evaluation.thresholds import OperatingPoint
 from breastlens.models.backbones import Backbone
 from breastlens.models.cut import FrozenPart
 from breastlens.progress import Progress
@@ -64,7 +65,8 @@ class Outcome:
         raw_logit: The log-odds behind them before calibration, (len(scored),).
         operating_points: For each operating point of ``final``, the first being the one in use, the threshold that
             applies to each of them, (points, len(scored)): its fold's own when cross-validating.
-        calibrations: Of each training that gave scores, in the order of ``held_out_from``.
+        chosen_points: Of each training that gave scores, in the order of ``held_out_from``, its operating points.
+        calibrations: And its calibration.
         patient_points: How the patient of each of them is scored and called; None: by means.
         held_out_from: For each held-out part, the rows trained on and the rows scored.
         history: history.csv.
@@ -78,6 +80,7 @@ class Outcome:
     raw_logit: NDArray[np.float64]
     occluded: dict[str, NDArray[np.float64]]
     operating_points: NDArray[np.float64]
+    chosen_points: list[tuple[OperatingPoint, ...]]
     calibrations: list[Calibration]
     patient_points: list[PatientPoint | None]
     held_out_from: list[tuple[Rows, Rows]]
@@ -159,9 +162,10 @@ def fit_split(
         network=network,
         scored=scored,
         y_score=y_score,
-        raw_logit=final.calibration.raw_logits(y_score),
+        raw_logit=final.raw_logits(images, scored, y_score),
         occluded=_score_occluded(final, images, scored, occluded),
-        operating_points=np.tile(_thresholds(final), scored.size),
+        operating_points=np.tile(_thresholds(final.operating_points), scored.size),
+        chosen_points=[final.operating_points],
         calibrations=[final.calibration],
         patient_points=[final.patient_point] * scored.size,
         held_out_from=[(train, scored)],
@@ -180,7 +184,7 @@ def _fit_folds(
 ) -> Outcome:
     count = split.size
     y_score, raw_logit = np.empty(count), np.empty(count)
-    thresholds: list[tuple[Rows, NDArray[np.float64]]] = []
+    chosen_points: list[tuple[OperatingPoint, ...]] = []
     calibrations: list[Calibration] = []
     unseen = {name: np.empty(count) for name in occluded}
     patient_points: list[PatientPoint | None] = [None] * count
@@ -192,8 +196,8 @@ def _fit_folds(
         inside, outside = np.flatnonzero(split != fold), np.flatnonzero(split == fold)
         one = fit(inside, None, f" fold {int(fold) + 1} of {len(folds)}")
         y_score[outside] = one.scores(images, outside)
-        raw_logit[outside] = one.calibration.raw_logits(y_score[outside])
-        thresholds.append((outside, _thresholds(one)))
+        raw_logit[outside] = one.raw_logits(images, outside, y_score[outside])
+        chosen_points.append(one.operating_points)
         calibrations.append(one.calibration)
         for row in outside:
             patient_points[row] = one.patient_point
@@ -203,9 +207,9 @@ def _fit_folds(
         histories.append((fold, one.history))
         notes += [f"Fold {fold}: {note}" for note in one.notes]
     final = everyone or fit(np.arange(count), None, " on everyone")
-    operating_points = np.empty((len(thresholds[0][1]), count))
-    for outside, own in thresholds:
-        operating_points[:, outside] = own
+    operating_points = np.empty((len(final.operating_points), count))
+    for (_, outside), points in zip(parts, chosen_points, strict=True):
+        operating_points[:, outside] = _thresholds(points)
     return Outcome(
         final=final,
         network=final.to_network(features_model),
@@ -214,6 +218,7 @@ def _fit_folds(
         raw_logit=raw_logit,
         occluded=unseen,
         operating_points=operating_points,
+        chosen_points=chosen_points,
         calibrations=calibrations,
         patient_points=patient_points,
         held_out_from=parts,
@@ -225,9 +230,9 @@ def _fit_folds(
     )
 
 
-def _thresholds(fit: Fit) -> NDArray[np.float64]:
+def _thresholds(points: Sequence[OperatingPoint]) -> NDArray[np.float64]:
     """Those of all operating points, as a column."""
-    return np.array([[point.threshold] for point in fit.operating_points])
+    return np.array([[point.threshold] for point in points])
 
 
 def _score_occluded(

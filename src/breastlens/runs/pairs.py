@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from breastlens.cohort.splits import split_groups
 from breastlens.errors import RunDirectoryError
-from breastlens.evaluation.paired import Judged, compare_models, judge_non_inferiority
+from breastlens.evaluation.paired import AT_OPERATING_POINT, Judged, compare_models, judge_non_inferiority
 from breastlens.evaluation.significance import holm
 from breastlens.report.run_files import RunFiles
 
@@ -21,6 +24,9 @@ def compare_pairs(
 ) -> dict[str, Any]:
     """Compare every two runs on the images that all of them judged.
 
+    An image's patient is the one that any of the runs knows, and images without one that any run holds for copies or
+    frames of one file are drawn together, so the order of the runs decides nothing but the signs.
+
     Args:
         runs: At least two, by name.
         margin: By how much a figure may be worse and still not be called inferior; None: not asked.
@@ -29,12 +35,14 @@ def compare_pairs(
     Returns:
         ``runs``, their names; ``images`` and ``patients`` that they share, patients None where unknown; ``left_out``,
         by run how many more images it judged; ``margin``; ``pairs``, a dictionary each: ``first``, ``second``, what
-        `breastlens.evaluation.paired.compare_models` says, ``auc_p_holm`` and ``accuracy_p_holm``, the p-values of AUC
-        and of McNemar's test corrected for the number of pairs (None where there is none), and ``not_inferior``, with
-        a margin, whether the AUC of ``first`` and of ``second`` is not inferior to the other's.
+        `breastlens.evaluation.paired.compare_models` says, ``auc_p_holm`` and, of McNemar's tests,
+        ``accuracy_p_holm``, ``sensitivity_p_holm`` and ``specificity_p_holm``, their p-values corrected for the number
+        of pairs (None where there is none), and ``not_inferior``, with a margin, whether the AUC of ``first`` and of
+        ``second`` is not inferior to the other's.
 
     Raises:
-        RunDirectoryError: The runs share no image, or label one differently.
+        RunDirectoryError: The runs share no image; or of one that they share, the pixels, the label or the known
+            patient differ.
     """
     tables = {name: _judged(files) for name, files in runs.items()}
     shared = sorted(set.intersection(*(set(table.index) for table in tables.values())))
@@ -43,15 +51,12 @@ def compare_pairs(
             f"no image was judged by all of these runs, so they cannot be compared: {_say_sizes(tables)}"
         )
     tables = {name: table.loc[shared] for name, table in tables.items()}
+    _refuse_contradictions(tables, "pixels", "have other pixels under", "names: they are not the same images")
+    _refuse_contradictions(tables, "y_true", "label", "images differently")
+    _refuse_contradictions(tables, "patient_id", "name different patients for", "images")
     first = next(iter(tables.values()))
-    for name, table in tables.items():
-        differing = int((table["y_true"] != first["y_true"]).sum())
-        if differing:
-            raise RunDirectoryError(
-                f"{name} and {next(iter(tables))} label {differing} of {len(shared)} shared images differently"
-            )
-    patients = first["patient_id"].tolist()
-    linked = pd.factorize(first["set"])[0]
+    patients = [next(filter(None, names), "") for names in zip(*_column(tables, "patient_id"), strict=True)]
+    linked = _link(_column(tables, "set"))
     judged = {name: Judged(table["y_score"], table["y_pred"]) for name, table in tables.items()}
     pairs = [
         {"first": one, "second": other}
@@ -75,15 +80,47 @@ def compare_pairs(
 
 
 def _judged(files: RunFiles) -> pd.DataFrame:
-    """The judged images by path and frame, with the set of copies and frames that each belongs to."""
-    predictions = files.predictions.copy()
+    """The judged images by path and frame, with the set of copies and frames and the hash of the pixels of each."""
+    predictions, records = files.predictions.copy(), files.records
     if "frame" not in predictions:
         predictions["frame"] = "0"
-    records = files.records
-    groups = records.get("duplicate_group", pd.Series("", index=records.index))
-    group_of = dict(zip(records["path"], groups, strict=True))
+    empty = pd.Series("", index=records.index)
+    group_of = dict(zip(records["path"], records.get("duplicate_group", empty), strict=True))
     predictions["set"] = [group_of.get(path) or path for path in predictions["path"]]
+    frames = records.get("frame", pd.Series("0", index=records.index))
+    hashes = records.get("pixels_sha256", empty)
+    pixels_of = dict(zip(zip(records["path"], frames, strict=True), hashes, strict=True))
+    keys = zip(predictions["path"], predictions["frame"], strict=True)
+    predictions["pixels"] = [pixels_of.get(key, "") for key in keys]
     return predictions.set_index(_KEY)
+
+
+def _column(tables: Mapping[str, pd.DataFrame], name: str) -> list[list[str]]:
+    return [table[name].tolist() for table in tables.values()]
+
+
+def _refuse_contradictions(tables: Mapping[str, pd.DataFrame], column: str, verb: str, what: str) -> None:
+    """Refuse runs of which two say different things of a shared image; "" says nothing.
+
+    Raises:
+        RunDirectoryError: With the names of the two and the counts.
+    """
+    for (one, left), (other, right) in itertools.combinations(tables.items(), 2):
+        known = (left[column] != "") & (right[column] != "")
+        differing = int((known & (left[column] != right[column])).sum())
+        if differing:
+            raise RunDirectoryError(f"{other} and {one} {verb} {differing} of {len(left)} shared {what}")
+
+
+def _link(sets: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """Numbers images that stand in one set in any of the runs, or through others, (n,)."""
+    linked = np.arange(len(sets[0]))
+    for own in sets:
+        alone = [""] * len(own)
+        linked = split_groups(
+            pd.DataFrame({"path": own, "patient_id": alone, "pixels_sha256": alone}), linked
+        )
+    return linked
 
 
 def _say_sizes(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -97,15 +134,15 @@ def _say_sizes(tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _correct(pairs: list[dict[str, Any]]) -> None:
-    """Add the p-values that Holm's correction over all pairs makes of those of AUC and accuracy."""
-    raw = {
-        "auc_p_holm": [pair["differences"]["auc"]["p_value"] for pair in pairs],
-        "accuracy_p_holm": [(pair["mcnemar"]["accuracy"] or {}).get("p_value") for pair in pairs],
+    """Add the p-values that Holm's correction over all pairs makes of those of the AUC and of each of McNemar's."""
+    raw = {"auc": [pair["differences"]["auc"]["p_value"] for pair in pairs]}
+    raw |= {
+        name: [(pair["mcnemar"][name] or {}).get("p_value") for pair in pairs] for name in AT_OPERATING_POINT
     }
     for name, p_values in raw.items():
         corrected = iter(holm([value for value in p_values if value is not None]))
         for pair, value in zip(pairs, p_values, strict=True):
-            pair[name] = None if value is None else next(corrected)
+            pair[f"{name}_p_holm"] = None if value is None else next(corrected)
 
 
 def _judge_both(difference: dict[str, Any], margin: float) -> dict[str, bool | None]:

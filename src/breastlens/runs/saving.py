@@ -20,6 +20,9 @@ from breastlens.runs.precision import Chosen
 def teach_abstention(material: Material, outcome: Outcome, chosen: Chosen) -> Abstaining:
     """Set when the model does not answer, from features as the saved graph gives them.
 
+    They are those of the network that the training started from, which has learnt from none of the images. Only from
+    scratch are they the trained network's own.
+
     Args:
         material: What it was trained on.
         outcome: What was trained.

@@ -17,6 +17,8 @@ from breastlens.evaluation.subgroups import evaluate_strata
 MOST_STRATA = 30
 """More than a table can show and any cohort can fill."""
 
+_NO_SUBGROUPS = frozenset({"category", "label", "patient_id", "split"})
+
 
 def check_subgroups(used: pd.DataFrame, specifications: Sequence[str]) -> None:
     """Refuse columns that make no subgroups, before any work is put into them.
@@ -30,7 +32,12 @@ def check_subgroups(used: pd.DataFrame, specifications: Sequence[str]) -> None:
         DataError: There is no such column, it does not hold what is asked of it, or it has too many values.
     """
     for each in specifications:
-        _divide(used, each)
+        if each.partition(":")[0] in _NO_SUBGROUPS:
+            raise DataError(f"--subgroups {each}: the label, the patient and the part make no subgroups")
+        try:
+            _divide(used, each)
+        except DataError as error:
+            raise DataError(f"--subgroups {each}: {error}") from error
 
 
 def subgroup_metrics(

@@ -29,6 +29,9 @@ OF_EPOCHS = (
 )
 """Settings that a probe has no use for."""
 
+OF_FROZEN_LAYERS = ("trainable_stages", "views", "weights")
+"""Settings that training from scratch has no use for."""
+
 
 def describe_training(
     material: Material,
@@ -97,13 +100,18 @@ def _describe_calibration(outcome: Outcome) -> dict[str, Any]:
 
 
 def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[str]:
-    """What was asked for and a probe has no use for."""
-    if recipe.strategy != "probe":
-        return []
-    named = [name for name in OF_EPOCHS if name in recipe.model_fields_set]
-    if tensorboard is not None:
+    """What was asked for and the strategy has no use for."""
+    unused: tuple[str, ...]
+    if recipe.strategy == "probe":
+        why, unused = "A probe is not trained by epochs", OF_EPOCHS
+    elif recipe.strategy == "scratch":
+        why, unused = "From scratch all layers learn from random weights", OF_FROZEN_LAYERS
+    else:
+        why, unused = "All layers learn", ("views",) if recipe.trainable_stages == "all" else ()
+    named = [name for name in unused if name in recipe.model_fields_set]
+    if tensorboard is not None and recipe.strategy == "probe":
         named.append("tensorboard")
     if not named:
         return []
     said = ", ".join(name.replace("_", " ") for name in named)
-    return [f"A probe is not trained by epochs, so these settings were not used: {said}."]
+    return [f"{why}, so these settings were not used: {said}."]

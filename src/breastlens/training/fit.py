@@ -95,6 +95,20 @@ class Fit:
         features = None if images.features is None else images.features[rows]
         return self.score(features, (images.pixels[part] for part in in_parts(rows)))
 
+    def raw_logits(
+        self, images: TrainingImages, rows: Rows, y_score: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Log-odds before calibration: a probe's own; of a network those behind its scores, as far as 32 bits tell.
+
+        Args:
+            images: All images.
+            rows: Some of them.
+            y_score: Their scores, (len(rows),).
+        """
+        if self.probe is not None and images.features is not None:
+            return self.probe.raw_logits(images.features[rows])
+        return self.calibration.raw_logits(y_score)
+
     def score(
         self, features: NDArray[np.float32] | None, pixels: Images | Iterable[Images]
     ) -> NDArray[np.float64]:

@@ -64,6 +64,10 @@ class Probe:
         """Calibrated probability of positive, shape (n,), from features of shape (n, d)."""
         return sigmoid(self.calibration.bend(self.head.logits(features)))
 
+    def raw_logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Log-odds before calibration, shape (n,), from features of shape (n, d)."""
+        return (self.head.logits(features) - self.calibration.intercept) / self.calibration.slope
+
 
 def fit_probe(
     features: NDArray[np.floating],
