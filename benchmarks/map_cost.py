@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from breastlens.config import ImageRecipe
 from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.activation_map import explain_row
 from breastlens.inference.map_picture import MapFolder
@@ -114,7 +115,7 @@ def time_pictures() -> float:
         "activation_constant": np.zeros(1, np.float32),
         "activation_map": source.normal(size=(3, 16, 16)).astype(np.float32),
     }
-    explanation = explain_row(PreparedImage(pixels, 0.0, 255.0, None, (480, 640)), row)
+    explanation = explain_row(PreparedImage(pixels, 0.0, 255.0, None, (480, 640)), ImageRecipe(), row)
     with temporary_folder() as folder:
         maps = MapFolder.make(folder / "maps")
         return processor_s(

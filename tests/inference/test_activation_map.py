@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
 from breastlens.errors import BundleError, DecodeError
 from breastlens.imaging.decode import DecodedImage, decode
@@ -34,20 +33,18 @@ def prepared(height: int, width: int, recipe: ImageRecipe) -> PreparedImage:
     return preprocess(decoded(pixels), recipe)
 
 
-def test_an_explained_file_adds_up_to_its_log_odds(
-    predictor: Predictor, awkward_dir: Path, awkward: Cohort
-) -> None:
+def test_an_explained_file_adds_up_to_its_log_odds(predictor: Predictor, awkward_dir: Path) -> None:
     path = next((awkward_dir / "sick").glob("P*.png"))
     found = predictor.explain(path)
     score = predictor.predict(path).y_score
     assert found.y_score == score
     assert score is not None
     assert found.log_odds == pytest.approx(logit(score), abs=1e-4)
-    recipe, shape = awkward.image, decode(path).pixels.shape[:2]
-    for shown in (found.on_square(), found.on_original(recipe)):
+    shape = decode(path).pixels.shape[:2]
+    for shown in (found.on_square(), found.on_original()):
         assert found.constant + shown.sum(dtype=np.float64) == pytest.approx(logit(score), abs=1e-4)
     assert found.on_square().shape == (64, 64)
-    assert found.on_original(recipe).shape == shape
+    assert found.on_original().shape == shape
     with pytest.raises(DecodeError, match=r"broken\.png"):
         predictor.explain(awkward_dir / "sick" / "broken.png")
 
@@ -55,7 +52,7 @@ def test_an_explained_file_adds_up_to_its_log_odds(
 def test_a_model_of_an_earlier_version_is_refused() -> None:
     row = {"score": np.zeros(1, np.float32), "activation_map": np.zeros((4, 4), np.float32)}
     with pytest.raises(BundleError, match="train it again"):
-        explain_row(prepared(40, 40, ImageRecipe()), row)
+        explain_row(prepared(40, 40, ImageRecipe()), ImageRecipe(), row)
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (50, 200), (64, 64), (33, 47), (7, 300)])

@@ -22,8 +22,10 @@ def decoded(pixels: np.ndarray) -> DecodedImage:
 
 def explained(stages: np.ndarray) -> Explanation:
     grey = np.full((40, 60), 128, np.uint8)
+    recipe = ImageRecipe(image_size=64)
     return Explanation(
-        preprocess(decoded(grey), ImageRecipe(image_size=64)),
+        preprocess(decoded(grey), recipe),
+        recipe,
         stages.astype(np.float32),
         constant=-0.5,
         y_score=0.6,
@@ -56,6 +58,33 @@ def test_a_picture_has_image_and_map_side_by_side() -> None:
     empty = draw_explanation(explained(np.zeros((3, 8, 8))))
     assert empty.shape == drawn.shape
     assert np.array_equal(empty[60, 400], [128, 128, 128])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shape", "size"),
+    [
+        (ImageRecipe(image_size=64), (40, 80), (128, 256)),
+        (ImageRecipe(image_size=64, fit="letterbox"), (80, 20), (256, 64)),
+        (ImageRecipe(image_size=64, crop="body"), (120, 160), None),
+    ],
+)
+def test_a_picture_has_the_proportions_of_the_image(
+    recipe: ImageRecipe, shape: tuple[int, int], size: tuple[int, int] | None
+) -> None:
+    grey = np.full(shape, 90, np.uint8)
+    if recipe.crop == "body":
+        grey[:] = 5
+        grey[30:110, 50:110] = 180
+    image = preprocess(decoded(grey), recipe)
+    drawn = draw_explanation(Explanation(image, recipe, np.zeros((1, 8, 8), np.float32), 0.0, 0.5))
+    panel = drawn[12:268, 12:268]
+    inside = (panel != 255).all(axis=2)
+    height, width = inside.any(axis=1).sum(), inside.any(axis=0).sum()
+    if size is None:
+        assert image.box is not None
+        size = (256, round(256 * image.box[2] / image.box[3]))
+    assert (height, width) == size
+    assert inside.sum() == height * width
 
 
 def test_names_are_safe_and_never_twice(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from breastlens.config import ImageRecipe
 from breastlens.errors import BundleError
+from breastlens.imaging.crop import Box
 from breastlens.imaging.preprocess import PreparedImage, fitted_box
 from breastlens.models.activation_map import enlarge
 from breastlens.models.engine import Engine
@@ -27,6 +28,7 @@ class Explanation:
 
     Attributes:
         image: What the network saw.
+        recipe: How that was made of the decoded image.
         stages: float32 (stages, h, w), log-odds that each place of each stage adds, above 0 for positive; stages from
             the input to the top, all brought to the resolution of the first.
         constant: Log-odds of an image in which no channel of the network is active. It says nothing of this image.
@@ -34,6 +36,7 @@ class Explanation:
     """
 
     image: PreparedImage
+    recipe: ImageRecipe
     stages: Map
     constant: float
     y_score: float
@@ -52,13 +55,20 @@ class Explanation:
         side = len(self.image.pixels)
         return np.asarray(enlarge(self.stages.sum(axis=0, keepdims=True), side, side)[0], dtype=np.float32)
 
-    def on_original(self, recipe: ImageRecipe) -> Map:
+    def on_original(self) -> Map:
         """The sum of all stages on the pixels of the decoded image; see ``to_original``."""
-        return to_original(self.on_square(), self.image, recipe)
+        return to_original(self.on_square(), self.image, self.recipe)
 
 
-def explain_row(image: PreparedImage, row: Mapping[str, NDArray[np.float32]]) -> Explanation:
+def explain_row(
+    image: PreparedImage, recipe: ImageRecipe, row: Mapping[str, NDArray[np.float32]]
+) -> Explanation:
     """Take what the network gave for one image.
+
+    Args:
+        image: What the network saw.
+        recipe: How that was made.
+        row: The network's outputs for it.
 
     Raises:
         BundleError: The network gives no such map: it was saved by an earlier version.
@@ -68,7 +78,7 @@ def explain_row(image: PreparedImage, row: Mapping[str, NDArray[np.float32]]) ->
             "this model gives no maps of log-odds: it was saved by an earlier version of BreastLens; train it again"
         )
     return Explanation(
-        image, row["activation_map"], row["activation_constant"].item(), y_score=row["score"].item()
+        image, recipe, row["activation_map"], row["activation_constant"].item(), y_score=row["score"].item()
     )
 
 
@@ -86,6 +96,16 @@ def square_maps(engine: Engine, pixels: NDArray[np.uint8]) -> Map | None:
         return None
     stages = engine.run(pixels)["activation_map"]
     return np.asarray(enlarge(stages.sum(axis=1), *pixels.shape[1:3]), dtype=np.float32)
+
+
+def find_shown(image: PreparedImage, recipe: ImageRecipe) -> tuple[Box, Box]:
+    """Where what the network saw of an image lies in the decoded image and in the square.
+
+    Returns:
+        Twice x, y, width and height, in px of the decoded image and of the square.
+    """
+    whole = image.box or (0, 0, image.frame[1], image.frame[0])
+    return whole, fitted_box(whole[3], whole[2], recipe)
 
 
 def to_original(square: Map, image: PreparedImage, recipe: ImageRecipe) -> Map:
@@ -106,8 +126,7 @@ def to_original(square: Map, image: PreparedImage, recipe: ImageRecipe) -> Map:
     """
     if square.shape != image.pixels.shape[:2]:
         raise ValueError(f"expected a map of {image.pixels.shape[:2]}, got {square.shape}")
-    x, y, width, height = image.box or (0, 0, image.frame[1], image.frame[0])
-    left, top, across, down = fitted_box(height, width, recipe)
+    (x, y, width, height), (left, top, across, down) = find_shown(image, recipe)
     shown = (
         _overlaps(down, height) @ square[top : top + down, left : left + across] @ _overlaps(across, width).T
     )

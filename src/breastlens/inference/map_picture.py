@@ -1,4 +1,4 @@
-"""Pictures of maps: the image as the network saw it, and the same under colours of log-odds, with a colour bar.
+"""Pictures of maps: what the network saw of an image, and the same under colours of log-odds, with a colour bar.
 
 Drawn with OpenCV, which takes milliseconds where Matplotlib takes a good part of a second: there may be thousands.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.errors import RunDirectoryError
-from breastlens.inference.activation_map import CAPTION, Explanation, Map
+from breastlens.inference.activation_map import CAPTION, Explanation, Map, find_shown
 
 Picture = NDArray[np.uint8]
 
@@ -87,7 +87,8 @@ class MapFolder:
 def draw_explanation(explanation: Explanation) -> Picture:
     """Draw one image beside its map, with colour bar, caption and how the log-odds add up.
 
-    No name is drawn, neither of the file nor of a patient.
+    The image has its own proportions again: stretching, bars and crop are undone. No name is drawn, neither of the file
+    nor of a patient.
 
     Returns:
         uint8 (h, w, 3), RGB; of the same size for all images.
@@ -97,10 +98,11 @@ def draw_explanation(explanation: Explanation) -> Picture:
     limit = colour_limit(shown)
     picture = _sheet().copy()
     for place, panel in enumerate((pixels, paint(pixels, shown, limit))):
-        left = _GAP_PX + place * (_PANEL_PX + _GAP_PX)
-        picture[_GAP_PX : _GAP_PX + _PANEL_PX, left : left + _PANEL_PX] = cv2.resize(
-            panel, (_PANEL_PX, _PANEL_PX), interpolation=cv2.INTER_CUBIC
-        )
+        drawn = _undistort(panel, explanation)
+        height, width = drawn.shape[:2]
+        left = _GAP_PX + place * (_PANEL_PX + _GAP_PX) + (_PANEL_PX - width) // 2
+        top = _GAP_PX + (_PANEL_PX - height) // 2
+        picture[top : top + height, left : left + width] = drawn
     left = 3 * _GAP_PX + 2 * _PANEL_PX + _BAR_PX + 6
     for height, value in ((0.0, limit), (0.5, 0.0), (1.0, -limit)):
         _write(
@@ -113,6 +115,17 @@ def draw_explanation(explanation: Explanation) -> Picture:
     )
     _write(picture, said, _GAP_PX, 2 * _GAP_PX + _PANEL_PX + 30, _INK)
     return picture
+
+
+def _undistort(square: Picture, explanation: Explanation) -> Picture:
+    """What of a square belongs to the image, in the proportions of the decoded image, as large as a panel takes."""
+    (_, _, width, height), (left, top, across, down) = find_shown(explanation.image, explanation.recipe)
+    scale = _PANEL_PX / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(
+        cv2.resize(square[top : top + down, left : left + across], size, interpolation=cv2.INTER_CUBIC),
+        dtype=np.uint8,
+    )
 
 
 def colour_limit(shown: Map) -> float:

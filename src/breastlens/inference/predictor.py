@@ -103,7 +103,9 @@ class Predictor:
         image = self._read(Path(path))
         if isinstance(image, str):
             raise DecodeError(path, image)
-        return explain_row(image, next(self.bundle.engine.stream(image.pixels[np.newaxis])))
+        return explain_row(
+            image, self.bundle.card.image, next(self.bundle.engine.stream(image.pixels[np.newaxis]))
+        )
 
     def predict_files(
         self, paths: Sequence[Path], progress: Progress | None = None, maps: MapFolder | None = None
@@ -127,7 +129,7 @@ class Predictor:
                 advance(done)
                 prediction = self._decide(path, image, row)
                 if maps is not None and isinstance(image, PreparedImage):
-                    shown = maps.write(done, path, explain_row(image, row))
+                    shown = maps.write(done, path, explain_row(image, self.bundle.card.image, row))
                     prediction = replace(prediction, map=shown)
                 yield prediction
 
