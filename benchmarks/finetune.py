@@ -202,7 +202,8 @@ def by_us(arguments: argparse.Namespace, backbone: Backbone, arrays: Any) -> Tol
     from breastlens.models._keras import import_keras
     from breastlens.models.feature_cache import FeatureCache
     from breastlens.models.feature_network import FeatureNetwork
-    from breastlens.training.fit import TrainingImages, fit_model
+    from breastlens.training.fit import fit_model
+    from breastlens.training.fitted import TrainingImages
 
     import_keras()
     pixels, labels, groups, split = (arrays[name] for name in ("pixels", "labels", "groups", "split"))

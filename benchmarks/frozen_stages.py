@@ -28,7 +28,7 @@ from breastlens.progress import Progress
 from breastlens.runs.preparation import Prepared, prepare
 from breastlens.runs.splitting import split_records
 from breastlens.training.finetune import train_network
-from breastlens.training.fit import score_with
+from breastlens.training.fitted import score_with
 from breastlens.training.probe import fit_probe
 from breastlens.training.views import show_images
 from side_by_side import data_options, report, say, spread, temporary_folder

@@ -11,7 +11,7 @@ import pytest
 
 from breastlens.errors import BundleError, DataError
 from breastlens.evaluation.conformal import SetLimits
-from breastlens.inference.answer import decide
+from breastlens.inference.answer import decide, name_set
 from breastlens.inference.patients import name_patients, patients_table, predict_patients
 from breastlens.inference.predictor import Prediction, load, predictions_table
 
@@ -31,7 +31,9 @@ ACROSS = SetLimits(negative_up_to=0.6, positive_from=0.4, negatives=50, positive
     ],
 )
 def test_a_side_is_decided_where_set_and_threshold_agree(score, threshold, limits, expected):
-    assert decide(score, threshold, limits) == expected
+    name = name_set(score, limits)
+    assert (name, decide(name, positive=score >= threshold)) == expected
+    assert decide(name, positive=True, novel=True) == "refused"
 
 
 @pytest.fixture(scope="module")

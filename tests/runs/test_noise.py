@@ -17,7 +17,7 @@ from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_po
 from breastlens.models.backbones import get_backbone
 from breastlens.progress import Progress
 from breastlens.runs.outcome import fit_split
-from breastlens.training.fit import Fit, TrainingImages
+from breastlens.training.fitted import Fit, TrainingImages
 
 RUNS, PATIENTS, IMAGES, WIDTH, FOLDS = 50, 36, 2, 12, 3
 POSITIVES = 15

@@ -26,7 +26,8 @@ RECORD_COLUMNS = [
     "sha256", "pixels_sha256", "duplicate_group", "excluded", "window_low", "window_high", "crop_box",
 ]  # fmt: skip
 PREDICTION_COLUMNS = [
-    "path", "patient_id", "split", "y_true", "y_score", "y_pred", "raw_logit", "prediction_set", "distance", "novel",
+    "path", "patient_id", "split", "y_true", "y_score", "y_pred", "raw_logit", "decision", "prediction_set", "distance",
+    "novel",
 ]  # fmt: skip
 FILES = {
     "run.json",

@@ -20,7 +20,7 @@ from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.training import views as room
 from breastlens.training.finetune import TrainedNetwork, train_again, train_network
-from breastlens.training.fit import score_with
+from breastlens.training.fitted import score_with
 from breastlens.training.probe import Probe, fit_probe
 from breastlens.training.views import WholeImages
 

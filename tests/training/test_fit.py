@@ -24,7 +24,8 @@ from breastlens.runs.outcome import Occluded, fit_split
 from breastlens.training import fit as room
 from breastlens.training import learner
 from breastlens.training.finetune import TrainedNetwork
-from breastlens.training.fit import Fit, TrainingImages, fit_model, score_with
+from breastlens.training.fit import fit_model
+from breastlens.training.fitted import Fit, TrainingImages, score_with
 from breastlens.training.precision import Choice
 from breastlens.training.probe import fit_probe, sigmoid
 

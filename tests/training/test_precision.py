@@ -17,7 +17,7 @@ from breastlens.models.engine import Engine
 from breastlens.progress import Progress
 from breastlens.training import precision as room
 from breastlens.training.finetune import TrainedNetwork, train_network
-from breastlens.training.fit import score_with
+from breastlens.training.fitted import score_with
 from breastlens.training.precision import Choice, Timed, choose_precision
 from breastlens.training.probe import Probe, fit_probe
 from breastlens.training.views import WholeImages

@@ -18,7 +18,7 @@ from breastlens.models.engine import Engine
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
 from breastlens.training.finetune import TrainedNetwork, train_network
-from breastlens.training.fit import score_with
+from breastlens.training.fitted import score_with
 from breastlens.training.probe import Probe, fit_probe
 from breastlens.training.views import CutImages, Shown, WholeImages, show_images
 

@@ -69,7 +69,7 @@ class Answerer:
         positive = y_score >= self._card.threshold
         if limits is None or reference is None:
             return Answer("positive" if positive else "negative")
-        name, decision = decide(y_score, self._card.threshold, limits.images)
+        name = name_set(y_score, limits.images)
         distance = float(
             measure_novelty(
                 reference, limits.novelty.method, features[np.newaxis], describe_layout(pixels[np.newaxis])
@@ -77,22 +77,29 @@ class Answerer:
         )
         novel = distance > limits.novelty.threshold
         similar = find_similar(reference, features[np.newaxis], self._similar)[0] if self._similar else ()
-        return Answer("refused" if novel else decision, name, distance, novel, similar)
+        return Answer(decide(name, positive=positive, novel=novel), name, distance, novel, similar)
 
 
-def decide(y_score: float, threshold: float, limits: SetLimits) -> tuple[str, Decision]:
-    """The prediction set of a score by name, and what follows from it.
-
-    A side is decided for only where the set holds it alone and the threshold says the same.
+def name_set(y_score: float, limits: SetLimits) -> str:
+    """The prediction set of a score by name.
 
     Args:
-        y_score: Of an image, or the mean of a patient's.
-        threshold: At or above it a score is called positive.
+        y_score: Of an image, or the joint score of a patient's.
         limits: Of scores of that kind.
     """
-    name = SET_NAMES[int(find_sets([y_score], limits)[0])]
-    if name == "positive" and y_score >= threshold:
-        return name, "positive"
-    if name == "negative" and y_score < threshold:
-        return name, "negative"
-    return name, "refer"
+    return SET_NAMES[int(find_sets([y_score], limits)[0])]
+
+
+def decide(prediction_set: str, *, positive: bool, novel: bool = False) -> Decision:
+    """What follows from an answer: a side only where the prediction set holds it alone and the threshold says the same.
+
+    Args:
+        prediction_set: By name.
+        positive: Whether the score reaches the threshold.
+        novel: Whether the image is unlike those of training.
+    """
+    if novel:
+        return "refused"
+    if positive:
+        return "positive" if prediction_set == "positive" else "refer"
+    return "negative" if prediction_set == "negative" else "refer"

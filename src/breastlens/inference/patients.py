@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from breastlens.cohort.manifest import read_patients
 from breastlens.errors import DataError
 from breastlens.evaluation.by_patient import score_patients
-from breastlens.inference.answer import decide
+from breastlens.inference.answer import decide, name_set
 from breastlens.inference.predictor import Prediction, with_rebased
 from breastlens.models.bundle import BundleCard
 
@@ -139,9 +139,8 @@ def _predict_patient(name: str, images: Sequence[Prediction], card: BundleCard) 
     joint = float(score_patients(scores, np.zeros(len(scores), dtype=np.int64), card.patient_rule)[0])
     threshold = card.threshold if card.patient_point is None else card.patient_point.threshold
     positive = joint >= threshold
-    held, decision = None, "positive" if positive else "negative"
-    if card.abstention is not None:
-        held, decision = decide(joint, threshold, card.abstention.patients)
+    held = None if card.abstention is None else name_set(joint, card.abstention.patients)
+    side = "positive" if positive else "negative"
     return PatientPrediction(
         name,
         len(images),
@@ -150,7 +149,7 @@ def _predict_patient(name: str, images: Sequence[Prediction], card: BundleCard) 
         joint,
         int(positive),
         card.labels.positive_name if positive else card.labels.negative_name,
-        decision,
+        side if held is None else decide(held, positive=positive),
         held,
     )
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,26 +35,12 @@ from breastlens.evaluation.conformal import (
 )
 from breastlens.evaluation.inputs import find_units
 from breastlens.evaluation.selective import describe_patient_sets, describe_sets, risk_coverage
-from breastlens.imaging.corruptions import corruptions
-from breastlens.imaging.layout import describe_layout
-from breastlens.inference.novelty import (
-    METHODS,
-    MOST_IMAGES,
-    Reference,
-    count_axes,
-    fit_reference,
-    measure_novelty,
-)
+from breastlens.inference.answer import decide
 from breastlens.inference.reference_file import pack_reference
-from breastlens.models.abstention import Abstention, Method, NoveltyLimit
+from breastlens.models.abstention import Abstention, NoveltyLimit
+from breastlens.runs.novelty_choice import choose_novelty
 from breastlens.runs.outcome import Outcome
-from breastlens.runs.precision import spread
-from breastlens.training.fit import in_parts
 
-CORRUPTED = 32
-"""So many held-out images are corrupted, in each way, to choose the measure of novelty by."""
-
-Rows = NDArray[np.intp]
 Values = NDArray[np.float64]
 
 
@@ -67,7 +51,8 @@ class Abstaining:
     Attributes:
         card: For bundle.json.
         reference: The content of reference.npz.
-        columns: For predictions.csv, a row an image with a held-out score: ``prediction_set``, ``distance``, ``novel``.
+        columns: For predictions.csv, a row an image with a held-out score: ``decision``, ``prediction_set``,
+            ``distance``, ``novel``.
         metrics: For metrics.json: ``abstention`` and ``novelty``.
     """
 
@@ -121,40 +106,7 @@ def set_abstention(
     """
     labels, split = used["label"].to_numpy(), used["split"].to_numpy()
     scored, folds = outcome.scored, "validation" not in set(split)
-    first = outcome.held_out_from[0][1]
-    usual = first if folds else first[split[first] == "validation"]
-    shown = spread(usual, CORRUPTED)
-    layout = describe_layout(pixels)
-    fit = partial(
-        _fit,
-        features=features,
-        layout=layout,
-        labels=labels,
-        groups=groups,
-        numbers=numbers,
-        axes=count_axes(min(inside.size for inside, _ in outcome.held_out_from)),
-        seed=recipe.seed,
-    )
-    held, references = _held_out_distances(fit, features, layout, outcome)
-    found = {
-        name: (features_of(changed), describe_layout(changed))
-        for name, changed in corruptions(pixels[shown], recipe.seed)
-    }
-    against = np.isin(scored, usual)
-    told = {
-        method: {
-            name: measure_novelty(references[method], method, *signals) for name, signals in found.items()
-        }
-        for method in METHODS
-    }
-    aucs = {
-        method: {name: _auc(held[method][against], far) for name, far in told[method].items()}
-        for method in METHODS
-    }
-    method = max(METHODS, key=lambda each: round(float(np.mean(list(aucs[each].values()))), 4))
-    # with folds the saved model has learnt from all of them
-    final = fit(np.arange(len(labels)))[method] if folds else references[method]
-
+    novelty = choose_novelty(used, numbers, groups, pixels, features, features_of, outcome, recipe.seed)
     part = split[scored]
     everyone = np.ones(scored.size, dtype=bool)
     patient_id = used["patient_id"].iloc[scored]
@@ -171,8 +123,7 @@ def set_abstention(
         if folds
         else [(part == "validation", everyone, rule)],
     )
-    distances = held[method]
-    limit, promised, units = _novelty_limit(judged, distances, judged.decides, recipe)
+    limit, promised, units = _novelty_limit(judged, novelty.distances, judged.decides, recipe)
     images, patients = _set_limits(judged, judged.decides, rule, recipe)
     several = len(np.unique(judged.units)) < scored.size
     card = Abstention(
@@ -181,14 +132,27 @@ def set_abstention(
         images=images,
         patients=patients,
         novelty=NoveltyLimit(
-            method=method,
+            method=novelty.method,
             threshold=limit,
             false_alarms=promised,
             asked_false_alarms=recipe.false_alarms,
             units=units,
         ),
     )
-    columns, by_patient = _judge(judged, distances, recipe)
+    columns, by_patient = _judge(judged, novelty.distances, recipe)
+    columns.insert(
+        0,
+        "decision",
+        [
+            decide(name, positive=bool(positive), novel=bool(novel))
+            for name, positive, novel in zip(
+                columns["prediction_set"],
+                outcome.y_score >= outcome.thresholds,
+                columns["novel"],
+                strict=True,
+            )
+        ],
+    )
     rows = everyone if folds else part == "test"
     near = find_units(patient_id[rows].tolist(), int(rows.sum()), groups[scored][rows])
     sets = columns["prediction_set"].map(SET_NAMES.index).to_numpy()[rows]
@@ -203,20 +167,24 @@ def set_abstention(
             ),
         },
         "novelty": {
-            "method": method,
+            "method": novelty.method,
             "threshold": limit,
             "false_alarms": promised,
             "asked_false_alarms": recipe.false_alarms,
             "images": int(rows.sum()),
             "refused": int(columns["novel"].to_numpy()[rows].sum()),
             "corruptions": {
-                name: {"auc": aucs[method][name], "refused": float(np.mean(far > limit)), "images": far.size}
-                for name, far in told[method].items()
+                name: {
+                    "auc": novelty.aucs[novelty.method][name],
+                    "refused": float(np.mean(far > limit)),
+                    "images": far.size,
+                }
+                for name, far in novelty.corrupted.items()
             },
-            "methods": {each: float(np.mean(list(aucs[each].values()))) for each in METHODS},
+            "methods": novelty.mean_aucs,
         },
     }
-    return Abstaining(card, pack_reference(final), columns, metrics)
+    return Abstaining(card, pack_reference(novelty.reference), columns, metrics)
 
 
 def _say_chosen_on(*, folds: bool, own_features: bool) -> str:
@@ -233,41 +201,6 @@ def _say_chosen_on(*, folds: bool, own_features: bool) -> str:
 
 def _rule(point: PatientPoint | None) -> PatientRule:
     return "mean" if point is None else point.rule
-
-
-def _held_out_distances(
-    fit: Callable[[Rows], dict[Method, Reference]],
-    features: NDArray[np.float32],
-    layout: NDArray[np.float32],
-    outcome: Outcome,
-) -> tuple[dict[Method, Values], dict[Method, Reference]]:
-    """Distances of held-out images by either method, in the order of ``scored``, and what the first were taken from."""
-    held = {method: np.zeros(len(layout)) for method in METHODS}
-    first: dict[Method, Reference] = {}
-    for inside, outside in outcome.held_out_from:
-        references = fit(inside)
-        for method, rows in product(METHODS, in_parts(outside)):
-            held[method][rows] = measure_novelty(references[method], method, features[rows], layout[rows])
-        first = first or references
-    return {method: held[method][outcome.scored] for method in METHODS}, first
-
-
-def _fit(
-    rows: Rows,
-    *,
-    features: NDArray[np.float32],
-    layout: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    numbers: NDArray[np.integer],
-    axes: int,
-    seed: int,
-) -> dict[Method, Reference]:
-    """The reference that some images make; of very many, evenly spread ones stand for all."""
-    kept = spread(rows, MOST_IMAGES)
-    return fit_reference(
-        features[kept], layout[kept], labels[kept], groups[kept], numbers[kept], axes=axes, seed=seed
-    )
 
 
 def _set_limits(
@@ -306,11 +239,11 @@ def _judge(
     """Sets and refusals of all rows, and for each turn the sets and labels of the patients that it judges."""
     sets, novel = np.zeros(judged.labels.size, dtype=np.int64), np.zeros(judged.labels.size, dtype=np.int64)
     by_patient = []
-    for decide, apply, rule in judged.turns:
-        images, patients = _set_limits(judged, decide, rule, recipe)
+    for deciding, apply, rule in judged.turns:
+        images, patients = _set_limits(judged, deciding, rule, recipe)
         sets[apply] = find_sets(judged.y_score[apply], images)
-        novel[apply] = distances[apply] > _novelty_limit(judged, distances, decide, recipe)[0]
-        others = apply & ~decide
+        novel[apply] = distances[apply] > _novelty_limit(judged, distances, deciding, recipe)[0]
+        others = apply & ~deciding
         _, labels, joint = score_units(
             judged.units[others], judged.labels[others], judged.y_score[others], rule
         )
@@ -326,11 +259,3 @@ def _describe_patients(
 ) -> dict[str, Any] | None:
     sets, labels = (np.concatenate(each) for each in zip(*by_patient, strict=True))
     return describe_patient_sets(sets, labels, seed=seed)
-
-
-def _auc(usual: Values, far: Values) -> float:
-    """How often a corrupted image is farther away than a usual one."""
-    from sklearn.metrics import roc_auc_score
-
-    truth = np.concatenate([np.zeros(usual.size), np.ones(far.size)])
-    return float(roc_auc_score(truth, np.concatenate([usual, far])))

@@ -21,6 +21,7 @@ def answer_columns(answers: Sequence[Answer]) -> dict[str, Any]:
     if any(one.novel is None for one in answers):
         return {}
     return {
+        "decision": [one.decision for one in answers],
         "prediction_set": [one.prediction_set for one in answers],
         "distance": [one.distance for one in answers],
         "novel": [int(one.novel is True) for one in answers],

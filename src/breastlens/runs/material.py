@@ -23,7 +23,7 @@ from breastlens.progress import Progress
 from breastlens.runs.outcome import Occluded
 from breastlens.runs.preparation import Prepared
 from breastlens.training.ensemble import fit_members
-from breastlens.training.fit import TrainingImages, in_parts
+from breastlens.training.fitted import TrainingImages, in_parts
 
 ALWAYS = ("border",)
 """Occlusions that are tried even where the audit is skipped; the grey values are, too, since they cost nothing."""

@@ -19,7 +19,8 @@ from breastlens.evaluation.thresholds import OperatingPoint
 from breastlens.models.backbones import Backbone
 from breastlens.models.cut import FrozenPart
 from breastlens.progress import Progress
-from breastlens.training.fit import Fit, TrainingImages, fit_model, in_parts
+from breastlens.training.fit import fit_model
+from breastlens.training.fitted import Fit, TrainingImages, in_parts
 from breastlens.training.precision import Choice
 
 Rows = NDArray[np.intp]

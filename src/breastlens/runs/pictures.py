@@ -20,6 +20,9 @@ from breastlens.report.resampling_figures import draw_learning_curve, draw_repea
 from breastlens.report.run_files import MAIN_BLOCKS
 from breastlens.report.subgroups import FIGURE, draw_subgroups
 
+_ANSWERS = {"refer": ", referred", "refused": ", refused as novel"}
+"""What stands behind the score of an image to which the model would not have given an answer."""
+
 
 def draw_figures(
     directory: Path,
@@ -87,9 +90,14 @@ def draw_figures(
     if metrics.get("subgroups"):
         draw_subgroups(metrics["subgroups"], block, folder / f"{FIGURE}.png")
     wrong = most_wrong_rows(judged)
+    decisions = wrong.get("decision", pd.Series("", index=wrong.index)).map(
+        lambda each: _ANSWERS.get(each, "")
+    )
     titles = [
-        f"{path}\n{names[truth]}, score {score:.3f}"
-        for path, truth, score in zip(wrong["path"], wrong["y_true"], wrong["y_score"], strict=True)
+        f"{path}\n{names[truth]}, score {score:.3f}{answer}"
+        for path, truth, score, answer in zip(
+            wrong["path"], wrong["y_true"], wrong["y_score"], decisions, strict=True
+        )
     ]
     pixels = pixels_of(wrong)
     draw_most_wrong(
