@@ -103,6 +103,7 @@ def _most_wrong(files: RunFiles) -> tuple[str, str]:
     caption = (
         "The images the model was most wrong about, as the network saw them, the worst first. "
         "Look here for wrong labels and for what the model cannot know. "
+        "Where “referred” or “refused” stands behind a score, the model would not have answered. "
         "A map beside an image shows what influenced the score of the saved model, not where a lesion is: published "
         "tests of such maps as signs of a lesion mostly failed (Arun et al., Radiology: Artificial Intelligence, 2021; "
         "Saporta et al., Nature Machine Intelligence, 2022)."

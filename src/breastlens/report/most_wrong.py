@@ -19,7 +19,7 @@ MOST_WRONG_LIMIT = 12
 _WIDTH_IN = 9.4
 _SHEET_COLUMNS = 4
 _SHEET_LETTERS = 26
-"""So many capital letters or digits stand above an image without touching its neighbour's."""
+"""So many capital letters or digits stand above an image without touching its neighbour's, where four are in a row."""
 
 
 def most_wrong_rows(predictions: pd.DataFrame, limit: int = MOST_WRONG_LIMIT) -> pd.DataFrame:
@@ -65,6 +65,7 @@ def draw_most_wrong(
         write_statement(figure.subplots(), "No image was on the wrong side of the threshold.", width=80)
         return save(figure, path)
     columns = _SHEET_COLUMNS if maps is None else _SHEET_COLUMNS // 2
+    letters = _SHEET_LETTERS * _SHEET_COLUMNS // columns
     row_count = -(-len(shown) // columns)
     figure = new_figure(_WIDTH_IN, 2.85 * row_count + (0 if maps is None else 0.8))
     panels = figure.subplots(row_count, columns, squeeze=False).ravel()
@@ -76,15 +77,15 @@ def draw_most_wrong(
         ]
     for axes, (image, title) in zip(panels, shown, strict=False):
         axes.imshow(image)
-        short = [part for line in title.splitlines()[:3] for part in _sheet_lines(line)]
+        short = [part for line in title.splitlines()[:3] for part in _sheet_lines(line, letters)]
         axes.set_title("\n".join(short), fontsize=8.5, color=INK)
     return save(figure, path)
 
 
-def _sheet_lines(line: str) -> list[str]:
+def _sheet_lines(line: str, letters: int) -> list[str]:
     """A line of a title in one or, where it is long and a path, two: the folder, and the file's name."""
     folder, slash, name = line.rpartition("/")
-    if len(line) <= _SHEET_LETTERS or not name:
-        return [wrap(line, _SHEET_LETTERS, lines=1)]
+    if len(line) <= letters or not name:
+        return [wrap(line, letters, lines=1)]
     parts = [folder + slash, name] if slash else [name]
-    return [wrap(part, _SHEET_LETTERS, lines=1) for part in parts]
+    return [wrap(part, letters, lines=1) for part in parts]

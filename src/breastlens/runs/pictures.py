@@ -20,7 +20,7 @@ from breastlens.report.resampling_figures import draw_learning_curve, draw_repea
 from breastlens.report.run_files import MAIN_BLOCKS
 from breastlens.report.subgroups import FIGURE, draw_subgroups
 
-_ANSWERS = {"refer": ", referred", "refused": ", refused as novel"}
+_ANSWERS = {"refer": ", referred", "refused": ", refused"}
 """What stands behind the score of an image to which the model would not have given an answer."""
 
 
