@@ -68,6 +68,19 @@ def test_what_lies_beyond_the_axes_is_the_rest():
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_part_that_is_the_same_for_all_does_not_count(method):
+    random = np.random.default_rng(5)
+    features, number = np.abs(random.normal(size=(60, 40))).astype(np.float32), np.arange(60)
+    layout = np.zeros((60, LAYOUT_SIZE), np.float32)
+    reference = fit_reference(features, layout, number % 2, number, number, axes=10, seed=0)[method]
+    assert np.isinf(reference.width).any()
+    new = np.abs(random.normal(size=(200, 40))).astype(np.float32)
+    distances = measure_novelty(reference, method, new, np.zeros((200, LAYOUT_SIZE), np.float32))
+    assert np.mean(distances < 0) > 0.3, "else none would be nearer than what does not vary"
+    assert not (distances == 0).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_new_usual_images_are_near_and_strange_ones_far(fitted, method):
     _, _, references = fitted
     features, layout = draw(np.random.default_rng(3), 400)
@@ -75,7 +88,9 @@ def test_new_usual_images_are_near_and_strange_ones_far(fitted, method):
     assert abs(np.mean(usual > 1) - 0.1) < 0.12, (
         "beyond 1 is the farthest tenth, whichever of the parts is largest"
     )
-    assert abs(np.median(usual)) < 0.25
+    assert -0.6 < np.median(usual) < 0.25, (
+        "half are nearer than 0, and nearer still to half as many images again"
+    )
     off_axis = features * np.exp(np.random.default_rng(4).normal(size=WIDTH)).astype(np.float32)
     assert np.quantile(measure_novelty(references[method], method, off_axis, layout), 0.05) > 2
     elsewhere = measure_novelty(references[method], method, features, layout + 2)

@@ -80,6 +80,25 @@ def test_the_page_has_every_figure_of_the_section(run_factory):
         assert said in page, said
 
 
+def test_coverage_below_what_was_asked_is_told(run_factory):
+    interval = {"value": 0.65, "low": 0.43, "high": 0.82, "level": 0.95}
+
+    def lower(metrics):
+        metrics["abstention"]["patients"] = metrics["abstention"]["images"] | {"coverage_negative": interval}
+
+    files = read_run_files(write(run_factory("low"), lower))
+    names = files.facts.labels
+    said = f"among the images called {names.positive_name}, the patients called {names.negative_name}, the patients"
+    assert said in abstention_section(files).guarantee
+
+    def reach(metrics):
+        for name in ("coverage", "coverage_negative", "coverage_positive"):
+            metrics["abstention"]["images"][name] = {"value": 0.91, "low": 0.85, "high": 0.95}
+
+    section = abstention_section(read_run_files(write(run_factory("kept"), reach)))
+    assert "lower than asked" not in section.guarantee
+
+
 def test_fewer_promises_than_were_asked_are_told(run_factory):
     directory = write(run_factory("run"), lambda metrics: metrics["novelty"].update(false_alarms=0.1))
     section = abstention_section(read_run_files(directory))

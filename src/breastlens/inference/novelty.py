@@ -93,7 +93,8 @@ class Reference:
         network: Their compressed features.
         layout: Their layout.
         centre: For each part of a distance where 0 is, (4,).
-        width: For each the distance from there to 1, (4,); infinite for a part that is the same for all.
+        width: For each the distance from there to 1, (4,); infinite for a part that is the same for all,
+            which does not count.
         labels: 0 or 1, (n,).
         numbers: What each image is called, (n,).
     """
@@ -140,7 +141,7 @@ def measure_novelty(
         (m,).
     """
     parts = _parts(reference.network, reference.layout, method, compress(features), np.asarray(layout, float))
-    return np.asarray(((parts - reference.centre) / reference.width).max(axis=1))
+    return _largest(parts, reference.centre, reference.width)
 
 
 def count_axes(images: int) -> int:
@@ -200,10 +201,18 @@ def _find_scale(parts: Values) -> tuple[Values, Values]:
     """Centre and width of each part, (4,), from those of held-out images, (n, 4), for which the largest counts."""
     centre, far = np.quantile(parts, (0.5, _FAR), axis=0)
     width = np.where((far > LEAST_DISTANCE) & (far > centre), far - centre, np.inf)
-    middle, beginning = np.quantile(((parts - centre) / width).max(axis=1), (0.5, _FAR))
+    middle, beginning = np.quantile(_largest(parts, centre, width), (0.5, _FAR))
     if beginning <= middle:  # as where all parts are the same for all
         return centre, width
     return centre + middle * np.where(np.isinf(width), 0, width), width * (beginning - middle)
+
+
+def _largest(parts: Values, centre: Values, width: Values) -> Values:
+    """The largest of the parts that tell images apart, (m,); 0 where none does."""
+    tell = np.isfinite(width)
+    if not tell.any():
+        return np.zeros(len(parts))
+    return np.asarray(((parts[:, tell] - centre[tell]) / width[tell]).max(axis=1))
 
 
 def find_similar(

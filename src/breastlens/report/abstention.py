@@ -161,7 +161,22 @@ def _guarantee(files: RunFiles, sets: AbstentionFacts) -> str:
         said += " Here each image was judged at limits from the other folds."
     elif files.part == "external":
         said += " Nothing is promised for patients from elsewhere: the table says how it was with these."
+    if below := _below(files, sets):
+        said += f" Here coverage was lower than asked, by more than chance, among {below}."
     return said
+
+
+def _below(files: RunFiles, sets: AbstentionFacts) -> str:
+    """Of whom fewer sets held the truth than was asked for, as far as intervals tell."""
+    sides = files.facts.labels.negative_name, files.facts.labels.positive_name
+    found = []
+    for name, level in (("images", sets.images), ("patients", sets.patients)):
+        if level is None:
+            continue
+        of_sides = zip(sides, (level.coverage_negative, level.coverage_positive), strict=True)
+        low = [f"the {name} called {side}" for side, each in of_sides if each.lies_below(sets.coverage)]
+        found += low or ([f"the {name}"] if level.coverage.lies_below(sets.coverage) else [])
+    return ", ".join(found)
 
 
 def _rows(files: RunFiles, levels: list[Sets]) -> list[MetricRow]:
