@@ -73,6 +73,8 @@ def read_run_files(run_dir: Path) -> RunFiles:
     Raises:
         RunDirectoryError: A needed file is missing, damaged, or of another format.
     """
+    if not run_dir.exists():
+        raise RunDirectoryError(f"{run_dir}: there is no such run directory")
     facts = RunFacts.model_validate(_read_json(run_dir, "run.json", RunFacts))
     metrics = Metrics.model_validate(_read_json(run_dir, "metrics.json", Metrics))
     part = next((name for name in MAIN_BLOCKS if getattr(metrics, name) is not None), None)
