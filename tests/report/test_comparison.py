@@ -86,7 +86,9 @@ def test_runs_on_different_splits_are_not_comparable(run_factory: RunFactory, tm
     runs = [ComparisonEntry("a", first, None), ComparisonEntry("b", second, None)]
     page = write_comparison(tmp_path, runs)[1].read_text()
     assert "not judged on the same split: their figures cannot be compared." in page
-    page = write_comparison(tmp_path, runs, paired())[1].read_text()
+    written = write_comparison(tmp_path, runs, paired())[1]
+    assert comparison_lines(written)[2].startswith("The runs were not judged on the same split")
+    page = written.read_text()
     assert (
         "not judged on the same split: only the pairs can be compared, on the images that all of them" in page
     )
@@ -149,7 +151,7 @@ def test_a_run_without_auc_is_listed(run_factory: RunFactory, tmp_path: Path) ->
 
 
 def test_a_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunDirectoryError, match=r"it has no run\.json"):
+    with pytest.raises(RunDirectoryError, match=r"nowhere: there is no such run directory"):
         write_comparison(tmp_path, [ComparisonEntry("vgg16", tmp_path / "nowhere", None)])
 
 

@@ -178,6 +178,10 @@ def comparison_lines(page: Path) -> list[str]:
             f"{table.parent} is not a complete comparison: it has no {CSV_NAME}"
         ) from error
     lines = [_terminal_line(row) for row in rows]
+    if len({(row["part"], row["split_hash"]) for row in rows if not row["error"]}) > 1:
+        lines.append(
+            "The runs were not judged on the same split: of their figures only the pairs can be compared."
+        )
     details = Path(page).with_name(JSON_NAME)
     if not details.is_file():
         return lines
