@@ -208,7 +208,7 @@ def _fit_folds(
         histories.append((fold, one.history))
         notes += [f"Fold {fold}: {note}" for note in one.notes]
     final = everyone or fit(np.arange(count), None, " on everyone")
-    operating_points = np.empty((len(final.operating_points), count))
+    operating_points = np.empty((len(chosen_points[0]), count))
     for (_, outside), points in zip(parts, chosen_points, strict=True):
         operating_points[:, outside] = _thresholds(points)
     return Outcome(
