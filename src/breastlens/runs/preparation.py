@@ -81,7 +81,14 @@ def _say_changes(cohort: Cohort, kept: Cohort, seen: Inspection) -> list[str]:
     copies = len(cohort.included) - len(kept.included)
     if copies:
         said.append(f"{copies} {'copy' if copies == 1 else 'copies'} of other images left out.")
-    if changed := changed_pairs(seen):
+    patient = seen.used["patient_id"].tolist()
+    # a patient's own images would be kept together anyway
+    changed = [
+        pair
+        for pair in changed_pairs(seen)
+        if not patient[pair.first] or patient[pair.first] != patient[pair.second]
+    ]
+    if changed:
         said.append(
             f"{say_count(len(changed), 'pair')} of near-duplicates kept together in every split made here."
         )
