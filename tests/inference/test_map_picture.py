@@ -44,6 +44,15 @@ def test_orange_speaks_for_positive_and_blue_against_it() -> None:
     np.testing.assert_allclose(painted[60, 5], 0.6 * 128 + 0.4 * np.array(AGAINST), atol=1)
 
 
+def test_one_place_does_not_take_all_colour() -> None:
+    shown = np.full((64, 64), 1e-3, np.float32)
+    shown[:8, :8] = 2e-3
+    limit = colour_limit(shown)
+    shown[0, 0] = 1.0
+    assert colour_limit(shown) == pytest.approx(limit)
+    assert colour_limit(np.stack([shown, shown])) == pytest.approx(limit)
+
+
 def test_a_picture_has_image_and_map_side_by_side() -> None:
     stages = np.zeros((3, 8, 8))
     stages[0, :4], stages[2, :4], stages[1, 4:] = 0.01, 0.01, -0.02

@@ -64,6 +64,17 @@ def test_copies_go_and_near_duplicates_stay_together(cohort: Cohort) -> None:
     assert len(set(prepared.seen.groups)) == 24
 
 
+def test_a_patients_own_images_that_are_alike_are_no_change(folder: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(folder, tmp_path / "x")
+    (root / "sick" / "P9001.1.png").unlink()
+    brightened = root / "healthy" / "P9002.1.png"
+    brightened.rename(brightened.with_name(sorted((folder / "healthy").glob("*.png"))[1].stem + "b.png"))
+    same = Cohort.read(root, patient_pattern=r"(?P<patient_id>P\d+)", image=ImageRecipe(image_size=32))
+    prepared = prepare(same)
+    assert len(prepared.seen.pairs) == 1
+    assert prepared.changes == ()
+
+
 def test_without_an_audit_nothing_is_changed(cohort: Cohort) -> None:
     prepared = prepare(cohort, audit=False)
     assert not prepared.audited
