@@ -312,4 +312,4 @@ def test_a_file_that_is_given_twice_is_taken_once(tmp_path: Path, caplog: pytest
         (tmp_path / name).touch()
     found = find_images([tmp_path / "b.png", tmp_path, str(tmp_path / "a.png")])
     assert [path.name for path in found] == ["b.png", "a.png"]
-    assert "2 files were given twice" in caplog.text
+    assert "given twice are taken once: 2" in caplog.text

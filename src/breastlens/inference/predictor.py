@@ -274,7 +274,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
         raise DataError(f"no image file was found in {', '.join(printable(str(path)) for path in paths)}")
     once = list({path.absolute(): path for path in found}.values())
     if len(once) < len(found):
-        logger.warning("%d files were given twice and are taken once", len(found) - len(once))
+        logger.warning("files that were given twice are taken once: %d", len(found) - len(once))
     return once
 
 
