@@ -114,9 +114,10 @@ def abstention_section(files: RunFiles) -> Section | None:
         raise RunDirectoryError(
             f"metrics.json is not what this version reads: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from error
+    joint = "By patient" if files.block.patients else "By set of linked images"
     levels = {
         f"{name} ({each.n:,})": each
-        for name, each in (("By image", sets.images), ("By patient", sets.patients))
+        for name, each in (("By image", sets.images), (joint, sets.patients))
         if each
     }
     return Section(

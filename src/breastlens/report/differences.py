@@ -17,25 +17,25 @@ _SHOWN = {"accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "
 
 
 class PairLine(NamedTuple):
-    """One row of the table of pairs, as text."""
+    """One pair in the table of pairs, as text: a row a figure."""
 
     name: str
-    cells: list[MetricCell]
+    rows: list[tuple[str, list[MetricCell]]]
 
 
 def pair_columns(paired: Mapping[str, Any]) -> list[str]:
-    """Headings of the table of pairs."""
-    columns = ["AUC", "p", *(each for title in _SHOWN.values() for each in (title, "Right alone", "p"))]
+    """Headings of the figures in the table of pairs."""
+    columns = ["Difference", "Right alone", "p"]
     return [*columns, f"Within {paired['margin']:g}"] if paired["margin"] is not None else columns
 
 
 def pair_lines(paired: Mapping[str, Any]) -> list[PairLine]:
-    """The rows of the table of pairs.
+    """The table of pairs.
 
     Args:
         paired: From ``breastlens.runs.pairs.compare_pairs``.
     """
-    return [PairLine(_name(pair), _cells(pair, paired["margin"])) for pair in paired["pairs"]]
+    return [PairLine(_name(pair), _figures(pair, paired["margin"])) for pair in paired["pairs"]]
 
 
 def pair_rows(paired: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -120,18 +120,19 @@ def _name(pair: Mapping[str, Any]) -> str:
     return f"{pair['first']} less {pair['second']}"
 
 
-def _cells(pair: Mapping[str, Any], margin: float | None) -> list[MetricCell]:
-    auc = pair["differences"]["auc"]
-    cells = [_difference_cell(auc), _p_cell(pair["auc_p_holm"], auc["p_value"])]
-    for name in _SHOWN:
+def _figures(pair: Mapping[str, Any], margin: float | None) -> list[tuple[str, list[MetricCell]]]:
+    auc, none = pair["differences"]["auc"], MetricCell("")
+    within = [] if margin is None else [MetricCell(", ".join(_shown_within(pair)) or "none shown")]
+    rows = [("AUC", [_difference_cell(auc), none, _p_cell(pair["auc_p_holm"], auc["p_value"]), *within])]
+    for name, title in _SHOWN.items():
         test = pair["mcnemar"][name] or {}
-        alone = f"{test['only_first']} : {test['only_second']}" if test else "–"
-        cells += [
+        cells = [
             _difference_cell(pair["differences"][name]),
-            MetricCell(alone),
+            MetricCell(f"{test['only_first']} : {test['only_second']}" if test else "–"),
             _p_cell(pair[f"{name}_p_holm"], test.get("p_value")),
         ]
-    return cells if margin is None else [*cells, MetricCell(", ".join(_shown_within(pair)) or "none shown")]
+        rows.append((title, [*cells, *(none for _ in within)]))
+    return rows
 
 
 def _pair_row(pair: Mapping[str, Any]) -> dict[str, Any]:
