@@ -88,7 +88,7 @@ def test_coverage_below_what_was_asked_is_told(run_factory):
 
     files = read_run_files(write(run_factory("low"), lower))
     names = files.facts.labels
-    said = f"among the images called {names.positive_name}, the patients called {names.negative_name}, the patients"
+    said = f"among the images that are {names.positive_name}, the patients that are {names.negative_name}, the patients"
     assert said in abstention_section(files).guarantee
 
     def reach(metrics):

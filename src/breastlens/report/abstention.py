@@ -175,7 +175,7 @@ def _below(files: RunFiles, sets: AbstentionFacts) -> str:
         if level is None:
             continue
         of_sides = zip(sides, (level.coverage_negative, level.coverage_positive), strict=True)
-        low = [f"the {name} called {side}" for side, each in of_sides if each.lies_below(sets.coverage)]
+        low = [f"the {name} that are {side}" for side, each in of_sides if each.lies_below(sets.coverage)]
         found += low or ([f"the {name}"] if level.coverage.lies_below(sets.coverage) else [])
     return ", ".join(found)
 

@@ -12,8 +12,8 @@ _LIMITS = (0.0, 0.5, 1.0)
 
 
 def figure_text(value: float | None) -> str:
-    """A metric to three decimals, with a true minus sign; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    """A metric to three decimals, with a true minus sign unless it rounds to 0; a dash where there is none."""
+    return "–" if value is None else f"{value:z.3f}".replace("-", "−")
 
 
 def short_text(value: float | None) -> str:
