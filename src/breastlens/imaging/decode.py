@@ -139,6 +139,25 @@ def decode(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS, frame: i
     return _decode_frame(_open(path, limits), frame)
 
 
+def decode_bytes(data: bytes, *, suffix: str = "", limits: ReadingLimits = DEFAULT_LIMITS) -> DecodedImage:
+    """Read the first frame of a file that is in memory already; in all else as ``decode``.
+
+    Args:
+        data: The file's content.
+        suffix: That of its name, such as ``.png``, which its content must not contradict. Text is only read as a
+            temperature matrix where the suffix says so.
+        limits: As for ``decode``.
+
+    Raises:
+        DecodeError: It is empty, truncated, damaged, mislabelled, too large, or no image.
+    """
+    try:
+        _require_size(len(data), limits)
+        return _decode_frame(_Opened("", data, *_identify(data, suffix, limits)), 0)
+    except (ValueError, MemoryError) as error:
+        raise DecodeError("", _reason(error)) from error
+
+
 def decode_frames(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS) -> Iterator[DecodedImage]:
     """Yield every frame (DICOM) or page (TIFF) of one file, which is read once; one for all other formats.
 
@@ -208,11 +227,16 @@ def _read_bytes(path: Path, limits: ReadingLimits) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file, expected an image")
-    if status.st_size == 0:
-        raise ValueError("it is empty")
-    if status.st_size > limits.file_bytes:
-        raise ValueError(f"it has {status.st_size} bytes, more than the limit of {limits.file_bytes}")
+    _require_size(status.st_size, limits)
     return path.read_bytes()
+
+
+def _require_size(size_bytes: int, limits: ReadingLimits) -> None:
+    """Refuse a file that is empty or larger than the limit."""
+    if size_bytes == 0:
+        raise ValueError("it is empty")
+    if size_bytes > limits.file_bytes:
+        raise ValueError(f"it has {size_bytes} bytes, more than the limit of {limits.file_bytes}")
 
 
 def _identify(data: bytes, suffix: str, limits: ReadingLimits) -> tuple[_Reader, Header]:

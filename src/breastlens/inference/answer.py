@@ -57,13 +57,21 @@ class Answerer:
         path = bundle.reference_path
         self._reference: Reference | None = None if path is None else read_reference(path)
 
-    def answer(self, y_score: float, features: NDArray[np.float32], pixels: NDArray[np.uint8]) -> Answer:
+    def answer(
+        self,
+        y_score: float,
+        features: NDArray[np.float32],
+        pixels: NDArray[np.uint8],
+        *,
+        similar: int | None = None,
+    ) -> Answer:
         """Answer one image.
 
         Args:
             y_score: The model's own probability of positive.
             features: As its graph gives them, (d,).
             pixels: uint8 (s, s, 3).
+            similar: How many similar training images to name; None for as many as always.
         """
         limits, reference = self._card.abstention, self._reference
         positive = y_score >= self._card.threshold
@@ -76,8 +84,9 @@ class Answerer:
             )[0]
         )
         novel = distance > limits.novelty.threshold
-        similar = find_similar(reference, features[np.newaxis], self._similar)[0] if self._similar else ()
-        return Answer(decide(name, positive=positive, novel=novel), name, distance, novel, similar)
+        count = self._similar if similar is None else similar
+        found = find_similar(reference, features[np.newaxis], count)[0] if count else ()
+        return Answer(decide(name, positive=positive, novel=novel), name, distance, novel, found)
 
 
 def name_set(y_score: float, limits: SetLimits) -> str:

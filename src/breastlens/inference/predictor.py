@@ -127,7 +127,11 @@ class Predictor:
         ):
             for done, (path, (image, row)) in enumerate(zip(paths, rows, strict=True), start=1):
                 advance(done)
-                prediction = self._decide(path, image, row)
+                name = printable(str(path))
+                if isinstance(image, str):
+                    prediction = Prediction(name, y_score=None, y_pred=None, category=None, error=image)
+                else:
+                    prediction = self.conclude(name, image, row)
                 if maps is not None and isinstance(image, PreparedImage):
                     shown = maps.write(done, path, explain_row(image, self.bundle.card.image, row))
                     prediction = replace(prediction, map=shown)
@@ -199,14 +203,22 @@ class Predictor:
             logger.info("not scored: %s", error)
             return error.reason
 
-    def _answer(self, image: PreparedImage, row: Row) -> Answer:
-        return self._answerer.answer(row["score"].item(), row["features"], image.pixels)
+    def _answer(self, image: PreparedImage, row: Row, similar: int | None = None) -> Answer:
+        return self._answerer.answer(row["score"].item(), row["features"], image.pixels, similar=similar)
 
-    def _decide(self, path: Path, image: PreparedImage | str, row: Row) -> Prediction:
-        name, card = printable(str(path)), self.bundle.card
-        if isinstance(image, str):
-            return Prediction(name, y_score=None, y_pred=None, category=None, error=image)
-        y_score, answer = row["score"].item(), self._answer(image, row)
+    def conclude(
+        self, name: str, image: PreparedImage, row: Row, *, similar: int | None = None
+    ) -> Prediction:
+        """Say what follows from what the network gives for one image.
+
+        Args:
+            name: What the image is to be called.
+            image: What the network saw.
+            row: The network's outputs for it.
+            similar: How many similar training images to name; None for as many as this predictor always names.
+        """
+        card = self.bundle.card
+        y_score, answer = row["score"].item(), self._answer(image, row, similar)
         positive = y_score >= card.threshold
         category = card.labels.positive_name if positive else card.labels.negative_name
         return Prediction(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,18 @@ _GRAPH_WEIGHTS = "model.bin"
 _FILES = (_KERAS, _GRAPH, _GRAPH_WEIGHTS)
 REFERENCE = "reference.npz"
 """What novelty is measured from; bundles from before that have none."""
+
+FIGURES = "figures.json"
+"""How well the model does, for who uses it; not vouched for, since it is written after the model."""
+
+_MOST_BYTES = {
+    _CARD: 64 * 2**20,
+    _KERAS: 4 * 2**30,
+    _GRAPH: 64 * 2**20,
+    _GRAPH_WEIGHTS: 4 * 2**30,
+    REFERENCE: 2**30,
+}
+"""Of each file; a larger one is no bundle's."""
 
 
 _DIGITS = 10
@@ -104,11 +116,13 @@ class Bundle:
     Attributes:
         card: What bundle.json says.
         directory: Where it lies.
+        version: SHA-256 of bundle.json, which holds those of all other files: it names the model exactly.
     """
 
-    def __init__(self, card: BundleCard, directory: Path) -> None:
+    def __init__(self, card: BundleCard, directory: Path, version: str) -> None:
         self.card = card
         self.directory = directory
+        self.version = version
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -156,11 +170,21 @@ def save_bundle(
         (directory / REFERENCE).write_bytes(reference)
         names = (*_FILES, REFERENCE)
     complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in names}})
-    (directory / _CARD).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return Bundle(complete, directory)
+    content = (complete.model_dump_json(indent=2) + "\n").encode()
+    (directory / _CARD).write_bytes(content)
+    return Bundle(complete, directory, hashlib.sha256(content).hexdigest())
 
 
-def load_bundle(directory: Path) -> Bundle:
+def find_bundle(directory: Path) -> Path:
+    """The bundle itself, where a directory is one or is a run directory that has it as ``model/``."""
+    if not (directory / _CARD).exists() and (directory / "model" / _CARD).exists():
+        return directory / "model"
+    return directory
+
+
+def load_bundle(
+    directory: Path, *, keras_model: bool = True, check_card: Callable[[bytes], None] = lambda content: None
+) -> Bundle:
     """Read a bundle and check it; imports neither Keras nor TensorFlow.
 
     The check finds damage and mix-ups. It cannot find forgery: whoever can change a model can change
@@ -168,15 +192,19 @@ def load_bundle(directory: Path) -> Bundle:
 
     Args:
         directory: The bundle, or a run directory that has it as ``model/``.
+        keras_model: Whether Keras's own file has to be there, too. Whoever only uses the model never opens it.
+        check_card: Given the content of bundle.json before anything is made of it; it may refuse it.
 
     Raises:
         BundleError: Missing, incomplete, damaged, altered, or of a newer format.
     """
-    if not (directory / _CARD).exists() and (directory / "model" / _CARD).exists():
-        directory = directory / "model"
+    directory = find_bundle(directory)
     try:
-        card = _read_card(directory)
-        for name in _FILES if card.abstention is None else (*_FILES, REFERENCE):
+        content = _read_whole(directory / _CARD)
+        check_card(content)
+        card = _parse_card(directory / _CARD, content)
+        names = [name for name in _FILES if keras_model or name != _KERAS]
+        for name in names if card.abstention is None else (*names, REFERENCE):
             if _sha256(_regular(directory / name)) != card.files.get(name):
                 raise BundleError(
                     f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "
@@ -184,13 +212,16 @@ def load_bundle(directory: Path) -> Bundle:
                 )
     except OSError as error:
         raise BundleError(f"{directory}: the bundle cannot be read: {error.strerror or error}") from error
-    return Bundle(card, directory)
+    return Bundle(card, directory, hashlib.sha256(content).hexdigest())
 
 
-def _read_card(directory: Path) -> BundleCard:
-    path = _regular(directory / _CARD)
+def _read_whole(path: Path) -> bytes:
+    return _regular(path).read_bytes()
+
+
+def _parse_card(path: Path, written_bytes: bytes) -> BundleCard:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(written_bytes.decode("utf-8"))
     except ValueError as error:
         raise BundleError(f"{path} is damaged: expected JSON with a 'format', {error}") from error
     if not isinstance(content, dict) or "format" not in content:
@@ -215,6 +246,11 @@ def _regular(path: Path) -> Path:
     if not path.is_file():
         raise BundleError(
             f"no {path.name} in {path.parent}: expected a run or a bundle directory that train has finished"
+        )
+    size = path.stat().st_size
+    if size > _MOST_BYTES[path.name]:
+        raise BundleError(
+            f"{path} has {size} bytes, more than the {_MOST_BYTES[path.name]} that such a file may have"
         )
     return path
 

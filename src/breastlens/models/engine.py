@@ -126,6 +126,22 @@ class Engine:
             column.resize((done, *column.shape[1:]), refcheck=False)
         return table
 
+    def open_call(self) -> Callable[[UInt8Images], dict[str, npt.NDArray[np.float32]]]:
+        """A call for callers that come one by one, each in a thread of its own.
+
+        Returns:
+            A function that takes one image, uint8 (s, s, 3), waits, and gives its row of each output by name. Only one
+            thread at a time may call it; as many of them as there are cores use the whole machine.
+        """
+        request = self._compiled.create_infer_request()
+
+        def compute(image: UInt8Images) -> dict[str, npt.NDArray[np.float32]]:
+            [checked] = self._each(image[np.newaxis])
+            request.infer({0: checked[np.newaxis]})
+            return self._row(request)
+
+        return compute
+
     def stream(
         self, images: UInt8Images | Iterable[UInt8Images]
     ) -> Generator[dict[str, npt.NDArray[np.float32]]]:
@@ -149,7 +165,7 @@ class Engine:
         def finish_oldest() -> dict[str, npt.NDArray[np.float32]]:
             request = busy.popleft()
             request.wait()
-            row = {name: request.get_tensor(name).data[0].copy() for name in self.outputs}
+            row = self._row(request)
             idle.append(request)
             return row
 
@@ -165,6 +181,10 @@ class Engine:
         finally:
             for request in busy:  # the caller has had enough, or reading failed
                 request.wait()
+
+    def _row(self, request: Any) -> dict[str, npt.NDArray[np.float32]]:
+        """What a request that has ended gave for its image."""
+        return {name: request.get_tensor(name).data[0].copy() for name in self.outputs}
 
     def _each(self, images: UInt8Images | Iterable[UInt8Images]) -> Iterator[UInt8Images]:
         """The images one by one, each batch checked."""

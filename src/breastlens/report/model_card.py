@@ -1,14 +1,19 @@
-"""The model card: README.md in the bundle, for whoever is handed the model without the run."""
+"""The model card: README.md in the bundle for people, figures.json for programs that have it without the run."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+from breastlens.models.bundle import FIGURES
 from breastlens.report import sections, wording
 from breastlens.report.abstention import abstention_section
 from breastlens.report.calibration import calibration_sentences, threshold_sentence
 from breastlens.report.calibration_facts import decisions_of
 from breastlens.report.facts import Block
+from breastlens.report.key_figures import key_figures
+from breastlens.report.meaning import meaning
 from breastlens.report.methods import methods_paragraphs, references
 from breastlens.report.phrasing import moment_text, with_interval
 from breastlens.report.run_files import RunFiles
@@ -34,7 +39,39 @@ def write_model_card(run_dir: Path, files: RunFiles) -> Path | None:
     path = folder / NAME
     text = "\n".join(_card(files)) + "\n"
     path.write_bytes(text.encode("utf-8", "backslashreplace"))
+    figures = json.dumps(describe_figures(files), indent=2, allow_nan=False)
+    (folder / FIGURES).write_text(figures + "\n", encoding="utf-8")
     return path
+
+
+def describe_figures(files: RunFiles) -> dict[str, Any]:
+    """How well a model does, with its controls, in plain JSON; sentences as on the report's first screen.
+
+    Returns:
+        ``title``, ``verdict`` and ``meaning`` (sentences), ``judged_on``, ``key_figures`` (label, figure, interval,
+        meaning, tone), ``metrics`` (by name: value, low, high, level, method), ``controls`` (by name: what was shown,
+        auc, low, high, margin) and ``doubts`` (sentences).
+    """
+    block, labels = files.block, files.facts.labels
+    known = {name: interval.model_dump() for name, interval in block.intervals.items()}
+    return {
+        "format": 1,
+        "title": f"{files.facts.backbone.title or files.facts.backbone.name}: {labels.positive_name} against "
+        f"{labels.negative_name}",
+        "verdict": wording.verdict(files),
+        "meaning": meaning(files),
+        "judged_on": wording.judged_on(files),
+        "part": files.part,
+        "images": block.n,
+        "patients": block.patients,
+        "key_figures": [figure._asdict() for figure in key_figures(files)],
+        "metrics": {
+            name: {"title": title} | known.get(name, {"value": block.value(name)})
+            for name, title, _ in METRICS
+        },
+        "controls": {name: control.model_dump() for name, control in files.controls.items()},
+        "doubts": list(wording.doubts(files)),
+    }
 
 
 def _card(files: RunFiles) -> list[str]:

@@ -1,0 +1,225 @@
+"""What every request passes first: an id, who asks, from where, how often, and the headers of every answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from breastlens.serve.measures import Measures
+from breastlens.serve.problems import MEDIA_TYPE, ProblemError
+from breastlens.serve.tokens import RateLimiter, Tokens
+
+logger = logging.getLogger("breastlens.serve")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REQUEST_ID = "x-request-id"
+_OPEN = ("/healthz", "/readyz")
+_GUARDED = ("/v1/", "/metrics", "/openapi.json")
+_SAME_SITE = {"same-origin", "none"}
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Who may ask.
+
+    Attributes:
+        tokens: Bearer tokens; None where everybody who reaches the service may ask.
+        rate: How often each token may ask; without tokens, all together.
+        hosts: Names of this service that a request may be sent to, without port; empty for any. It keeps a page that
+            points its own name at this machine from reading answers.
+        origins: Pages of other places that may ask.
+    """
+
+    tokens: Tokens | None
+    rate: RateLimiter
+    hosts: Sequence[str]
+    origins: Sequence[str]
+
+
+class Front:
+    """An ASGI application around the service's own."""
+
+    def __init__(self, app: App, rules: Rules, measures: Measures) -> None:
+        """Take the service, who may ask, and where to count."""
+        self._app, self._rules, self._measures = app, rules, measures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass on what is none."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self._app(scope, receive, send)
+            return
+        request_id, begun = secrets.token_hex(8), time.perf_counter()
+        scope.setdefault("state", {})["request_id"] = request_id
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        more = {REQUEST_ID: request_id} | _HEADERS | self._cross_origin(headers)
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (name.encode(), value.encode())
+                        for name, value in more.items()
+                        if name.encode() not in own
+                    ),
+                ]
+            await send(message)
+
+        try:
+            if _is_preflight(scope, headers) and more.keys() & {"access-control-allow-origin"}:
+                await _send(send_with_headers, 204, b"", {})
+            else:
+                self._check(scope, headers)
+                await self._app(scope, receive, send_with_headers)
+        except ProblemError as problem:
+            if status == 0:
+                await send_problem(send_with_headers, problem, request_id)
+        except Exception as error:
+            # Neither the message nor the place: both may hold what was sent.
+            logger.critical("request %s failed: %s", request_id, type(error).__name__)
+            logger.debug("request %s", request_id, exc_info=True)
+            if status:
+                raise
+            await send_problem(
+                send_with_headers,
+                ProblemError("internal", "It is no fault of yours. The service's log names the request."),
+                request_id,
+            )
+        finally:
+            self._note(scope, request_id, status, time.perf_counter() - begun)
+
+    def _check(self, scope: Scope, headers: Mapping[bytes, str]) -> None:
+        """Refuse who may not ask.
+
+        Raises:
+            ProblemError: Wrong place, no valid token, or too often.
+        """
+        path = scope["path"]
+        if path in _OPEN:
+            return
+        rules = self._rules
+        host = urlsplit(f"//{headers.get(b'host', '')}").hostname if _is_host(headers) else None
+        if rules.hosts and host not in rules.hosts:
+            self._refuse("host", "forbidden", "The request names another host than this service answers for.")
+        origin = headers.get(b"origin")
+        foreign = headers.get(b"sec-fetch-site", "none") not in _SAME_SITE or (
+            origin is not None
+            and origin not in (f"http://{headers.get(b'host')}", f"https://{headers.get(b'host')}")
+        )
+        if foreign and origin not in rules.origins and path.startswith(_GUARDED):
+            self._refuse("origin", "forbidden", "A page of another place may not ask this service.")
+        if not path.startswith(_GUARDED):
+            return
+        name = ""
+        if rules.tokens is not None:
+            scheme, _, token = headers.get(b"authorization", "").partition(" ")
+            found = rules.tokens.find(token.strip()) if scheme.lower() == "bearer" else None
+            if found is None:
+                self._refuse(
+                    "token",
+                    "unauthorised",
+                    "Send the header Authorization: Bearer TOKEN with a token of this service.",
+                    {"www-authenticate": 'Bearer realm="breastlens"'},
+                )
+            name = found or ""
+        wait_s = rules.rate.wait_s(name)
+        if wait_s > 0:
+            seconds = str(max(1, round(wait_s + 0.5)))
+            self._refuse("rate", "too-many-requests", f"Ask again in {seconds} s.", {"retry-after": seconds})
+
+    def _refuse(self, reason: str, kind: str, detail: str, headers: dict[str, str] | None = None) -> None:
+        self._measures.refused.labels(reason).inc()
+        raise ProblemError(kind, detail, headers=headers)
+
+    def _cross_origin(self, headers: Mapping[bytes, str]) -> dict[str, str]:
+        origin = headers.get(b"origin")
+        if origin is None or origin not in self._rules.origins:
+            return {}
+        return {
+            "access-control-allow-origin": origin,
+            "access-control-allow-headers": "authorization, content-type",
+            "access-control-allow-methods": "GET, POST",
+            "access-control-expose-headers": f"{REQUEST_ID}, retry-after",
+            "cross-origin-resource-policy": "cross-origin",
+            "vary": "Origin",
+        }
+
+    def _note(self, scope: Scope, request_id: str, status: int, elapsed_s: float) -> None:
+        """Count and log one request: what was asked and how it went, nothing of who or with what."""
+        route = getattr(scope.get("route"), "path", None) or "other"
+        self._measures.requests.labels(route, str(status)).inc()
+        self._measures.request_seconds.labels(route).observe(elapsed_s)
+        logger.info(
+            "%s",
+            json.dumps(
+                {
+                    "request_id": request_id,
+                    "route": route,
+                    "status": status,
+                    "ms": round(elapsed_s * 1000, 1),
+                }
+            ),
+        )
+
+
+async def send_problem(send: Send, problem: ProblemError, request_id: str | None) -> None:
+    """Answer with a problem."""
+    body = json.dumps(problem.describe(request_id)).encode()
+    await _send(send, problem.status, body, {"content-type": MEDIA_TYPE} | problem.headers)
+
+
+async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _is_preflight(scope: Scope, headers: Mapping[bytes, str]) -> bool:
+    return scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
+
+
+def _is_host(headers: Mapping[bytes, str]) -> bool:
+    host = headers.get(b"host", "")
+    return bool(host) and not set(host) & set("/@?# ")

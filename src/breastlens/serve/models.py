@@ -1,0 +1,226 @@
+"""The models of the service by name: each checked before it is believed, new versions taken while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import queue
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from breastlens.errors import BreastLensError, BundleError, DataError
+from breastlens.imaging.preprocess import PreparedImage
+from breastlens.inference.activation_map import Explanation, explain_row
+from breastlens.inference.predictor import Prediction, Predictor
+from breastlens.models.bundle import FIGURES, Bundle, find_bundle, load_bundle
+from breastlens.serve.limits import MIB
+from breastlens.serve.signature import require_signature
+
+logger = logging.getLogger(__name__)
+
+_MOST_FIGURES_BYTES = 4 * MIB
+_MOST_FEATURES = 2**18
+_MOST_MAP_CELLS = 2**22
+
+Row = dict[str, NDArray[np.float32]]
+Compute = Callable[[NDArray[np.uint8]], Row]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model lies.
+
+    Attributes:
+        name: What clients call it.
+        directory: A bundle, or a run directory that holds one.
+        public_key: Of whoever has to have signed it; None where no signature is asked for.
+    """
+
+    name: str
+    directory: Path
+    public_key: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """One version of one model, ready to answer.
+
+    Attributes:
+        name: What clients call it.
+        predictor: The model.
+        figures: What its training run found of it; None where that is not known.
+    """
+
+    name: str
+    predictor: Predictor
+    figures: dict[str, Any] | None
+    _calls: queue.SimpleQueue[Compute] = field(default_factory=queue.SimpleQueue)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The saved model."""
+        return self.predictor.bundle
+
+    @property
+    def version(self) -> str:
+        """Names the model exactly: twelve digits of the SHA-256 over everything it consists of."""
+        return self.bundle.version[:12]
+
+    def conclude(self, image: PreparedImage, row: Row, *, similar: int) -> Prediction:
+        """Say what follows from what the network gave for an image; it gets no name."""
+        return self.predictor.conclude("", image, row, similar=similar)
+
+    def explain(self, image: PreparedImage, row: Row) -> Explanation | None:
+        """Which places of an image influenced its score; None from a model that cannot tell."""
+        if "activation_constant" not in row:
+            return None
+        return explain_row(image, self.bundle.card.image, row)
+
+    def compute(self, pixels: NDArray[np.uint8]) -> Row:
+        """Run the network on one image, in this thread; several threads may do so at once.
+
+        Args:
+            pixels: uint8 (s, s, 3), RGB.
+        """
+        try:
+            call = self._calls.get_nowait()
+        except queue.Empty:
+            call = self.bundle.engine.open_call()
+        try:
+            return call(pixels)
+        finally:
+            self._calls.put(call)
+
+
+def load_model(source: ModelSource) -> ServedModel:
+    """Load a model and see that it works; of its files only the graph, its weights and plain arrays are read.
+
+    Raises:
+        BundleError: It is missing, damaged, altered, not signed, or gives other outputs than a model of ours.
+    """
+    directory = find_bundle(source.directory)
+    check = (
+        {} if source.public_key is None else {"check_card": require_signature(directory, source.public_key)}
+    )
+    bundle = load_bundle(directory, keras_model=False, **check)
+    model = ServedModel(source.name, Predictor(bundle), _read_figures(directory))
+    _check_outputs(model)
+    return model
+
+
+def _check_outputs(model: ServedModel) -> None:
+    """Score a grey square.
+
+    Raises:
+        BundleError: The network does not take or give what its card says.
+    """
+    bundle, side = model.bundle, model.bundle.card.image.image_size
+    if bundle.engine.image_size != side:
+        raise BundleError(
+            f"{bundle.directory}: its graph takes {bundle.engine.image_size} px, its card says {side}"
+        )
+    row = model.compute(np.full((side, side, 3), 128, np.uint8))
+    sizes = {name: values.size for name, values in row.items()}
+    if sizes.get("score") != 1 or not 0 <= row["score"].item() <= 1:
+        raise BundleError(f"{bundle.directory}: its graph gives no score from 0 to 1")
+    if sizes.get("features", 0) > _MOST_FEATURES or sizes.get("activation_map", 0) > _MOST_MAP_CELLS:
+        raise BundleError(f"{bundle.directory}: its graph gives more than a model of ours does")
+
+
+def _read_figures(directory: Path) -> dict[str, Any] | None:
+    path = directory / FIGURES
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > _MOST_FIGURES_BYTES:
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        logger.warning("%s cannot be read and is not shown", path)
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class ModelTable:
+    """The models that are served; each name stands for the newest version that could be loaded."""
+
+    def __init__(self, sources: Sequence[ModelSource]) -> None:
+        """Load all of them.
+
+        Raises:
+            BundleError: One cannot be used.
+        """
+        self._sources = {source.name: source for source in sources}
+        self._seen = {name: _look_at(source) for name, source in self._sources.items()}
+        self._models = {name: load_model(source) for name, source in self._sources.items()}
+        self._refused: dict[str, str] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """What clients may ask for, the default first."""
+        return list(self._models)
+
+    def get(self, name: str | None) -> ServedModel | None:
+        """The model of a name; the first where none is given; None where there is no such."""
+        return self._models.get(name or self.names[0])
+
+    async def refresh(self) -> list[str]:
+        """Load what has changed on disk; a version that cannot be loaded changes nothing but is logged.
+
+        Returns:
+            The names of the models that are new.
+        """
+        changed = []
+        for name, source in self._sources.items():
+            looks = _look_at(source)
+            if looks is None or looks == self._seen[name]:
+                continue
+            try:
+                model = await asyncio.to_thread(load_model, source)
+            except BreastLensError as error:  # perhaps it is still being copied: it is tried again
+                if self._refused.get(name) != str(error):
+                    logger.warning("the new version of model %s is not used: %s", name, error)
+                self._refused[name] = str(error)
+                continue
+            self._seen[name] = looks
+            self._refused.pop(name, None)
+            if model.version != self._models[name].version:
+                self._models[name] = model
+                changed.append(name)
+        return changed
+
+
+def _look_at(source: ModelSource) -> tuple[int, ...] | None:
+    """What changes when a bundle is replaced; None while it is away."""
+    try:
+        status = (find_bundle(source.directory) / "bundle.json").stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def name_sources(given: Iterable[str], public_key: bytes | None = None) -> list[ModelSource]:
+    """Read ``NAME=DIRECTORY`` or ``DIRECTORY``, whose own name then is the model's.
+
+    Raises:
+        DataError: A name is none, or is given twice.
+    """
+    sources: dict[str, ModelSource] = {}
+    for text in given:
+        name, equals, place = text.partition("=")
+        directory = Path(place if equals else text)
+        if not equals:
+            resolved = directory.resolve()
+            name = resolved.parent.name if resolved.name == "model" else resolved.name
+        if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or len(name) > 64:
+            raise DataError(
+                f"{text}: {name!r} is no name of a model; say NAME={directory}, of letters, digits and -_."
+            )
+        if name in sources:
+            raise DataError(f"two models are called {name}: say NAME=DIRECTORY for each")
+        sources[name] = ModelSource(name, directory, public_key)
+    return list(sources.values())

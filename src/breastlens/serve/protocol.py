@@ -1,0 +1,52 @@
+"""HTTP/1.1 through uvicorn, for which a connection that does not ask, or asks with endless headers, is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADERS_WITHIN_S = 10.0
+MOST_HEADER_BYTES = 64 * 1024
+
+
+def make_protocol() -> type[asyncio.Protocol]:
+    """The protocol for ``uvicorn.Config``."""
+    return _GuardedProtocol
+
+
+class _GuardedProtocol(HttpToolsProtocol):
+    _overdue: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    _in_headers = True
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._overdue = self.loop.call_later(HEADERS_WITHIN_S, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_headers:
+            if self._header_bytes > MOST_HEADER_BYTES:
+                self.transport.close()
+                return
+            self._header_bytes += len(data)  # the last piece may hold the beginning of the body, too
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._in_headers, self._header_bytes = True, 0
+        if self._overdue is None:
+            self._overdue = self.loop.call_later(HEADERS_WITHIN_S, self.transport.close)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+        super().connection_lost(exc)
