@@ -32,7 +32,9 @@ def describe_layout(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows = np.empty((len(pixels), LAYOUT_SIZE), np.float32)
     for row, image in zip(rows, pixels, strict=True):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        red, green, blue = cv2.split(image)  # each in one piece: NumPy takes ten times as long along the last axis
+        red, green, blue = cv2.split(
+            image
+        )  # each in one piece: NumPy takes ten times as long along the last axis
         colour = cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue)
         row[: CELLS * CELLS] = cv2.resize(grey, (CELLS, CELLS), interpolation=cv2.INTER_AREA).ravel()
         down, right = cv2.absdiff(grey[1:], grey[:-1]), cv2.absdiff(grey[:, 1:], grey[:, :-1])

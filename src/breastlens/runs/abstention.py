@@ -51,6 +51,7 @@ class Abstaining:
     Attributes:
         card: For bundle.json.
         reference: The content of reference.npz.
+        numbers: What the images that it was made of are called, (k,).
         columns: For predictions.csv, a row an image with a held-out score: ``decision``, ``prediction_set``,
             ``distance``, ``novel``.
         metrics: For metrics.json: ``abstention`` and ``novelty``.
@@ -58,6 +59,7 @@ class Abstaining:
 
     card: Abstention
     reference: bytes
+    numbers: NDArray[np.int64]
     columns: pd.DataFrame
     metrics: dict[str, Any]
 
@@ -184,7 +186,7 @@ def set_abstention(
             "methods": novelty.mean_aucs,
         },
     }
-    return Abstaining(card, pack_reference(novelty.reference), columns, metrics)
+    return Abstaining(card, pack_reference(novelty.reference), novelty.reference.numbers, columns, metrics)
 
 
 def _say_chosen_on(*, folds: bool, own_features: bool) -> str:

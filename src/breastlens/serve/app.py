@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -130,6 +131,24 @@ def _add_models(app: FastAPI, service: Service) -> None:
     )
     async def show_model(model: ModelName = None) -> Response:
         return _json(describe_model(_find_model(service, model)))
+
+    @app.get(
+        "/v1/thumbnails/{number}",
+        summary="A training image, where the model's maker gave them along",
+        response_class=Response,
+        responses=problem_responses(404, 422)
+        | {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
+    )
+    async def show_thumbnail(
+        number: Annotated[int, PathParameter(ge=0, le=2**53, description="as in `similar`")],
+        model: ModelName = None,
+    ) -> Response:
+        picture = _find_model(service, model).thumbnails.get(number)
+        if picture is None:
+            raise ProblemError(
+                "not-found", "The model carries no picture of a training image of this number."
+            )
+        return Response(picture, media_type="image/jpeg")
 
 
 def _add_predictions(app: FastAPI, service: Service) -> None:
