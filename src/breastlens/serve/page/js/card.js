@@ -13,7 +13,7 @@ export function decisionWords(decision, model) {
 
 /**
  * Build the card of an item and keep it in step with what becomes of it.
- * The item is {file, name, patient, state, answer, model, threshold, reading, agrees, note, readFirst, error}.
+ * The item is {file, name, patient, state, answer, model, threshold, thumbnails, reading, agrees, note, readFirst, error}.
  */
 export function makeCard(item, { onRemove, onRetry, onRead }) {
   const element = make("article", { className: "card" });
@@ -136,6 +136,7 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
         const words = text("similar.item", { number: one.number, label });
         const entry = make("li", {}, words);
         list.append(entry);
+        if (!item.thumbnails) continue;
         const blob = await trainingImage(item.model.name, one.number).catch(() => null);
         if (blob) entry.prepend(make("img", { src: URL.createObjectURL(blob), alt: "" }));
       }

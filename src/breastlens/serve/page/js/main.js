@@ -105,7 +105,7 @@ function add(given) {
   const readFirst = find("read-first").checked;
   for (const file of files) {
     const name = file.webkitRelativePath || file.name;
-    const item = { file, name, patient, readFirst, model: about.model, threshold: 0, state: "waiting", answer: null, together: null, reading: "", agrees: "", note: "", error: "", at: "" };
+    const item = { file, name, patient, readFirst, model: about.model, threshold: 0, thumbnails: about.thumbnails, state: "waiting", answer: null, together: null, reading: "", agrees: "", note: "", error: "", at: "" };
     items.push(item);
     item.card = makeCard(item, { onRemove: () => remove(item), onRetry: () => retry(item), onRead: drawGroups });
     place(item);
