@@ -137,7 +137,8 @@ class Engine:
 
         def compute(image: UInt8Images) -> dict[str, npt.NDArray[np.float32]]:
             [checked] = self._each(image[np.newaxis])
-            request.infer({0: checked[np.newaxis]})
+            request.start_async({0: checked[np.newaxis]})  # ``infer`` would copy all outputs once more
+            request.wait()
             return self._row(request)
 
         return compute

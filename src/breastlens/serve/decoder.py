@@ -1,21 +1,26 @@
 """A process that only decodes: bytes of strangers in, the square that a network sees out.
 
-Run as ``python -m breastlens.serve.decoder``. It reads from standard input and writes to standard output, one answer
-a question, until the input ends. It may not write files, is given little memory, and kills itself when one image takes
-too long, so that whatever a hostile file does to a decoder, it does to this process alone.
+Run as ``python -m breastlens.serve.decoder SOCKET SETTINGS`` by ``breastlens.serve.decoding``. It answers one question
+after the other until the socket closes. It may not write files, is given little memory, and kills itself when one image
+takes too long, so that whatever a hostile file does to a decoder, it does to this process alone.
 
-A message is a line of JSON and then as many bytes as the line says. Nothing is ever pickled, since whoever has taken
-over this process must not get into the other one.
+A message is two sizes, a head of JSON and a body of bytes. Nothing is ever pickled, since whoever has taken over this
+process must not get into the other one.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
 import signal
+import socket
+import struct
 import sys
-from typing import IO, Any
+from typing import Any
+
+import numpy as np
 
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DecodeError
@@ -26,45 +31,81 @@ from breastlens.serve.preview import encode_preview
 GRACE_S = 1.0
 """How much later than this process itself the one that asks it counts its time as up."""
 
+_SIZES = struct.Struct("!IQ")
+
 
 def main() -> None:
-    """Answer until the input ends."""
-    start = json.loads(sys.argv[1])
-    _give_up_rights(start["memory_bytes"])
-    limits = ReadingLimits.model_validate(start["limits"])
-    questions = sys.stdin.buffer
-    # Whatever a library prints must not be taken for an answer.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    send(answers, {"ready": True})
-    while line := questions.readline():
-        question = json.loads(line)
-        data = questions.read(question["bytes"])
-        signal.setitimer(signal.ITIMER_REAL, start["decode_s"])
-        head, body = _answer(data, question, limits)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        send(answers, head, *body)
+    """Answer until the socket closes."""
+    settings = json.loads(sys.argv[2])
+    limits = ReadingLimits.model_validate(settings["limits"])
+    _give_up_rights(settings["memory_bytes"])
+    # Whatever a library prints goes nowhere: it may quote what it reads.
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        send_message(connection, {"ready": True})
+        while True:
+            try:
+                question, data = receive_message(connection, settings["limits"]["file_bytes"])
+            except EOFError:
+                return
+            signal.setitimer(signal.ITIMER_REAL, settings["decode_s"])
+            head, body = _answer(data, question, limits)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            send_message(connection, head, *body)
 
 
-def send(pipe: IO[bytes], head: dict[str, Any], *body: bytes) -> None:
-    """Write one message."""
-    pipe.write(frame(head, sum(map(len, body))))
-    for part in body:
-        pipe.write(part)
-    pipe.flush()
+def send_message(
+    connection: socket.socket, head: dict[str, Any], *body: bytes | bytearray | memoryview
+) -> None:
+    """Send one message.
+
+    Raises:
+        OSError: The other side has gone, or does not read.
+    """
+    written = json.dumps(head).encode()
+    parts = [_SIZES.pack(len(written), sum(map(len, body))), written, *body]
+    sent = connection.sendmsg(parts)
+    total = sum(map(len, parts))
+    if sent < total:
+        connection.sendall(b"".join(parts)[sent:])
 
 
-def frame(head: dict[str, Any], size_bytes: int) -> bytes:
-    """The line that begins a message."""
-    return json.dumps(head | {"bytes": size_bytes}).encode() + b"\n"
+def receive_message(connection: socket.socket, most_bytes: int) -> tuple[dict[str, Any], bytearray]:
+    """Wait for one message.
+
+    Raises:
+        EOFError: The other side has gone.
+        OSError: It does not answer.
+        ValueError: It does not keep to the protocol.
+    """
+    head_bytes, body_bytes = _SIZES.unpack(_receive(connection, _SIZES.size))
+    if head_bytes > _MOST_HEAD_BYTES or body_bytes > most_bytes:
+        raise ValueError("a message is larger than may be")
+    head = json.loads(_receive(connection, head_bytes))
+    return head, _receive(connection, body_bytes)
+
+
+_MOST_HEAD_BYTES = 64 * 1024
+
+
+def _receive(connection: socket.socket, size_bytes: int) -> bytearray:
+    data = bytearray(size_bytes)
+    left = memoryview(data)
+    while left:
+        received = connection.recv_into(left)
+        if received == 0:
+            raise EOFError
+        left = left[received:]
+    return data
 
 
 def _answer(
-    data: bytes, question: dict[str, Any], limits: ReadingLimits
-) -> tuple[dict[str, Any], list[bytes]]:
-    recipe = ImageRecipe.model_validate(question["recipe"])
+    data: bytearray, question: dict[str, Any], limits: ReadingLimits
+) -> tuple[dict[str, Any], list[bytes | memoryview]]:
+    recipe = _read_recipe(question["recipe"])
     try:
-        decoded = decode_bytes(data, suffix=question["suffix"], limits=limits)
+        decoded = decode_bytes(bytes(data), suffix=question["suffix"], limits=limits)
         image = preprocess(decoded, recipe)
         preview = encode_preview(decoded, recipe, question["preview_px"]) if question["preview_px"] else b""
     except DecodeError as error:
@@ -77,9 +118,13 @@ def _answer(
         "high": image.high,
         "box": image.box,
         "frame": image.frame,
-        "side": len(image.pixels),
     }
-    return head, [image.pixels.tobytes(), preview]
+    return head, [memoryview(np.ascontiguousarray(image.pixels)).cast("B"), preview]
+
+
+@functools.lru_cache(maxsize=8)
+def _read_recipe(text: str) -> ImageRecipe:
+    return ImageRecipe.model_validate_json(text)
 
 
 def _give_up_rights(memory_bytes: int) -> None:

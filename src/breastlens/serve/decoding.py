@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import logging
 import os
+import queue
+import signal
+import socket
+import subprocess
 import sys
-from asyncio.subprocess import PIPE, Process
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,15 +19,15 @@ import numpy as np
 from breastlens.config import ImageRecipe
 from breastlens.errors import DecodeError
 from breastlens.imaging.preprocess import PreparedImage
-from breastlens.serve.decoder import GRACE_S, frame
-from breastlens.serve.limits import ServiceLimits
+from breastlens.serve.decoder import GRACE_S, receive_message, send_message
+from breastlens.serve.limits import MIB, ServiceLimits
 
 logger = logging.getLogger(__name__)
 
-_READ_AHEAD_BYTES = 4 * 1024**2
-_LONGEST_HEAD_BYTES = 64 * 1024
-_MOST_PREVIEW_BYTES = 16 * 1024**2
+_BUFFER_BYTES = 256 * 1024
+_MOST_PREVIEW_BYTES = 16 * MIB
 _START_S = 60.0
+_NOTICE_S = 0.2
 
 
 class DecoderLostError(DecodeError):
@@ -47,8 +49,54 @@ class Decoded:
     preview: bytes
 
 
+class _Decoder:
+    """One process, and the socket to it."""
+
+    def __init__(self, limits: ServiceLimits) -> None:
+        settings = {
+            "limits": limits.reading.model_dump(),
+            "decode_s": limits.decode_s,
+            "memory_bytes": limits.decoder_memory_bytes,
+        }
+        self.connection, other = socket.socketpair()
+        with other:
+            for end in (self.connection, other):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+            number = other.fileno()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "breastlens.serve.decoder", str(number), json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(number,),
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait for its first message.
+
+        Raises:
+            RuntimeError: It does not come.
+        """
+        self.connection.settimeout(_START_S)
+        try:
+            receive_message(self.connection, 0)
+        except (OSError, EOFError) as error:
+            self.end()
+            raise RuntimeError("a decoder could not be started") from error
+
+    def end(self) -> int:
+        """End it; gives its exit code if it had ended by itself, else that of the signal."""
+        try:
+            self.process.wait(_NOTICE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.connection.close()
+        return self.process.wait()
+
+
 class DecoderPool:
-    """Processes that decode for the service; see ``breastlens.serve.decoder``."""
+    """Processes that decode for the service; any thread may ask."""
 
     def __init__(
         self, count: int, limits: ServiceLimits, *, on_lost: Callable[[], None] = lambda: None
@@ -61,24 +109,30 @@ class DecoderPool:
             on_lost: Told of each process that died or was killed.
         """
         self._count, self._limits, self._on_lost = count, limits, on_lost
-        self._idle: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
-        self._running: set[Process] = set()
+        self._idle: queue.LifoQueue[_Decoder | None] = queue.LifoQueue()
+        self._running: set[_Decoder] = set()
+        self._lock = threading.Lock()
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start all processes and wait until they answer.
 
         Raises:
             RuntimeError: One does not.
         """
-        for process in await asyncio.gather(*(self._spawn() for _ in range(self._count))):
-            self._idle.put_nowait(process)
+        begun = [self._spawn() for _ in range(self._count)]
+        for decoder in begun:
+            decoder.wait_until_ready()
+            self._idle.put(decoder)
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """End all processes."""
-        for process in list(self._running):
-            await self._end(process)
+        with self._lock:
+            running, self._running = self._running, set()
+        for decoder in running:
+            decoder.process.kill()
+            decoder.end()
 
-    async def decode(
+    def decode(
         self, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, *, preview_px: int = 0
     ) -> Decoded:
         """Decode one image in whichever process is free first.
@@ -92,107 +146,63 @@ class DecoderPool:
         Raises:
             DecodeError: It cannot be read as an image; ``DecoderLostError`` where the decoder died of it.
         """
-        process = await self._idle.get()
+        decoder = self._idle.get()
         try:
-            if process is None:
-                process = await self._spawn()
-            answer = await asyncio.wait_for(
-                self._ask(process, data, suffix, recipe, preview_px), self._limits.decode_s + GRACE_S
-            )
-        except (TimeoutError, OSError, EOFError, ValueError, asyncio.IncompleteReadError) as error:
-            raise DecoderLostError("", await self._explain_loss(process)) from error
-        except BaseException:  # given up halfway: what it would still say belongs to nobody
-            if process is not None:
-                await asyncio.shield(self._end(process))
-                process = None
-            raise
+            if decoder is None:
+                decoder = self._spawn()
+                decoder.wait_until_ready()
+            return self._ask(decoder, data, suffix, recipe, preview_px)
+        except (OSError, EOFError, ValueError) as error:
+            lost, decoder = decoder, None
+            raise DecoderLostError("", self._explain_loss(lost)) from error
         finally:
-            alive = process is not None and process in self._running
-            self._idle.put_nowait(process if alive else None)
-        if isinstance(answer, str):
-            raise DecodeError("", answer)
-        return answer
+            self._idle.put(decoder)
 
-    async def _ask(
-        self, process: Process, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, preview_px: int
-    ) -> Decoded | str:
-        """The image, or why there is none.
+    def _ask(
+        self, decoder: _Decoder, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, preview_px: int
+    ) -> Decoded:
+        """The image.
 
         Raises:
-            OSError, EOFError, ValueError, asyncio.IncompleteReadError: The process died, or does not keep to the
-                protocol.
+            DecodeError: Why there is none.
+            OSError, EOFError, ValueError: The process died, is late, or does not keep to the protocol.
         """
-        pipe_in, pipe_out = _pipes(process)
-        question = {"suffix": suffix, "recipe": recipe.model_dump(), "preview_px": preview_px}
-        pipe_in.write(frame(question, len(data)))
-        pipe_in.write(data)
-        await pipe_in.drain()
-        head = json.loads(await pipe_out.readline())
-        if "error" in head:
-            return str(head["error"])
         side = recipe.image_size
         square_bytes = side * side * 3
-        size = int(head["bytes"])
-        if int(head["side"]) != side or not square_bytes <= size <= square_bytes + _MOST_PREVIEW_BYTES:
+        decoder.connection.settimeout(self._limits.decode_s + GRACE_S)
+        question = {"suffix": suffix, "recipe": recipe.model_dump_json(), "preview_px": preview_px}
+        send_message(decoder.connection, question, data)
+        head, body = receive_message(decoder.connection, square_bytes + _MOST_PREVIEW_BYTES)
+        if "error" in head:
+            raise DecodeError("", str(head["error"]))
+        if len(body) < square_bytes:
             raise ValueError("a decoder answered with an image of another size")
-        body = await pipe_out.readexactly(size)
         pixels = np.frombuffer(body, np.uint8, square_bytes).reshape(side, side, 3)
         height, width = map(int, head["frame"])
-        box = None if head["box"] is None else tuple(map(int, head["box"]))
-        image = PreparedImage(pixels, float(head["low"]), float(head["high"]), box, (height, width))  # type: ignore[arg-type]
-        return Decoded(image, str(head["format"]), body[square_bytes:])
+        box = None
+        if head["box"] is not None:
+            x, y, across, down = map(int, head["box"])
+            box = (x, y, across, down)
+        image = PreparedImage(pixels, float(head["low"]), float(head["high"]), box, (height, width))
+        return Decoded(image, str(head["format"]), bytes(body[square_bytes:]))
 
-    async def _spawn(self) -> Process:
-        """Start one process and wait until it answers."""
-        limits = self._limits
-        start = {
-            "limits": limits.reading.model_dump(),
-            "decode_s": limits.decode_s,
-            "memory_bytes": limits.decoder_memory_bytes,
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "breastlens.serve.decoder",
-            json.dumps(start),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # a library's message may quote what it reads
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            limit=_READ_AHEAD_BYTES,
-        )
-        self._running.add(process)
-        try:
-            await asyncio.wait_for(_pipes(process)[1].readuntil(b"\n"), _START_S)
-        except (TimeoutError, asyncio.IncompleteReadError) as error:
-            await self._end(process)
-            raise RuntimeError("a decoder could not be started") from error
-        return process
+    def _spawn(self) -> _Decoder:
+        decoder = _Decoder(self._limits)
+        with self._lock:
+            self._running.add(decoder)
+        return decoder
 
-    async def _explain_loss(self, process: Process | None) -> str:
+    def _explain_loss(self, decoder: _Decoder | None) -> str:
         """End a process that is of no use any more, and tell why the image has no score."""
         self._on_lost()
         logger.warning("a decoder was lost and is replaced")
-        code = None
-        if process is not None:
-            with contextlib.suppress(TimeoutError):
-                code = await asyncio.wait_for(process.wait(), 0.2)
-            await self._end(process)
-        if code is None or code == -_SIGALRM:
-            return f"it was not decoded within {self._limits.decode_s:g} s"
+        code = -signal.SIGKILL
+        if decoder is not None:
+            with self._lock:
+                self._running.discard(decoder)
+            ended_itself = decoder.process.poll() is not None
+            code = decoder.end()
+            late = code == -signal.SIGALRM or (code == -signal.SIGKILL and not ended_itself)
+            if late:
+                return f"it was not decoded within {self._limits.decode_s:g} s"
         return "decoding it failed: the file is damaged or hostile"
-
-    async def _end(self, process: Process) -> None:
-        self._running.discard(process)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-_SIGALRM = 14
-
-
-def _pipes(process: Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
-    if process.stdin is None or process.stdout is None:
-        raise OSError("a decoder has no pipes")
-    return process.stdin, process.stdout

@@ -18,7 +18,7 @@ from breastlens.serve.answers import answer_image, answer_patients, answer_pictu
 from breastlens.serve.decoding import Decoded, DecoderLostError, DecoderPool
 from breastlens.serve.limits import ServiceLimits
 from breastlens.serve.measures import Measures
-from breastlens.serve.models import ModelTable, ServedModel
+from breastlens.serve.models import ModelTable, Row, ServedModel
 from breastlens.serve.pictures import encode_layer
 from breastlens.serve.preview import PREVIEW_PX
 from breastlens.serve.problems import ProblemError
@@ -118,13 +118,14 @@ class Service:
         self.gate = Gate(limits, self.measures)
         self.ready = False
         self._decoders = DecoderPool(count, limits, on_lost=self.measures.decoders_lost.inc)
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="breastlens-network")
+        # While one waits for its decoder another keeps the network busy.
+        self._threads = ThreadPoolExecutor(2 * count, thread_name_prefix="breastlens-answer")
         self._at_once = 2 * count
         self._refreshing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Start decoders."""
-        await self._decoders.start()
+        await asyncio.to_thread(self._decoders.start)
         self._refreshing = asyncio.create_task(self._refresh())
         self.ready = True
         return self
@@ -136,8 +137,8 @@ class Service:
         self.ready = False
         if self._refreshing is not None:
             self._refreshing.cancel()
-        await self._decoders.stop()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._decoders.stop()
 
     async def _refresh(self) -> None:
         """Look every few seconds whether a model was replaced."""
@@ -168,11 +169,18 @@ class Service:
     async def _answer_file(
         self, model: ServedModel, index: int, file: UploadedFile, asked: Asked
     ) -> tuple[dict[str, Any], Prediction]:
-        """The answer to one file, and what it rests on."""
+        """The answer to one file, and what it rests on; both in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._compute, model, index, file, asked
+        )
+
+    def _compute(
+        self, model: ServedModel, index: int, file: UploadedFile, asked: Asked
+    ) -> tuple[dict[str, Any], Prediction]:
         count, phases = self.measures.images, self.measures.phase_seconds
         begun = time.perf_counter()
         try:
-            decoded = await self._decoders.decode(
+            decoded = self._decoders.decode(
                 file.data,
                 file.suffix,
                 model.bundle.card.image,
@@ -186,12 +194,12 @@ class Service:
             return answer_problem(index, problem), nothing
         finally:
             file.data.clear()  # not needed any more
-        phases.labels("decode").observe(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        prediction, picture = await asyncio.get_running_loop().run_in_executor(
-            self._threads, _compute, model, decoded, asked.similar
-        )
-        phases.labels("network").observe(time.perf_counter() - begun)
+        middle = time.perf_counter()
+        row = model.compute(decoded.image.pixels)
+        prediction = model.conclude(decoded.image, row, similar=asked.similar)
+        picture = _draw(model, decoded, row) if asked.pictures else None
+        phases.labels("decode").observe(middle - begun)
+        phases.labels("network").observe(time.perf_counter() - middle)
         count.labels(model.name, "scored").inc()
         answer = answer_image(
             index, prediction, format_=decoded.format, frame=decoded.image.frame, picture=picture
@@ -199,17 +207,13 @@ class Service:
         return answer, prediction
 
 
-def _compute(model: ServedModel, decoded: Decoded, similar: int) -> tuple[Prediction, dict[str, Any] | None]:
-    """Network, answer and, where a preview was made, the picture of the map."""
-    row = model.compute(decoded.image.pixels)
-    prediction = model.conclude(decoded.image, row, similar=similar)
-    if not decoded.preview:
-        return prediction, None
+def _draw(model: ServedModel, decoded: Decoded, row: Row) -> dict[str, Any]:
+    """The picture of an image and of its map."""
     explanation = model.explain(decoded.image, row)
     if explanation is None:
-        return prediction, answer_picture(decoded.preview, None, None, None)
+        return answer_picture(decoded.preview, None, None, None)
     layer, limit = encode_layer(explanation)
-    return prediction, answer_picture(decoded.preview, layer, limit, explanation.constant)
+    return answer_picture(decoded.preview, layer, limit, explanation.constant)
 
 
 def _sentence(reason: str) -> str:
