@@ -87,6 +87,12 @@ def fill(run: Path) -> Path:
     (run / "metrics.json").write_text(
         json.dumps(metrics | FURTHER | {"subgroups": [{"column": "age", **found}]})
     )
+    pd.DataFrame(
+        {
+            "patient_id": ["=1+1"], "split": "test", "images": 2, "refused": 0, "y_true": 1, "y_score": 0.7,
+            "y_pred": 1, "decision": "positive", "prediction_set": "positive",
+        }
+    ).to_csv(run / "patients.csv", index=False)  # fmt: skip
     facts["audit"] = {"done": True, "changes": []}
     (run / "run.json").write_text(json.dumps(facts))
     return run
@@ -113,7 +119,7 @@ def test_every_table_of_the_page_has_a_file_of_its_name(kind: str, run_factory: 
     if kind == "holdout":
         wanted = {
             "left-out", "calibration", "operating-points", "prediction-sets", "corruptions", "repeats",
-            "learning-curve", "backbone", "machine", "must-be-same", "subgroups", "controls", "matched",
+            "learning-curve", "backbone", "machine", "must-be-same", "subgroups", "controls", "matched", "patients",
         }  # fmt: skip
         assert wanted <= set(ids)
 

@@ -79,6 +79,7 @@ def _tables(context: Mapping[str, Any]) -> dict[str, list[Row]]:
         "categories": _flat(context["categories"]),
         "left_out": _flat(context["exclusions"]),
         "parts": [part.model_dump() for part in facts.split.parts],
+        "patients": _flat(context["patients"]),
         "controls": _flat(context["controls"]),
         "matched": _flat(context["matched"]),
         "subgroups": _flat(context["subgroups"]),

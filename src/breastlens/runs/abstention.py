@@ -53,12 +53,14 @@ class Abstaining:
         reference: The content of reference.npz.
         columns: For predictions.csv, a row an image with a held-out score: ``decision``, ``prediction_set``,
             ``distance``, ``novel``.
+        patient_limits: For each of these images the limits that its patient's joint score is held against.
         metrics: For metrics.json: ``abstention`` and ``novelty``.
     """
 
     card: Abstention
     reference: bytes
     columns: pd.DataFrame
+    patient_limits: list[SetLimits]
     metrics: dict[str, Any]
 
 
@@ -139,7 +141,7 @@ def set_abstention(
             units=units,
         ),
     )
-    columns, by_patient = _judge(judged, novelty.distances, recipe)
+    columns, by_patient, patient_limits = _judge(judged, novelty.distances, recipe)
     columns.insert(
         0,
         "decision",
@@ -184,7 +186,7 @@ def set_abstention(
             "methods": novelty.mean_aucs,
         },
     }
-    return Abstaining(card, pack_reference(novelty.reference), columns, metrics)
+    return Abstaining(card, pack_reference(novelty.reference), columns, patient_limits, metrics)
 
 
 def _say_chosen_on(*, folds: bool, own_features: bool) -> str:
@@ -235,10 +237,11 @@ def _novelty_limit(
 
 def _judge(
     judged: Judged, distances: Values, recipe: TrainingRecipe
-) -> tuple[pd.DataFrame, list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
-    """Sets and refusals of all rows, and for each turn the sets and labels of the patients that it judges."""
+) -> tuple[pd.DataFrame, list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[SetLimits]]:
+    """Sets and refusals of all rows, of each turn the sets and labels of the patients, and of all rows their limits."""
     sets, novel = np.zeros(judged.labels.size, dtype=np.int64), np.zeros(judged.labels.size, dtype=np.int64)
     by_patient = []
+    patient_limits: dict[int, SetLimits] = {}
     for deciding, apply, rule in judged.turns:
         images, patients = _set_limits(judged, deciding, rule, recipe)
         sets[apply] = find_sets(judged.y_score[apply], images)
@@ -248,10 +251,11 @@ def _judge(
             judged.units[others], judged.labels[others], judged.y_score[others], rule
         )
         by_patient.append((find_sets(joint, patients), labels))
+        patient_limits |= dict.fromkeys(np.flatnonzero(apply).tolist(), patients)
     columns = pd.DataFrame(
         {"prediction_set": [SET_NAMES[one] for one in sets], "distance": distances, "novel": novel}
     )
-    return columns, by_patient
+    return columns, by_patient, [patient_limits[row] for row in range(judged.labels.size)]
 
 
 def _describe_patients(
