@@ -266,11 +266,10 @@ def band_sentence(found: Decisions) -> str:
         )
     return (
         f"The curve is for a share of positives of {curve.prevalence:.3g}, as here, and its band for patients who were "
-        "not chosen by what they have: how many of them are positive varies, too. What calling everybody "
-        "positive is worth varies with it, so the band may cross that line where the model is better by more than "
-        "chance. Where somebody chose how many, as in "
-        "a collection of cases and controls, neither says anything of those to be screened; state their share of "
-        "positives with --prevalence."
+        "not chosen by what they have: how many of them are positive varies, too. What calling everybody positive is "
+        "worth varies with it, so the band may cross that line where the model is better by more than chance. Where "
+        "somebody chose how many, as in a collection of cases and controls, neither says anything of those to be "
+        "screened; state their share of positives with --prevalence."
     )
 
 

@@ -87,7 +87,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "validation_note": sections.validation_sentence(files),
         "backbone": tables.backbone_rows(files),
         "must_be_same": tables.same_rows(files),
-        "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
+        "settings": tables.recipe_rows(facts.recipe) + tables.setting_rows({"image": facts.image}),
         "decisions": calibration_context(files),
         "command": shlex.join(facts.command),
         **resampling_context(files),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from breastlens.audit.judgement import LABELS
+from breastlens.config import settings_without_effect
 from breastlens.report.certainty import (
     has_interval,
     low_end_of_control,
@@ -275,6 +276,20 @@ def interval_note(block: Block) -> str:
 def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Settings as name and text; nested ones get a dotted name."""
     return [(name, _setting_text(value)) for name, value in _flat(settings, "")]
+
+
+def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings of a training, and in one row at the end those that had no effect; those of anything else, as they are.
+
+    Args:
+        recipe: Of run.json.
+    """
+    if "strategy" not in recipe:
+        return setting_rows(recipe)
+    why, unused = settings_without_effect(recipe["strategy"], recipe.get("trainable_stages"))
+    left_out = [name for name in unused if name in recipe]
+    rows = setting_rows({name: value for name, value in recipe.items() if name not in left_out})
+    return [*rows, ("without effect", f"{', '.join(left_out)}. {why}.")] if left_out else rows
 
 
 def _metric_cell(block: Block, metric: str) -> MetricCell:
