@@ -227,3 +227,16 @@ def test_the_text_of_the_manifest_gets_into_no_table_and_no_checklist(run_factor
     everything = [html, checklists, (run / "checklists.html").read_text()]
     everything += [path.read_text() for path in (run / "tables").iterdir()]
     assert not any("Jane Doe" in text for text in everything)
+
+
+def test_an_interval_of_all_there_is_says_so_on_the_page_and_keeps_its_ends_as_numbers(
+    run_factory: RunFactory,
+) -> None:
+    run = run_factory("run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"]["intervals"]["sensitivity"] |= {"low": 0.0, "high": 1.0}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(run).read_text()
+    assert page.count("<small>0.000 to 1.000: nothing is known</small>") == 1
+    (row,) = [each for each in read(run, "metrics_test") if each["metric"] == "Sensitivity"]
+    assert (row["by image low"], row["by image high"]) == ("0.000", "1.000")

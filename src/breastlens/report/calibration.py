@@ -10,7 +10,7 @@ from breastlens.report.calibration_facts import Assessed, DecisionCurve, Decisio
 from breastlens.report.canvas import threshold_text
 from breastlens.report.certainty import has_interval, plain_reason, unit_of
 from breastlens.report.facts import Interval
-from breastlens.report.phrasing import figure_text, with_interval
+from breastlens.report.phrasing import ends_text, figure_text, with_interval
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import MetricCell
@@ -311,7 +311,7 @@ def _cell(files: RunFiles, found: Interval) -> MetricCell:
             figure_text(found.value),
             remark=f"no interval: {plain_reason(found.reason, unit_of(files.block))}",
         )
-    return MetricCell(figure_text(found.value), f"{figure_text(found.low)} to {figure_text(found.high)}")
+    return MetricCell(figure_text(found.value), ends_text(found))
 
 
 def _interval_note(found: Decisions) -> str:

@@ -24,6 +24,7 @@ from breastlens.report.differences import (
 from breastlens.report.facts import Interval
 from breastlens.report.figures import ComparisonRow, draw_comparison
 from breastlens.report.page import REPORT_NAME
+from breastlens.report.phrasing import ends_text
 from breastlens.report.rendering import Picture, embed, write_page
 from breastlens.report.run_files import RunFiles, read_run_files
 from breastlens.report.table_files import write_rows
@@ -264,7 +265,7 @@ def _columns(lines: Sequence[ComparisonLine]) -> list[str]:
 
 
 def _page_line(line: ComparisonLine, columns: Sequence[str]) -> PageLine:
-    ends = "" if line.auc_low is None else f"{figure_text(line.auc_low)} to {figure_text(line.auc_high)}"
+    ends = ends_text(Interval(low=line.auc_low, high=line.auc_high))
     cells = {
         "Backbone": MetricCell(line.backbone),
         "Parameters": MetricCell("–" if line.parameters is None else f"{line.parameters:,}"),

@@ -17,8 +17,8 @@ from breastlens.report.certainty import (
     unit_of,
 )
 from breastlens.report.control_wording import seen_by
-from breastlens.report.facts import Block, Control, Interval, Matched, Reached
-from breastlens.report.phrasing import figure_text
+from breastlens.report.facts import Block, Control, Matched, Reached
+from breastlens.report.phrasing import ends_text, figure_text
 from breastlens.report.run_files import RunFiles
 
 METRICS = (
@@ -109,7 +109,7 @@ def control_rows(files: RunFiles) -> list[ControlRow]:
     if not files.controls:
         return []
     none = MetricCell("–")
-    whole = MetricCell(figure_text(files.block.auc), _ends(files.block.intervals.get("auc")))
+    whole = MetricCell(figure_text(files.block.auc), ends_text(files.block.intervals.get("auc")))
     rows = [ControlRow("this model", "The whole image was shown", whole, none, none)]
     for name, control in files.controls.items():
         seen = control.what or f"A model that {seen_by(name)}"
@@ -128,14 +128,8 @@ def matched_rows(files: RunFiles) -> list[MatchedRow]:
     ]
 
 
-def _ends(interval: Interval | Reached | None) -> str:
-    if interval is None or interval.low is None or interval.high is None:
-        return ""
-    return f"{figure_text(interval.low)} to {figure_text(interval.high)}"
-
-
 def _reached_cell(reached: Reached) -> MetricCell:
-    return MetricCell(figure_text(reached.auc), _ends(reached))
+    return MetricCell(figure_text(reached.auc), ends_text(reached))
 
 
 def _control_cell(files: RunFiles, name: str, control: Control) -> MetricCell:
@@ -156,13 +150,13 @@ def _margin_cell(files: RunFiles, control: Control) -> MetricCell:
         remark = "no interval: may be chance"
     elif low <= 0:
         remark = "reaches 0" if has_interval(margin) else "not above it"
-    return MetricCell(figure_text(margin.value), _ends(margin), remark)
+    return MetricCell(figure_text(margin.value), ends_text(margin), remark)
 
 
 def _matched_cell(matched: Matched) -> MetricCell:
     if matched.auc is None or matched.auc.value is None:
         return MetricCell("–", remark=matched.reason)
-    return MetricCell(figure_text(matched.auc.value), _ends(matched.auc), matched.reason)
+    return MetricCell(figure_text(matched.auc.value), ends_text(matched.auc), matched.reason)
 
 
 def category_rows(files: RunFiles) -> list[CategoryRow]:
@@ -299,7 +293,7 @@ def _metric_cell(block: Block, metric: str) -> MetricCell:
     if interval is None or interval.low is None or interval.high is None:
         reason = plain_reason(block.reasons.get(f"{metric} interval", ""), unit_of(block))
         return MetricCell(figure_text(value), remark=f"no interval: {reason}" if reason else "")
-    return MetricCell(figure_text(value), f"{figure_text(interval.low)} to {figure_text(interval.high)}")
+    return MetricCell(figure_text(value), ends_text(interval))
 
 
 def _count_table(title: str, values: pd.Series, categories: pd.Series) -> CountTable:
