@@ -274,6 +274,10 @@ class TrainingRecipe(Settings):
     audit: bool = Field(
         default=True, description="look at files and pixels first, and set right what needs no judgement"
     )
+    thumbnails: bool = Field(
+        default=False,
+        description="keep small pictures of the training images in the bundle, to be shown to whoever uses it",
+    )
     subgroups: tuple[str, ...] = Field(
         default=(), description="columns in whose strata the scores are judged again, such as acquired:year"
     )

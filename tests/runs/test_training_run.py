@@ -108,7 +108,7 @@ def test_the_directory_holds_what_the_design_names_and_nothing_else(run: Run) ->
     }
     companions = {name for name in found if name.startswith(("tables/", "checklists."))}
     assert {"tables/controls.csv", "tables/flow.csv", "checklists.html", "checklists.csv"} <= companions
-    assert found - companions == FILES | {"model/README.md"}
+    assert found - companions == FILES | {"model/README.md", "model/figures.json"}
     assert [path.name for path in run.directory.parent.iterdir()] == ["run"]
     for name in FILES:
         if name.endswith(".png"):

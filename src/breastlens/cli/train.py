@@ -134,6 +134,12 @@ def train(
     training_precision: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or auto: what Keras trains in. [default: auto]")
     ] = None,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails", help="Keep small pictures of training images in the model, for its users to see."
+        ),
+    ] = False,
     subgroups: Subgroups = None,
     augment: Annotated[
         list[str] | None,
@@ -188,6 +194,7 @@ def train(
         "trainable_stages": trainable_stages,
         "views": views,
         "training_precision": training_precision,
+        "thumbnails": thumbnails,
         "subgroups": tuple(subgroups) if subgroups else None,
         "augmentation": read_augmentation(augment),
         "audit": not no_audit,

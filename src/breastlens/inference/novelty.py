@@ -8,6 +8,7 @@ counts: an image that is strange in one respect is strange. The largest is broug
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,6 +66,11 @@ class Space:
     spread: Values
     places: Values
 
+    @functools.cached_property
+    def _squares(self) -> Values:
+        """The squared distance of each training image from the middle, (n,)."""
+        return np.asarray((self.places**2).sum(axis=1))
+
     def project(self, signals: Values) -> tuple[Values, Values]:
         """Where images are along the axes, (m, r), and how far beyond these, (m,)."""
         standard = (signals - self.mean) / self.scale
@@ -76,12 +82,14 @@ class Space:
         """How far places along the axes are from those of the training images, (m,)."""
         if method == "mahalanobis":
             return np.asarray(np.sqrt(((places / self.spread) ** 2).sum(axis=1)))
-        nearest = np.sort(self.apart(places), axis=1)[:, :NEIGHBOURS]
-        return np.asarray(nearest.mean(axis=1))
+        apart = self.apart(places)
+        if apart.shape[1] > NEIGHBOURS:
+            apart = np.partition(apart, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+        return np.asarray(np.sort(apart, axis=1).mean(axis=1))
 
     def apart(self, places: Values) -> Values:
         """The distance of each place from each training image, (m, n)."""
-        squares = (places**2).sum(axis=1)[:, None] + (self.places**2).sum(axis=1)
+        squares = (places**2).sum(axis=1)[:, None] + self._squares
         return np.asarray(np.sqrt(np.maximum(squares - 2 * places @ self.places.T, 0)))
 
 

@@ -38,7 +38,7 @@ Row = dict[str, NDArray[np.float32]]
 _MOST_UNREAD = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What the model says of one image.
 
@@ -242,9 +242,9 @@ def load(model: str | Path, *, similar: int = 0) -> Predictor:
         similar: How many similar training images each prediction is to name.
 
     Raises:
-        BundleError: It is missing, damaged, altered or of a newer format.
+        BundleError: It is missing, damaged, altered or of a newer format; Keras's own file need not be there.
     """
-    return Predictor(load_bundle(Path(model)), similar=similar)
+    return Predictor(load_bundle(Path(model), keras_model=False), similar=similar)
 
 
 def require_training_prevalence(card: BundleCard, prevalence: float) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -32,6 +33,9 @@ _FILES = (_KERAS, _GRAPH, _GRAPH_WEIGHTS)
 REFERENCE = "reference.npz"
 """What novelty is measured from; bundles from before that have none."""
 
+THUMBNAILS = "thumbnails.npz"
+"""Small pictures of the training images, where their maker allowed that."""
+
 FIGURES = "figures.json"
 """How well the model does, for who uses it; not vouched for, since it is written after the model."""
 
@@ -41,6 +45,7 @@ _MOST_BYTES = {
     _GRAPH: 64 * 2**20,
     _GRAPH_WEIGHTS: 4 * 2**30,
     REFERENCE: 2**30,
+    THUMBNAILS: 2**30,
 }
 """Of each file; a larger one is no bundle's."""
 
@@ -139,13 +144,22 @@ class Bundle:
         return None if self.card.abstention is None else self.directory / REFERENCE
 
     @property
+    def thumbnails_path(self) -> Path | None:
+        """Small pictures of the training images; None where the bundle carries none."""
+        return self.directory / THUMBNAILS if THUMBNAILS in self.card.files else None
+
+    @property
     def keras_path(self) -> Path:
         """The model as Keras saved it, for export and for training on."""
         return self.directory / _KERAS
 
 
 def save_bundle(
-    directory: Path, keras_model: Any, graph: Any, card: BundleCard, reference: bytes | None = None
+    directory: Path,
+    keras_model: Any,
+    graph: Any,
+    card: BundleCard,
+    further: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Bundle:
     """Write a bundle; bundle.json goes last, so a directory that has it is whole.
 
@@ -154,7 +168,8 @@ def save_bundle(
         keras_model: A classifier from ``build_classifier``, for export and for training on.
         graph: What ``convert`` or ``quantise`` made of it, for use; its outputs have ``score`` among them.
         card: What to say of it; its ``files`` are filled in.
-        reference: The content of ``reference.npz``, where the card says when the model does not answer.
+        further: The content of other files by name: ``REFERENCE``, where the card says when the model does not answer,
+            and ``THUMBNAILS``.
 
     Raises:
         BundleError: The directory holds files already.
@@ -165,14 +180,13 @@ def save_bundle(
         raise BundleError(f"{directory} is not empty: a bundle is saved to a new or empty directory")
     keras_model.save(directory / _KERAS)
     save_graph(graph, directory / _GRAPH)
-    names: tuple[str, ...] = _FILES
-    if reference is not None:
-        (directory / REFERENCE).write_bytes(reference)
-        names = (*_FILES, REFERENCE)
+    for name, content in further.items():
+        (directory / name).write_bytes(content)
+    names = (*_FILES, *further)
     complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in names}})
-    content = (complete.model_dump_json(indent=2) + "\n").encode()
-    (directory / _CARD).write_bytes(content)
-    return Bundle(complete, directory, hashlib.sha256(content).hexdigest())
+    written = (complete.model_dump_json(indent=2) + "\n").encode()
+    (directory / _CARD).write_bytes(written)
+    return Bundle(complete, directory, hashlib.sha256(written).hexdigest())
 
 
 def find_bundle(directory: Path) -> Path:
@@ -204,7 +218,9 @@ def load_bundle(
         check_card(content)
         card = _parse_card(directory / _CARD, content)
         names = [name for name in _FILES if keras_model or name != _KERAS]
-        for name in names if card.abstention is None else (*names, REFERENCE):
+        names += [REFERENCE] if card.abstention is not None else []
+        names += [THUMBNAILS] if THUMBNAILS in card.files else []
+        for name in names:
             if _sha256(_regular(directory / name)) != card.files.get(name):
                 raise BundleError(
                     f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "

@@ -51,6 +51,7 @@ class Abstaining:
     Attributes:
         card: For bundle.json.
         reference: The content of reference.npz.
+        numbers: What the images that it was made of are called, (k,).
         columns: For predictions.csv, a row an image with a held-out score: ``decision``, ``prediction_set``,
             ``distance``, ``novel``.
         patient_limits: For each of these images the limits that its patient's joint score is held against.
@@ -59,6 +60,7 @@ class Abstaining:
 
     card: Abstention
     reference: bytes
+    numbers: NDArray[np.int64]
     columns: pd.DataFrame
     patient_limits: list[SetLimits]
     metrics: dict[str, Any]
@@ -186,7 +188,9 @@ def set_abstention(
             "methods": novelty.mean_aucs,
         },
     }
-    return Abstaining(card, pack_reference(novelty.reference), columns, patient_limits, metrics)
+    return Abstaining(
+        card, pack_reference(novelty.reference), novelty.reference.numbers, columns, patient_limits, metrics
+    )
 
 
 def _say_chosen_on(*, folds: bool, own_features: bool) -> str:

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from breastlens.models.bundle import Bundle, BundleCard, save_bundle, shorten_hashes
+from breastlens.inference.thumbnails import pack_thumbnails
+from breastlens.models.bundle import (
+    REFERENCE,
+    THUMBNAILS,
+    Bundle,
+    BundleCard,
+    save_bundle,
+    shorten_hashes,
+)
 from breastlens.models.engine import Engine
 from breastlens.runs.abstention import Abstaining, set_abstention
 from breastlens.runs.facts import describe_versions
@@ -88,7 +96,11 @@ def save_model(
         learnt_from=shorten_hashes(used.loc[used["split"] != "test", "pixels_sha256"]),
         versions=describe_versions(),
     )
-    return save_bundle(directory, outcome.network, chosen.graph, card, abstaining.reference)
+    further = {REFERENCE: abstaining.reference}
+    if material.recipe.thumbnails:
+        shown = np.isin(_numbers(material), abstaining.numbers)
+        further[THUMBNAILS] = pack_thumbnails(material.pixels[shown], _numbers(material)[shown])
+    return save_bundle(directory, outcome.network, chosen.graph, card, further)
 
 
 def training_prevalence(material: Material, outcome: Outcome) -> float:

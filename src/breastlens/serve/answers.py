@@ -120,6 +120,7 @@ class ModelAnswer(Answer):
     model: ModelName
     notice: str
     card: dict[str, Any] = Field(description="bundle.json, without anything about single training images")
+    thumbnails: bool = Field(description="whether /v1/thumbnails has pictures of training images")
     figures: dict[str, Any] | None = Field(
         description="verdict, metrics with intervals and negative controls of the training run; None where not known"
     )
@@ -151,6 +152,7 @@ def describe_model(model: ServedModel) -> dict[str, Any]:
         "model": name_model(model),
         "notice": RESEARCH_NOTICE,
         "card": card.model_dump(mode="json", exclude=_LEFT_OUT),
+        "thumbnails": bool(model.thumbnails),
         "figures": model.figures,
     }
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -88,7 +91,7 @@ def create_app(service: Service, rules: Rules) -> App:
     _add_state(app, service)
     _add_models(app, service)
     _add_predictions(app, service)
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    _add_page(app)
     _describe(app)
     return Front(app, rules, service.measures)
 
@@ -129,6 +132,24 @@ def _add_models(app: FastAPI, service: Service) -> None:
     async def show_model(model: ModelName = None) -> Response:
         return _json(describe_model(_find_model(service, model)))
 
+    @app.get(
+        "/v1/thumbnails/{number}",
+        summary="A training image, where the model's maker gave them along",
+        response_class=Response,
+        responses=problem_responses(404, 422)
+        | {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
+    )
+    async def show_thumbnail(
+        number: Annotated[int, PathParameter(ge=0, le=2**53, description="as in `similar`")],
+        model: ModelName = None,
+    ) -> Response:
+        picture = _find_model(service, model).thumbnails.get(number)
+        if picture is None:
+            raise ProblemError(
+                "not-found", "The model carries no picture of a training image of this number."
+            )
+        return Response(picture, media_type="image/jpeg")
+
 
 def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
@@ -167,6 +188,20 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
                 **answered,
             }
         )
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page's files; each has its own place, so that whatever else is asked for is not looked up on disk."""
+    for path in sorted(PAGE.iterdir()):
+        if path.is_dir():
+            app.mount(f"/{path.name}", StaticFiles(directory=path), name=path.name)
+            continue
+        place = "/" if path.name == "index.html" else f"/{path.name}"
+        app.add_route(place, _send_file(path), include_in_schema=False)
+
+
+def _send_file(path: Path) -> Callable[[Request], Response]:
+    return lambda request: FileResponse(path)
 
 
 def _check_length(request: Request, service: Service) -> None:

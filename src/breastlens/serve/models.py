@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import queue
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from breastlens.errors import BreastLensError, BundleError, DataError
 from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.activation_map import Explanation, explain_row
 from breastlens.inference.predictor import Prediction, Predictor
+from breastlens.inference.thumbnails import read_thumbnails
 from breastlens.models.bundle import FIGURES, Bundle, find_bundle, load_bundle
 from breastlens.serve.limits import MIB
 from breastlens.serve.signature import require_signature
@@ -55,11 +56,13 @@ class ServedModel:
         name: What clients call it.
         predictor: The model.
         figures: What its training run found of it; None where that is not known.
+        thumbnails: JPEG pictures of training images by number, where their maker gave them along.
     """
 
     name: str
     predictor: Predictor
     figures: dict[str, Any] | None
+    thumbnails: Mapping[int, bytes]
     _calls: queue.SimpleQueue[Compute] = field(default_factory=queue.SimpleQueue)
 
     @property
@@ -109,7 +112,9 @@ def load_model(source: ModelSource) -> ServedModel:
         {} if source.public_key is None else {"check_card": require_signature(directory, source.public_key)}
     )
     bundle = load_bundle(directory, keras_model=False, **check)
-    model = ServedModel(source.name, Predictor(bundle), _read_figures(directory))
+    path = bundle.thumbnails_path
+    thumbnails = {} if path is None else read_thumbnails(path)
+    model = ServedModel(source.name, Predictor(bundle), _read_figures(directory), thumbnails)
     _check_outputs(model)
     return model
 

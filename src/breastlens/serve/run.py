@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -86,6 +87,8 @@ def serve(
         BundleError: A model cannot be used.
         DataError: The address cannot be used.
     """
+    # The parser's own messages may quote what was sent.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
     with asyncio.Runner(loop_factory=_choose_loop()) as runner:
         runner.run(_serve(sources, address, rules, limits, workers, on_ready))
 

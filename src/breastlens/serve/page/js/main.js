@@ -1,0 +1,307 @@
+// The page: files in, cards out. All that it knows lies in `items` and is gone when the page is.
+import { drawAbout } from "./about.js";
+import { decisionWords, makeCard } from "./card.js";
+import { save, toCsv } from "./csv.js";
+import { make } from "./dom.js";
+import { droppedFiles, pastedFiles, visible } from "./files.js";
+import { describeModel, listModels, predictImage, predictPatient, ServiceError, setToken } from "./service.js";
+import { apply, moment, percent, preferredLanguage, text, useLanguage } from "./strings.js";
+
+const AT_ONCE = 3;
+const find = (id) => document.getElementById(id);
+const items = [];
+const groups = new Map();
+const opened = new Date();
+let about = null;
+let working = null;
+
+async function start() {
+  const language = preferredLanguage();
+  find("language").value = language;
+  await useLanguage(language);
+  bind();
+  await connect();
+}
+
+/** Ask which models there are; where a token is needed, ask for that first. */
+async function connect() {
+  try {
+    const { models } = await listModels();
+    find("model").replaceChildren(...models.map((model) => make("option", { value: model.name }, model.name)));
+    find("model-choice").hidden = models.length < 2;
+    await showModel(models[0].name);
+    find("token-form").hidden = true;
+    find("intake").hidden = false;
+  } catch (error) {
+    if (!(error instanceof ServiceError)) return say(text("message.offline"));
+    if (error.status !== 401) return say(error.message);
+    const again = !find("token-form").hidden;
+    find("token-form").hidden = false;
+    find("token-error").textContent = again ? text("token.wrong") : "";
+    find("token").focus();
+  }
+  return undefined;
+}
+
+async function showModel(name) {
+  about = await describeModel(name);
+  drawModel();
+}
+
+function drawModel() {
+  if (!about) return;
+  const { model } = about;
+  find("about-body").replaceChildren(...drawAbout(about));
+  find("about").hidden = false;
+  find("model-line").textContent = `${text("about.against", model)} · ${model.name} · ${model.version}`;
+  find("imprint").textContent = text("imprint", { ...model, fingerprint: model.data_fingerprint.slice(0, 16), time: moment(opened) });
+}
+
+function bind() {
+  const drop = find("drop");
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  }
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+  document.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    add(await droppedFiles(event.dataTransfer));
+  });
+  document.addEventListener("paste", (event) => {
+    const files = pastedFiles(event.clipboardData);
+    if (files.length) add(files);
+  });
+  find("choose").addEventListener("click", () => find("files").click());
+  find("choose-folder").addEventListener("click", () => find("folder").click());
+  for (const input of [find("files"), find("folder")]) {
+    input.addEventListener("change", () => { add([...input.files]); input.value = ""; });
+  }
+  find("token-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    setToken(find("token").value.trim());
+    connect();
+  });
+  find("language").addEventListener("change", async (event) => {
+    await useLanguage(event.target.value);
+    redraw();
+  });
+  find("model").addEventListener("change", (event) => showModel(event.target.value));
+  find("cancel").addEventListener("click", cancel);
+  find("csv").addEventListener("click", () => save("breastlens.csv", toCsv(items)));
+  find("print").addEventListener("click", () => window.print());
+  find("clear").addEventListener("click", clear);
+}
+
+function add(given) {
+  const files = visible(given);
+  if (find("intake").hidden) return;
+  say("");
+  if (files.length === 0) {
+    say(text("message.nothing"));
+    return;
+  }
+  const patient = find("patient").value.trim();
+  const readFirst = find("read-first").checked;
+  for (const file of files) {
+    const name = file.webkitRelativePath || file.name;
+    const item = { file, name, patient, readFirst, model: about.model, threshold: 0, thumbnails: about.thumbnails, state: "waiting", answer: null, together: null, reading: "", agrees: "", note: "", error: "", at: "" };
+    items.push(item);
+    item.card = makeCard(item, { onRemove: () => remove(item), onRetry: () => retry(item), onRead: drawGroups });
+    place(item);
+  }
+  find("results").hidden = false;
+  work();
+}
+
+/** Put a card at its place: among those of its patient, or by itself. */
+function place(item) {
+  if (!item.patient) {
+    find("cards").append(item.card.element);
+    return;
+  }
+  let group = groups.get(item.patient);
+  if (!group) {
+    const title = make("h3", {}, text("patient.title", { name: item.patient }));
+    const result = make("p", { className: "group-result" });
+    const element = make("section", { className: "group", "aria-label": text("patient.title", { name: item.patient }) }, make("div", { className: "group-head" }, title, result));
+    group = { element, title, result, answer: null, stale: true };
+    groups.set(item.patient, group);
+    find("cards").append(element);
+  }
+  group.stale = true;
+  group.element.append(item.card.element);
+}
+
+/** Score all that waits, a few at a time, then patients together. */
+async function work() {
+  drawProgress();
+  if (working) return;
+  working = new AbortController();
+  const { signal } = working;
+  const next = () => items.find((item) => item.state === "waiting" && !item.begun);
+  const worker = async () => {
+    for (let item = next(); item && !signal.aborted; item = next()) {
+      item.begun = true;
+      await score(item, signal);
+      item.begun = false;
+      drawProgress();
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  if (!signal.aborted) await scorePatients(signal);
+  working = null;
+  drawProgress();
+  if (!signal.aborted && next()) work();
+}
+
+async function score(item, signal) {
+  try {
+    const answer = await predictImage(item.model.name, item.file, signal);
+    const [prediction] = answer.predictions;
+    notice(answer.model);
+    Object.assign(item, { model: answer.model, threshold: answer.threshold, at: new Date().toISOString() });
+    if (prediction.problem) fail(item, prediction.problem.detail, { canRetry: false, language: "en" });
+    else Object.assign(item, { state: "done", answer: prediction, error: "" });
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (error instanceof ServiceError) fail(item, error.message, { canRetry: true, language: "en" });
+    else fail(item, text("message.offline"), { canRetry: true });
+  }
+  item.card.draw();
+  if (!items.includes(item)) return;
+  const words = item.state === "done" ? announced(item) : `${text("card.failed")}. ${item.error}`;
+  find("live").textContent = text("results.announced", { name: item.name, answer: words });
+}
+
+function announced(item) {
+  return item.readFirst && !item.reading ? text("own.before") : decisionWords(item.answer.decision, item.model);
+}
+
+function fail(item, error, { canRetry, language }) {
+  Object.assign(item, { state: "failed", error, canRetry, errorLanguage: language });
+}
+
+/** Tell once where another version of the model has begun to answer. */
+function notice(model) {
+  if (!about || model.name !== about.model.name || model.version === about.model.version) return;
+  say(text("message.new"));
+  showModel(model.name).catch(() => say(text("message.offline")));
+}
+
+async function scorePatients(signal) {
+  for (const [patient, group] of groups) {
+    if (!group.stale) continue;
+    const own = items.filter((item) => item.patient === patient);
+    const scored = own.filter((item) => item.state === "done");
+    group.stale = false;
+    try {
+      group.answer = scored.length ? await predictPatient(scored[0].model.name, scored.map((item) => item.file), signal) : null;
+    } catch (error) {
+      group.stale = true;
+      if (error.name !== "AbortError") say(error instanceof ServiceError ? error.message : text("message.offline"));
+    }
+    for (const item of own) item.together = group.answer;
+  }
+  drawGroups();
+}
+
+function drawGroups() {
+  for (const [patient, group] of groups) {
+    const own = items.filter((item) => item.patient === patient);
+    group.title.textContent = text("patient.title", { name: patient });
+    group.element.setAttribute("aria-label", group.title.textContent);
+    group.result.textContent = together(group, own);
+  }
+  drawTally();
+}
+
+function together(group, own) {
+  if (own.some((item) => item.state === "waiting") || group.stale) return text("patient.waiting");
+  if (own.some((item) => item.state === "done" && item.readFirst && !item.reading)) return text("patient.hidden");
+  const { answer } = group;
+  if (!answer) return text("patient.none");
+  if (answer.decision === "refused") return text("patient.refused", { images: answer.images });
+  const { model } = own.find((item) => item.state === "done");
+  return text("patient.result", { answer: decisionWords(answer.decision, model), positive: model.positive, score: percent(answer.y_score), images: answer.images });
+}
+
+function drawProgress() {
+  const waiting = items.filter((item) => item.state === "waiting").length;
+  const all = items.length;
+  const done = all - waiting;
+  const progress = find("progress");
+  progress.max = Math.max(all, 1);
+  progress.value = done;
+  progress.hidden = !working;
+  find("cancel").hidden = !working;
+  find("progress-text").textContent = working ? text("results.progress", { done, all }) : text("results.finished", { all });
+  drawGroups();
+}
+
+function drawTally() {
+  const shown = items.filter((item) => item.state === "done" && (!item.readFirst || item.reading));
+  const count = (decision) => shown.filter((item) => item.answer.decision === decision).length;
+  const failed = items.filter((item) => item.state === "failed").length;
+  find("tally").textContent = about
+    ? text("results.tally", { positive: count("positive"), negative: count("negative"), refer: count("refer"), refused: count("refused"), failed, positiveName: about.model.positive, negativeName: about.model.negative })
+    : "";
+}
+
+function cancel() {
+  working?.abort();
+  for (const item of items.filter((each) => each.state === "waiting")) {
+    fail(item, text("card.cancelled"), { canRetry: true });
+    item.card.draw();
+  }
+}
+
+function retry(item) {
+  Object.assign(item, { state: "waiting", error: "" });
+  item.card.draw();
+  if (item.patient) groups.get(item.patient).stale = true;
+  work();
+}
+
+function remove(item) {
+  items.splice(items.indexOf(item), 1);
+  item.card.release();
+  item.card.element.remove();
+  const group = groups.get(item.patient);
+  if (group && !items.some((each) => each.patient === item.patient)) {
+    group.element.remove();
+    groups.delete(item.patient);
+  } else if (group) {
+    group.stale = true;
+    work();
+  }
+  find("results").hidden = items.length === 0;
+  drawProgress();
+  find(items.length ? "results-title" : "choose").focus?.();
+}
+
+function clear() {
+  working?.abort();
+  for (const item of items.splice(0)) {
+    item.card.release();
+    item.card.element.remove();
+  }
+  for (const group of groups.values()) group.element.remove();
+  groups.clear();
+  find("results").hidden = true;
+  find("choose").focus();
+}
+
+function redraw() {
+  apply(document);
+  drawModel();
+  for (const item of items) item.card.draw();
+  drawProgress();
+}
+
+function say(words) {
+  find("message").textContent = words;
+  find("message").hidden = !words;
+}
+
+start();
