@@ -24,6 +24,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 demo: install
+	@test ! -e '$(DEMO)' || { echo "$(DEMO) exists already: make demo DEMO=demo2 makes another, or move it away first"; exit 2; }
 	$(BIN)/breastlens demo --out $(DEMO)
 
 # Each worker's linear algebra keeps to one thread: two that wait for each other are many times slower than one.

@@ -171,6 +171,33 @@ MILD = Augmentation(
 """What is done to training images unless the user says otherwise: changes that another pose would also bring."""
 
 
+_OF_EPOCHS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "patience",
+    "trainable_stages",
+    "views",
+    "training_precision",
+    "augmentation",
+)
+
+
+def settings_without_effect(strategy: str, trainable_stages: object) -> tuple[str, tuple[str, ...]]:
+    """Why a training has no use for some settings of ``TrainingRecipe``, and for which.
+
+    Args:
+        strategy: Of the recipe.
+        trainable_stages: Likewise.
+    """
+    if strategy == "probe":
+        return "A probe is not trained by epochs", _OF_EPOCHS
+    if strategy == "scratch":
+        return "From scratch all layers learn from random weights", ("trainable_stages", "views", "weights")
+    return "All layers learn", ("views",) if trainable_stages == "all" else ()
+
+
 class TrainingRecipe(Settings):
     """Everything that decides a training besides the data. Written to run.json whole."""
 

@@ -41,7 +41,15 @@ class SplitError(DataError):
 
 
 class WeightsError(BreastLensError):
-    """Pretrained weights are unreachable or do not fit the backbone."""
+    """Pretrained weights are unreachable or do not fit the backbone.
+
+    Attributes:
+        brief: The same for a page that goes on without them, where a cause of many words is no use.
+    """
+
+    def __init__(self, message: str, brief: str = "") -> None:
+        super().__init__(message)
+        self.brief = brief or message
 
 
 class BundleError(BreastLensError):

@@ -82,6 +82,21 @@ def test_the_answer_stands_on_standard_output(command: Any, told_apart: Path, tm
     assert "positive (1) = sick; negative (0) = healthy" in done.err
 
 
+def test_findings_are_folded_where_standard_output_is_no_terminal(
+    command: Any, told_apart: Path, tmp_path: Path
+) -> None:
+    lines = command("audit", told_apart, *SMALL, "--out", tmp_path / "a").out.splitlines()
+    findings = json.loads((tmp_path / "a" / "findings.json").read_text())["findings"]
+    first = next(number for number, line in enumerate(lines) if line.startswith("error "))
+    told = lines[first:-2]
+    assert max(map(len, told)) <= 100
+    assert any(len(each["what"]) > 100 for each in findings)
+    together = " ".join(" ".join(told).split())
+    for each in findings:
+        assert f"{each['severity']} {each['code']}" in together
+        assert " ".join(each["what"].split()) in together
+
+
 def test_without_out_nothing_is_written(
     command: Any, told_apart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, recall_score
 
 from breastlens.errors import DataError
@@ -91,3 +92,49 @@ def test_what_has_no_interval_has_a_reason():
     assert found["npv"]["reason"]
     assert found["npv_at_prevalence"]["reason"]
     json.dumps(found, allow_nan=False)
+
+
+def true_net_benefit(share, thresholds, shift):
+    """Of scores whose log-odds are normal, with a standard deviation of 1.3 around 0.7 in positives and -1.8 else."""
+    at = np.log(thresholds / (1 - thresholds)) - shift
+    found, alarms = (norm.sf((at - mean) / 1.3) for mean in (0.7, -1.8))
+    return share * found - (1 - share) * alarms * thresholds / (1 - thresholds)
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_the_band_holds_the_truth_where_its_patients_come_from(stated):
+    """Without a prevalence a random sample of a population; at a stated one, cases and controls collected apart."""
+    share, studies, at = (0.1 if stated else 0.3), 200, np.array([1, 4, 19, 49])
+    held, over = np.zeros(at.size), np.zeros(at.size)
+    shift = np.log(0.1 / 0.9) if stated else 0.0
+    for seed in range(studies):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(200) % 2 if stated else (rng.random(200) < share).astype(int)
+        scores = 1 / (1 + np.exp(-rng.normal(2.5 * labels - 1.8, 1.3)))
+        options = {"prevalence": share, "trained_at": 0.5} if stated else {}
+        found = decision_curve(labels, scores, seed=seed, **options)
+        low, high, over_low, over_high = (
+            np.array(found[name])[at] for name in ("low", "high", "over_treat_all_low", "over_treat_all_high")
+        )
+        thresholds = np.array(found["threshold"])[at]
+        truth = true_net_benefit(share, thresholds, shift)
+        everybody = share - (1 - share) * thresholds / (1 - thresholds)
+        held += (low <= truth) & (truth <= high)
+        over += (over_low <= truth - everybody) & (truth - everybody <= over_high)
+    # drawn within each class, the first holds it in 6 to 81 % without a prevalence
+    assert held.min() / studies >= 0.89
+    assert over.min() / studies >= 0.89
+    assert max(held.max(), over.max()) / studies <= 0.99
+
+
+def test_the_mix_of_the_classes_varies_only_without_a_stated_prevalence():
+    labels, scores = studied(5)
+    free = decision_curve(labels, scores)
+    fixed = decision_curve(labels, scores, prevalence=0.3, trained_at=0.3)
+    assert "stratified by class" not in free["method"]
+    assert "stratified by class" in fixed["method"]
+    # near a threshold of 0 everybody is called positive, and the net benefit is the share of positives
+    assert free["high"][0] - free["low"][0] == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 200), rel=0.15)
+    assert fixed["high"][0] - fixed["low"][0] < 0.01
+    over = np.array(fixed["low"]) - fixed["treat_all"]
+    np.testing.assert_allclose(fixed["over_treat_all_low"], over, atol=1e-12)

@@ -163,6 +163,9 @@ def test_numbers_that_are_no_temperatures(tmp_path: Path, values: np.ndarray, me
         ("30.1\n30.2\n", "2 rows and 1 columns"),
         ("30.1 30.2 30.3\n", "1 rows and 3 columns"),
         ("\n \n# nothing\n", "holds no numbers"),
+        ("Patient moved, see the letter of 3 May\n", "no row of it holds numbers alone: it is a note"),
+        ("Taken at 30.5 and 31,2\n\nRepeat in 3 months\n", "no row of it holds numbers alone: it is a note"),
+        ("left;30.1;30.2\nright;30.3;30.4\n", "text stands in every row"),
         (table().encode("utf-16"), "not plain text"),
     ],
 )

@@ -250,8 +250,15 @@ def test_a_manifest_beside_folders_of_images_is_not_taken_for_one(
     names = [path.relative_to(root).as_posix() for path in find_images([root])]
     assert names == ["healthy/2.png", "sick/1.csv"]
     assert "manifest.csv lies beside folders of images" in caplog.text
+    caplog.clear()
+    names = [path.relative_to(root).as_posix() for path in find_images([root], root / "manifest.csv")]
+    assert "manifest.csv" not in caplog.text
+    assert "manifest.csv" not in names
+    assert "README.txt lies beside folders of images" in caplog.text
     names = [path.name for path in find_images([root / "sick", root / "README.txt"])]
     assert names == ["1.csv", "README.txt"], "where the images lie, and what is named, is taken"
+    flat = tree("flat/1.png", "flat/who.csv") / "flat"
+    assert [path.name for path in find_images([flat], flat / "who.csv")] == ["1.png"]
 
 
 def test_linked_folders_are_searched_once(tree: Callable[..., Path], tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def make_facts() -> dict[str, Any]:
         "kind": "audit",
         "command": ["breastlens", "audit", "my data"],
         "created": "2026-11-22T17:00:00+00:00",
-        "recipe": {"backbone": "mobilenet", "within": ["site"], "border_px": None},
+        "recipe": {"backbone": "mobilenet", "weights": "imagenet", "within": ["site"], "border_px": None},
         "image": {"image_size": 128},
         "labels": {"positive": ["sick"], "negative": ["healthy"]},
         "data": {"root": "dmr", "fingerprint": "0f" * 32, "used": 40, "patients": 38},
@@ -575,3 +575,21 @@ def test_drawings_bear_missing_values_and_long_names(tmp_path: Path) -> None:
         draw_sheet(sheet, ["sick $x_1$", "y" * 90], tmp_path / "b.png"),
     ):
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"features": {"name": "MobileNet", "weights": "ImageNet"}}, "imagenet"),
+        ({"features": {"name": "local patterns", "note": "."}}, "imagenet, not used: local patterns"),
+        (
+            dict.fromkeys(("whole", "controls", "corrected", "matched", "nuisance", "features")),
+            "imagenet, not used: no probe was trained",
+        ),
+    ],
+)
+def test_settings_of_a_network_that_was_not_used_say_so(
+    make: Make, changes: dict[str, Any], told: str
+) -> None:
+    page = write_audit_page(make(**changes)).read_text(encoding="utf-8")
+    assert f'<tr><th scope="row">weights</th><td>{told}</td></tr>' in page

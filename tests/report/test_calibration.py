@@ -138,11 +138,29 @@ def curve(net_benefit: list[float], low: list[float] | None) -> DecisionCurve:
 
 def test_the_decision_curve_is_read_from_left_to_right() -> None:
     text = decision_sentence(curve([0.25, 0.2, -0.1, 0.05], [0.1, 0.15, -0.2, 0.0]))
-    assert text.endswith("at thresholds of 0.1 to 0.2, 0.4; its band lies above both at 0.2.")
+    assert text.endswith(
+        "at thresholds of 0.1 to 0.2, 0.4; by more than chance, each threshold by itself, at 0.2."
+    )
+    drawn_together = curve([0.25, 0.2, -0.1, 0.05], [0.1, 0.15, -0.2, 0.01]).model_copy(
+        update={"over_treat_all_low": [0.01, -0.01, 0.1, 0.1]}
+    )
+    assert decision_sentence(drawn_together).endswith("by itself, at 0.1, 0.4.")
     assert decision_sentence(curve([0.1, 0.1, 0.0, -0.1], None)).endswith(
         "At no threshold is the model better than calling everybody or nobody positive."
     )
     assert decision_sentence(None) == ""
+
+
+def test_the_band_says_whether_the_share_of_positives_varies(run_factory: Callable[..., Path]) -> None:
+    told = {}
+    for name, prevalence in (("sample", None), ("stated", 0.006)):
+        run = run_factory(name)
+        write_block(run, prevalence=prevalence)
+        told[name] = calibration_context(read_run_files(run))["decision"]
+    assert "how many of them are positive varies, too" in told["sample"]
+    assert "state their share of positives with --prevalence" in told["sample"]
+    assert "other patients of each class, at a prevalence of 0.006" in told["stated"]
+    assert "--prevalence" not in told["stated"]
 
 
 def test_figures_are_drawn_also_without_curve_or_class(tmp_path: Path) -> None:

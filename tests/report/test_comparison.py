@@ -213,3 +213,20 @@ def test_the_terminal_gets_a_line_a_backbone(run_factory: RunFactory, tmp_path: 
 def test_a_comparison_without_its_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match=r"it has no comparison\.csv"):
         comparison_lines(tmp_path / "comparison.html")
+
+
+def test_of_a_repeated_run_the_first_repeat_is_compared_and_that_is_said(
+    run_factory: RunFactory, tmp_path: Path
+) -> None:
+    once, often = run_factory("once"), run_factory("often", seed=6)
+    metrics = json.loads((often / "metrics.json").read_text())
+    metrics["repeats"] = {"count": 5, "metrics": {"auc": {"mean": {"value": 0.8}}}}
+    (often / "metrics.json").write_text(json.dumps(metrics))
+    runs = [ComparisonEntry("once", once, None), ComparisonEntry("often", often, None)]
+    _, page = write_comparison(tmp_path, runs)
+    said = "Of its 5 repeats the first is compared, not the mean"
+    first, second, *_ = comparison_lines(page)
+    assert said in second
+    assert "repeats" not in first
+    assert page.read_text().count(f"often: {said}") == 1
+    assert "once: Of its" not in page.read_text()

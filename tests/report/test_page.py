@@ -700,3 +700,30 @@ def test_an_evaluation_tells_what_its_model_computes_in(run_factory: RunFactory)
     assert row_of(write(run), "The saved model computes in").endswith("not recorded")
     change(run, "run.json", lambda facts: facts.update(model={"precision": "bf16"}))
     assert row_of(write(run), "The saved model computes in").endswith("16-bit floating point (bfloat16)")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "stages", "gone", "kept"),
+    [
+        ("probe", 2, ("epochs", "augmentation", "learning_rate"), ("folds", "weights")),
+        ("finetune", 2, (), ("epochs", "augmentation.rotation_range", "views", "weights")),
+        ("finetune", "all", ("views",), ("epochs", "trainable_stages")),
+        ("scratch", 2, ("trainable_stages", "views", "weights"), ("epochs", "augmentation.rotation_range")),
+    ],
+)
+def test_settings_without_effect_are_named_and_not_shown_as_settings(
+    run_factory: RunFactory, strategy: str, stages: object, gone: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    run = run_factory("run")
+    facts = json.loads((run / "run.json").read_text())
+    facts["recipe"] |= {"strategy": strategy, "trainable_stages": stages}
+    (run / "run.json").write_text(json.dumps(facts))
+    write_report(run)
+    table = pd.read_csv(run / "tables" / "settings.csv", keep_default_na=False)
+    rows = dict(zip(table["name"], table["value"], strict=True))
+    assert set(kept) <= set(rows)
+    assert not any(name.split(".")[0] in gone for name in rows)
+    told = rows.get("without effect", "").split(".")[0].split(", ")
+    assert set(gone) <= set(told)
+    assert not {name.split(".")[0] for name in kept} & set(told)
+    assert "image.image_size" in rows

@@ -87,6 +87,12 @@ def fill(run: Path) -> Path:
     (run / "metrics.json").write_text(
         json.dumps(metrics | FURTHER | {"subgroups": [{"column": "age", **found}]})
     )
+    pd.DataFrame(
+        {
+            "patient_id": ["=1+1"], "split": "test", "images": 2, "refused": 0, "y_true": 1, "y_score": 0.7,
+            "y_pred": 1, "decision": "positive", "prediction_set": "positive",
+        }
+    ).to_csv(run / "patients.csv", index=False)  # fmt: skip
     facts["audit"] = {"done": True, "changes": []}
     (run / "run.json").write_text(json.dumps(facts))
     return run
@@ -113,7 +119,7 @@ def test_every_table_of_the_page_has_a_file_of_its_name(kind: str, run_factory: 
     if kind == "holdout":
         wanted = {
             "left-out", "calibration", "operating-points", "prediction-sets", "corruptions", "repeats",
-            "learning-curve", "backbone", "machine", "must-be-same", "subgroups", "controls", "matched",
+            "learning-curve", "backbone", "machine", "must-be-same", "subgroups", "controls", "matched", "patients",
         }  # fmt: skip
         assert wanted <= set(ids)
 
@@ -221,3 +227,16 @@ def test_the_text_of_the_manifest_gets_into_no_table_and_no_checklist(run_factor
     everything = [html, checklists, (run / "checklists.html").read_text()]
     everything += [path.read_text() for path in (run / "tables").iterdir()]
     assert not any("Jane Doe" in text for text in everything)
+
+
+def test_an_interval_of_all_there_is_says_so_on_the_page_and_keeps_its_ends_as_numbers(
+    run_factory: RunFactory,
+) -> None:
+    run = run_factory("run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"]["intervals"]["sensitivity"] |= {"low": 0.0, "high": 1.0}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(run).read_text()
+    assert page.count("<small>0.000 to 1.000: nothing is known</small>") == 1
+    (row,) = [each for each in read(run, "metrics_test") if each["metric"] == "Sensitivity"]
+    assert (row["by image low"], row["by image high"]) == ("0.000", "1.000")

@@ -98,6 +98,17 @@ def test_a_fold_is_judged_at_the_limits_of_the_others(images):
         assert found.columns["prediction_set"][outside].tolist() == expected
 
 
+def test_a_patient_is_held_against_limits_that_others_decided(images):
+    score = images[3]
+    for divide in (in_folds, in_parts):
+        found, used, groups, trained = abstain(images, divide, coverage=0.8)
+        split, labels = used["split"].to_numpy(), used["label"].to_numpy()
+        for row, limits in zip(trained.scored, found.patient_limits, strict=True):
+            deciding = split != split[row] if divide is in_folds else split == "validation"
+            _, truth, joint = score_units(groups[deciding], labels[deciding], score[deciding])
+            assert limits == fit_set_limits(truth, joint, 0.8)
+
+
 def test_spoilt_images_are_told_and_few_usual_ones_refused(images):
     found, *_ = abstain(images, in_folds, false_alarms=0.1)
     novelty = found.metrics["novelty"]

@@ -16,7 +16,7 @@ import pytest
 from breastlens.cohort.batches import load_images
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
-from breastlens.errors import DataError, RunDirectoryError, WeightsError
+from breastlens.errors import DataError, MissingDependencyError, RunDirectoryError, WeightsError
 from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Format, Marker
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.preprocess import PreparedImage
@@ -27,7 +27,7 @@ from breastlens.models.feature_network import FeatureNetwork
 from breastlens.models.weights import resolve_weights
 from breastlens.runs import audit as audits
 from breastlens.runs.audit import Audit, audit_cohort
-from breastlens.runs.probes import choose_features
+from breastlens.runs.probes import choose_features, texture_instead
 
 FOLDS = 3
 
@@ -164,7 +164,17 @@ def test_too_few_patients_for_the_folds_leave_a_note_and_no_score(small: Cohort,
 def test_unreachable_weights_are_replaced_by_texture_and_told(small: Cohort) -> None:
     facts = audit_cohort(small, folds=2).facts["features"]
     assert facts["name"] == "oriented gradients and local binary patterns"
-    assert "the network is unreachable" in facts["note"]
+    assert facts["note"].endswith("which see less than a network: the network is unreachable.")
+
+
+def test_the_note_on_texture_has_no_more_of_a_failed_download_than_what_to_do() -> None:
+    error = WeightsError(
+        "cannot be downloaded (URL fetch failure on https://...)", brief="cannot be downloaded"
+    )
+    note = texture_instead(error).facts["note"]
+    assert note.endswith(": cannot be downloaded.")
+    missing = texture_instead(MissingDependencyError("TensorFlow", "train", "a network")).facts["note"]
+    assert "pip install 'breastlens[train]'" in missing
 
 
 def test_texture_replaces_all_features_where_only_some_were_kept_and_the_weights_are_unreachable(

@@ -14,12 +14,13 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import LabelMap
 from breastlens.errors import DataError
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.inference.patients import predict_patients
 from breastlens.inference.predictor import Predictor, load
 from breastlens.runs.directory import Run
 from breastlens.runs.evaluate import evaluate
 
 FILES = {
-    "run.json", "records.csv", "predictions.csv", "metrics.json", "report.html",
+    "run.json", "records.csv", "predictions.csv", "patients.csv", "metrics.json", "report.html",
     *(f"figures/{name}.png" for name in ("confusion_matrix", "roc", "precision_recall", "scores", "most_wrong")),
     "figures/reliability.png", "figures/decision_curve.png",
     "figures/risk_coverage.png", "figures/distances.png",
@@ -79,6 +80,25 @@ def test_the_stored_threshold_is_used_and_every_figure_can_be_had_again(
     assert block["accuracy"] == pytest.approx(reference.accuracy_score(y_true, y_pred), abs=1e-12)
     assert block["confusion_matrix"] == reference.confusion_matrix(y_true, y_pred).tolist()
     assert block["patients"] == 10
+
+
+def test_patients_are_answered_as_predict_answers_them(
+    evaluation: Run, others: Cohort, predictor: Predictor
+) -> None:
+    rows, found = evaluation.predictions, evaluation.patients
+    predictions = predictor.predict_files([others.root / path for path in rows["path"]])
+    told = predict_patients(predictions, rows["patient_id"].tolist(), predictor.bundle.card)
+    expected = {
+        one.patient_id: (one.images, one.refused, one.decision, one.prediction_set or "") for one in told
+    }
+    columns = found[["images", "refused", "decision", "prediction_set"]].itertuples(index=False, name=None)
+    assert dict(zip(found["patient_id"], columns, strict=True)) == expected
+    assert len(expected) == 10
+    unrefused = {one.patient_id: one for one in told if not one.refused}
+    for row in found.itertuples():
+        if row.patient_id in unrefused:
+            assert row.y_score == unrefused[row.patient_id].y_score
+            assert row.y_pred == unrefused[row.patient_id].y_pred
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ FILES = {
     "records.csv",
     "history.csv",
     "predictions.csv",
+    "patients.csv",
     "metrics.json",
     "report.html",
     *(

@@ -89,7 +89,7 @@ def predict(
             f"y_score_at_prevalence is y_score for a prevalence of {prevalence:g} instead of {trained_at:.3g}, as in "
             "training; y_pred is the same"
         )
-    files = find_images(paths)
+    files = find_images(paths, manifest)
     patient_id: list[str] = []
     if patient_pattern is not None:
         patient_id = name_patients(map(str, files), patient_pattern)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ ERRORS = Console(stderr=True, emoji=False)
 
 _PLAIN_INTERVAL_S = 15.0
 _NO_EDGE = 10_000
+_FOLDED = 100
+"""Letters a line of running text has at most, also where standard output is no terminal."""
 
 
 class TerminalProgress(Progress):
@@ -158,7 +162,7 @@ def print_verdict(run_dir: Path) -> None:
 
 
 def print_audit(facts: Mapping[str, Any], findings: Sequence[Finding], directory: Path | None) -> None:
-    """Print the verdict of an audit, what could not be done, findings and remedies as tables, and where the page is.
+    """Print the verdict of an audit, what could not be done, findings, remedies as a table, and where the page is.
 
     Args:
         facts: The content of findings.json.
@@ -174,19 +178,34 @@ def print_audit(facts: Mapping[str, Any], findings: Sequence[Finding], directory
         print(note)
     for matched in facts.get("matched", ()):
         print(matched_sentence(Matched.model_validate(matched)))
-    if findings:
-        rows = [
-            {"severity": each.severity, "code": each.code, "images": each.count, "finding": each.what}
-            for each in findings
-        ]
-        print_table(pd.DataFrame(rows))
-    else:
+    for finding in findings:
+        print_finding(finding)
+    if not findings:
         print("Nothing was found about the data that needs saying.")
     if "remedies" in facts:
         _print_remedies([Remedy.model_validate(each) for each in facts["remedies"]])
     if directory is not None:
         print(f"Report: {directory / 'audit.html'}")
     print(RESEARCH_USE)
+
+
+def print_finding(finding: Finding) -> None:
+    """Print how serious it is, its code and how many images it counts, and below that what it is, folded to fit."""
+    images = f" ({finding.count:,} {'image' if finding.count == 1 else 'images'})" if finding.count else ""
+    print(f"\n{finding.severity} {finding.code}{images}")
+    columns = min(shutil.get_terminal_size((_FOLDED, 0)).columns, _FOLDED)
+    indent = "  "
+    # a path or a code is never broken, so that it can be searched for and copied
+    print(
+        textwrap.fill(
+            finding.what,
+            max(columns, 2 * len(indent)),
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def _print_remedies(remedies: Sequence[Remedy]) -> None:

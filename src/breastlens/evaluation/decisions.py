@@ -114,6 +114,12 @@ def decision_curve(
     Making 26, 2006). To be worth using, a model has to lie above calling everybody positive and above 0, calling
     nobody so.
 
+    What may vary depends on how the patients came together (Kerr et al., Journal of Clinical Oncology 34, 2016).
+    Without a stated prevalence they stand for a population from which they are a random sample: how many of them are
+    positive is chance, too, and patients of both classes are drawn together. At a stated prevalence their mix says
+    nothing, as in a case-control study: they are drawn within each class. The net benefit over calling everybody
+    positive has a band of its own, because both rise and fall with the prevalence together.
+
     Args:
         y_true: Labels 0 / 1, (n,).
         y_score: Probabilities in [0, 1], (n,).
@@ -125,8 +131,9 @@ def decision_curve(
         level: Of the band.
 
     Returns:
-        ``threshold``, ``net_benefit``, ``low``, ``high`` (None where a class has one patient), ``treat_all``,
-        ``prevalence``, ``level`` and ``method``; None where a class is missing.
+        ``threshold``, ``net_benefit``, ``low``, ``high``, ``treat_all``, ``over_treat_all_low``,
+        ``over_treat_all_high``, ``prevalence``, ``level`` and ``method``; the bands are None where a class has one
+        patient, all is None where a class is missing.
 
     Raises:
         DataError: A label, a score or a prevalence is not usable, or ``trained_at`` is missing beside ``prevalence``.
@@ -145,24 +152,28 @@ def decision_curve(
     rate = thresholds / (1 - thresholds)
     called = (scores[:, None] >= thresholds).astype(np.float64)
     curve = _net_benefit(labels, called, rate, np.ones((1, labels.size)), prevalence)[0]
-    low = high = None
+    low = high = over_low = over_high = None
+    apart = None if prevalence is None else labels
     if not find_lone_classes(labels, units):
-        band = np.concatenate(
-            [
-                _net_benefit(labels, called, rate, weights, prevalence)
-                for weights in resample(labels, units, seed, _CURVE_DRAWS)
-            ]
+        drawn = list(resample(apart, units, seed, _CURVE_DRAWS))
+        own, everybody = (
+            np.concatenate([_net_benefit(labels, each, rate, weights, prevalence) for weights in drawn])
+            for each in (called, np.ones_like(called))
         )
-        low, high = np.quantile(band, ((1 - level) / 2, (1 + level) / 2), axis=0).tolist()
+        ends = ((1 - level) / 2, (1 + level) / 2)
+        low, high = np.quantile(own, ends, axis=0).tolist()
+        over_low, over_high = np.quantile(own - everybody, ends, axis=0).tolist()
     return {
         "threshold": thresholds.tolist(),
         "net_benefit": curve.tolist(),
         "low": low,
         "high": high,
+        "over_treat_all_low": over_low,
+        "over_treat_all_high": over_high,
         "treat_all": (share - (1 - share) * rate).tolist(),
         "prevalence": share,
         "level": level,
-        "method": f"{name_bootstrap(labels, units)}, percentile, {_CURVE_DRAWS} draws, at each threshold",
+        "method": f"{name_bootstrap(apart, units)}, percentile, {_CURVE_DRAWS} draws, at each threshold",
     }
 
 

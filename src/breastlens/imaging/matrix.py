@@ -21,9 +21,14 @@ def text_header(data: bytes) -> Header:
     """Rows and columns of a text matrix, counted without reading its numbers.
 
     Raises:
-        ValueError: It is not text, or has fewer than two rows or columns.
+        ValueError: It is not text, has no row of numbers, or has fewer than two rows or columns.
     """
     lines = _lines(data)
+    if not any(map(_holds_numbers_alone, lines)):
+        raise ValueError(
+            "no row of it holds numbers alone: it is a note, or text stands in every row; expected a table of"
+            " temperatures in deg C"
+        )
     delimiter, _ = _punctuation(lines)
     return _header(len(lines), len(_strip(lines[0], delimiter).split(delimiter)), 32)
 
@@ -123,6 +128,16 @@ def _punctuation(lines: list[str]) -> tuple[str | None, str]:
     if blanks_follow or not re.search(r"\S\s+\S", line):
         return ",", "."
     return None, ","
+
+
+def _holds_numbers_alone(line: str) -> bool:
+    """Whether all that stands in a row can be a number, whatever separates them and marks their decimals."""
+    try:
+        for cell in re.split(r"[;,\s]+", line.strip(";,\t ")):
+            float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _strip(line: str, delimiter: str | None) -> str:

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from breastlens.cohort.manifest import read_patients
 from breastlens.errors import DataError
-from breastlens.evaluation.by_patient import score_patients
-from breastlens.inference.answer import decide, name_set
+from breastlens.evaluation.by_patient import PatientRule, score_patients
+from breastlens.evaluation.conformal import SetLimits
+from breastlens.inference.answer import Decision, decide, name_set
 from breastlens.inference.predictor import Prediction, with_rebased
 from breastlens.models.bundle import BundleCard
 
@@ -46,6 +47,42 @@ class PatientPrediction:
     category: str | None
     decision: str | None
     prediction_set: str | None
+
+
+@dataclass(frozen=True)
+class JointAnswer:
+    """What the scores of a patient's images say together.
+
+    Attributes:
+        y_score: Joint score.
+        positive: Whether it reaches the threshold for patients.
+        prediction_set: Of the joint score, by name; None where no limits are known.
+        decision: ``negative``, ``positive`` or ``refer``.
+    """
+
+    y_score: float
+    positive: bool
+    prediction_set: str | None
+    decision: Decision
+
+
+def answer_patient(
+    scores: Sequence[float], rule: PatientRule, threshold: float, limits: SetLimits | None
+) -> JointAnswer:
+    """Join the scores of a patient's images that were not refused.
+
+    Args:
+        scores: Theirs, at least one.
+        rule: From them to one.
+        threshold: A joint score at or above it is called positive.
+        limits: Of the prediction sets of joint scores; None where there are none, so that the threshold decides alone.
+    """
+    joint = float(score_patients(scores, np.zeros(len(scores), dtype=np.int64), rule)[0])
+    positive = joint >= threshold
+    if limits is None:
+        return JointAnswer(joint, positive, None, "positive" if positive else "negative")
+    held = name_set(joint, limits)
+    return JointAnswer(joint, positive, held, decide(held, positive=positive))
 
 
 def name_patients(paths: Iterable[str], pattern: str) -> list[str]:
@@ -136,21 +173,23 @@ def _predict_patient(name: str, images: Sequence[Prediction], card: BundleCard) 
         return PatientPrediction(
             name, len(images), unreadable, refused, None, None, None, "refused" if refused else None, None
         )
-    joint = float(score_patients(scores, np.zeros(len(scores), dtype=np.int64), card.patient_rule)[0])
-    threshold = card.threshold if card.patient_point is None else card.patient_point.threshold
-    positive = joint >= threshold
-    held = None if card.abstention is None else name_set(joint, card.abstention.patients)
-    side = "positive" if positive else "negative"
+    point, limits = card.patient_point, card.abstention
+    joint = answer_patient(
+        scores,
+        card.patient_rule,
+        card.threshold if point is None else point.threshold,
+        None if limits is None else limits.patients,
+    )
     return PatientPrediction(
         name,
         len(images),
         unreadable,
         refused,
-        joint,
-        int(positive),
-        card.labels.positive_name if positive else card.labels.negative_name,
-        side if held is None else decide(held, positive=positive),
-        held,
+        joint.y_score,
+        int(joint.positive),
+        card.labels.positive_name if joint.positive else card.labels.negative_name,
+        joint.decision,
+        joint.prediction_set,
     )
 
 

@@ -265,13 +265,17 @@ def require_training_prevalence(card: BundleCard, prevalence: float) -> float:
     return card.training_prevalence
 
 
-def find_images(paths: Sequence[str | Path]) -> list[Path]:
+def find_images(paths: Sequence[str | Path], manifest: Path | None = None) -> list[Path]:
     """Files as given, and for each folder the images anywhere below it, sorted by path; hidden ones are passed over.
 
     What is given twice is taken once.
 
     Text files directly in a folder whose images lie in subfolders are a manifest or notes, as in training, and are
     passed over too.
+
+    Args:
+        paths: Files and folders.
+        manifest: A file that says whose the images are; where it lies in a folder, it is no image and no surprise.
 
     Raises:
         DataError: A path does not exist, a folder cannot be listed, or no image is found at all.
@@ -281,7 +285,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
         raise DataError(f"{len(missing)} of {len(paths)} paths do not exist: {', '.join(missing[:5])}")
     found: list[Path] = []
     for path in map(Path, paths):
-        found += _images_below(path) if path.is_dir() else [path]
+        found += _images_below(path, manifest) if path.is_dir() else [path]
     if not found:
         raise DataError(f"no image file was found in {', '.join(printable(str(path)) for path in paths)}")
     once = list({path.absolute(): path for path in found}.values())
@@ -290,8 +294,15 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     return once
 
 
-def _images_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path, manifest: Path | None) -> list[Path]:
     images = [name for name in visible_files(folder) if _suffix(name) in IMAGE_SUFFIXES]
+    if manifest is not None:
+        known = manifest.resolve()
+        images = [
+            name
+            for name in images
+            if _suffix(name) not in TEXT_SUFFIXES or (folder / name).resolve() != known
+        ]
     if any("/" in name for name in images):
         beside = [name for name in images if "/" not in name and _suffix(name) in TEXT_SUFFIXES]
         for name in beside:

@@ -165,7 +165,9 @@ def _download_imagenet(network: Any, backbone: Backbone) -> Any:
                 f"delete them and try again, {ways_out}"
             ) from error
         raise WeightsError(
-            f"the ImageNet weights of {backbone.name} cannot be downloaded ({first_line(error)}): {ways_out}"
+            f"the ImageNet weights of {backbone.name} cannot be downloaded ({first_line(error)}): {ways_out}",
+            brief=f"the ImageNet weights of {backbone.name} cannot be downloaded; a file of them goes with "
+            "--weights FILE",
         ) from error
     finally:
         socket.setdefaulttimeout(timeout_s)

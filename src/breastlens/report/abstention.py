@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from breastlens.errors import RunDirectoryError
 from breastlens.report.facts import Facts, Interval
-from breastlens.report.phrasing import count_text, figure_text
+from breastlens.report.phrasing import count_text, figure_text, range_text
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import MetricCell, MetricRow
@@ -207,9 +207,7 @@ def _rows(files: RunFiles, levels: list[Sets]) -> list[MetricRow]:
 
 
 def _cell(interval: Interval) -> MetricCell:
-    known = interval.low is not None and interval.high is not None
-    ends = f"{figure_text(interval.low)} to {figure_text(interval.high)}" if known else "no interval"
-    return MetricCell(figure_text(interval.value), ends)
+    return MetricCell(figure_text(interval.value), range_text(interval, figure_text))
 
 
 def _risk(sets: AbstentionFacts) -> str:

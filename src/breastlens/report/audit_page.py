@@ -24,6 +24,9 @@ from breastlens.report.wording import RESEARCH_USE, find_lowest, matched_sentenc
 
 PAGE_NAME = "audit.html"
 
+_NETWORK = ("backbone", "weights")
+"""Settings that decide nothing where the probes use no network."""
+
 PROVED = {
     "controls": re.compile("shortcut-|breast-not-shown|evaluation-leaks"),
     "occlusions": re.compile("$"),
@@ -77,11 +80,19 @@ def write_audit_page(directory: Path) -> Path:
             },
             "tested": [each for each in facts.properties if not each.untested],
             "untested": [each for each in facts.properties if each.untested],
-            "settings": setting_rows(facts.recipe | {"image": facts.image}),
+            "settings": _setting_rows(facts),
             "command": shlex.join(facts.command),
             "total_wall_s": sum(phase.wall_s for phase in facts.phases),
         },
     )
+
+
+def _setting_rows(facts: AuditFacts) -> list[tuple[str, str]]:
+    """The settings; where no network was used, its name and weights say so."""
+    used = facts.features.get("name", "no probe was trained")
+    instead = "" if "weights" in facts.features else f", not used: {used}"
+    rows = setting_rows(facts.recipe | {"image": facts.image})
+    return [(name, f"{value}{instead}" if name in _NETWORK else value) for name, value in rows]
 
 
 def _say_in_words(name: str, facts: AuditFacts) -> str:

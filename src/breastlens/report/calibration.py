@@ -10,7 +10,7 @@ from breastlens.report.calibration_facts import Assessed, DecisionCurve, Decisio
 from breastlens.report.canvas import threshold_text
 from breastlens.report.certainty import has_interval, plain_reason, unit_of
 from breastlens.report.facts import Interval
-from breastlens.report.phrasing import figure_text, with_interval
+from breastlens.report.phrasing import ends_text, figure_text, with_interval
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import MetricCell
@@ -55,7 +55,7 @@ def calibration_context(files: RunFiles) -> dict[str, Any]:
         "columns": ["Sensitivity", "Specificity", "PPV", "NPV"]
         + ([f"PPV at prevalence {at}", f"NPV at prevalence {at}"] if stated is not None else []),
         "prevalence": prevalence_sentence(found),
-        "decision": decision_sentence(found.decision_curve),
+        "decision": " ".join(filter(None, (decision_sentence(found.decision_curve), band_sentence(found)))),
         "pictures": _pictures(files, found),
     }
 
@@ -225,10 +225,9 @@ def decision_sentence(curve: DecisionCurve | None) -> str:
     """Over which thresholds the model is worth using."""
     if curve is None:
         return ""
-    lows = curve.low or [-1.0] * len(curve.threshold)
     best = [max(0.0, everybody) for everybody in curve.treat_all]
     better = [own > other for own, other in zip(curve.net_benefit, best, strict=True)]
-    sure = [low > other for low, other in zip(lows, best, strict=True)]
+    sure = _surely_better(curve, best)
     said = (
         "The decision curve weighs missed positives against false alarms as each threshold probability implies: at 0.1 "
         "one missed positive counts as nine false alarms."
@@ -240,7 +239,37 @@ def decision_sentence(curve: DecisionCurve | None) -> str:
         f"{_spans(curve.threshold, better)}"
     )
     return (
-        f"{said}; its band lies above both at {_spans(curve.threshold, sure)}." if any(sure) else f"{said}."
+        f"{said}; by more than chance, each threshold by itself, at {_spans(curve.threshold, sure)}."
+        if any(sure)
+        else f"{said}."
+    )
+
+
+def _surely_better(curve: DecisionCurve, best: list[float]) -> list[bool]:
+    """At which thresholds the whole interval of the net benefit lies above calling everybody and nobody positive."""
+    if curve.low is None:
+        return [False] * len(best)
+    if curve.over_treat_all_low is None:  # of a run from before that was recorded
+        return [low > other for low, other in zip(curve.low, best, strict=True)]
+    return [min(both) > 0 for both in zip(curve.low, curve.over_treat_all_low, strict=True)]
+
+
+def band_sentence(found: Decisions) -> str:
+    """What varies in the band of the decision curve, and when that is not what a reader wants to know."""
+    curve = found.decision_curve
+    if curve is None or curve.low is None:
+        return ""
+    if found.prevalence.stated is not None:
+        return (
+            f"The curve's band says how it would vary over other patients of each class, at a prevalence of "
+            f"{curve.prevalence:.3g}."
+        )
+    return (
+        f"The curve is for a share of positives of {curve.prevalence:.3g}, as here, and its band for patients who were "
+        "not chosen by what they have: how many of them are positive varies, too. What calling everybody positive is "
+        "worth varies with it, so the band may cross that line where the model is better by more than chance. Where "
+        "somebody chose how many, as in a collection of cases and controls, neither says anything of those to be "
+        "screened; state their share of positives with --prevalence."
     )
 
 
@@ -282,7 +311,7 @@ def _cell(files: RunFiles, found: Interval) -> MetricCell:
             figure_text(found.value),
             remark=f"no interval: {plain_reason(found.reason, unit_of(files.block))}",
         )
-    return MetricCell(figure_text(found.value), f"{figure_text(found.low)} to {figure_text(found.high)}")
+    return MetricCell(figure_text(found.value), ends_text(found))
 
 
 def _interval_note(found: Decisions) -> str:

@@ -68,6 +68,7 @@ class DecisionCurve(Facts):
     net_benefit: list[float]
     low: list[float] | None = None
     high: list[float] | None = None
+    over_treat_all_low: list[float] | None = None
     treat_all: list[float]
     prevalence: float
 

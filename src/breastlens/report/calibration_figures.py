@@ -128,6 +128,7 @@ def draw_decision_curve(curve: Mapping[str, Any] | None, path: Path) -> Path:
     share = float(curve["prevalence"])
     dress(axes, x_label="threshold probability", y_label="net benefit")
     axes.set_xlim(0, threshold[-1])
-    axes.set_ylim(-0.25 * share, 1.08 * share)
+    top = share if curve["high"] is None else max(share, *curve["high"])
+    axes.set_ylim(-0.25 * share, 1.08 * top)
     legend_below(axes)
     return save(figure, path)

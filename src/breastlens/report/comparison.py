@@ -24,7 +24,9 @@ from breastlens.report.differences import (
 from breastlens.report.facts import Interval
 from breastlens.report.figures import ComparisonRow, draw_comparison
 from breastlens.report.page import REPORT_NAME
+from breastlens.report.phrasing import ends_text
 from breastlens.report.rendering import Picture, embed, write_page
+from breastlens.report.repeats import first_repeat_sentence, read_repeats
 from breastlens.report.run_files import RunFiles, read_run_files
 from breastlens.report.table_files import write_rows
 from breastlens.report.tables import MetricCell
@@ -81,6 +83,7 @@ class ComparisonLine(NamedTuple):
     border_auc: float | None = None
     seconds: float | None = None
     training_images: int | None = None
+    repeats: int | None = None
     split_hash: str = ""
     report: str = ""
     error: str = ""
@@ -154,6 +157,11 @@ def write_comparison(
             for line in worked
             if line.training_images and line.images
         ],
+        "repeated": [
+            f"{line.run}: {first_repeat_sentence(line.repeats)}"
+            for line in worked
+            if line.repeats and line.repeats > 1
+        ],
         "few": few_sentence(next(iter(found.values()))) if found else "",
         "research_use": RESEARCH_USE,
     }
@@ -206,6 +214,8 @@ def _terminal_line(row: Mapping[str, str]) -> str:
     said = f"{row['run']}: {reached}; {control}"
     if int(row["training_images"]):
         said += f". {trained_on_sentence(int(row['training_images']), int(row['images']))}"
+    if int(row["repeats"]) > 1:
+        said += f". {first_repeat_sentence(int(row['repeats']))}"
     return said
 
 
@@ -218,7 +228,7 @@ def _title(worked: int, asked: int, noun: str) -> str:
 def _line(run: ComparisonEntry, files: RunFiles | None, out_dir: Path) -> ComparisonLine:
     if files is None or run.run_dir is None:
         return ComparisonLine(run=run.name, error=run.error or "not run")
-    block, facts = files.block, files.facts
+    block, facts, repeats = files.block, files.facts, read_repeats(files)
     interval, border = block.intervals.get("auc"), files.controls.get(BORDER_CONTROL)
     return ComparisonLine(
         run=run.name,
@@ -237,6 +247,7 @@ def _line(run: ComparisonEntry, files: RunFiles | None, out_dir: Path) -> Compar
         border_auc=border.auc if border else None,
         seconds=round(sum(phase.wall_s for phase in facts.phases), 3),
         training_images=training_images(files),
+        repeats=1 if repeats is None else repeats.count,
         split_hash=facts.split.hash,
         report=Path(os.path.relpath(run.run_dir / REPORT_NAME, out_dir)).as_posix(),
     )
@@ -264,7 +275,7 @@ def _columns(lines: Sequence[ComparisonLine]) -> list[str]:
 
 
 def _page_line(line: ComparisonLine, columns: Sequence[str]) -> PageLine:
-    ends = "" if line.auc_low is None else f"{figure_text(line.auc_low)} to {figure_text(line.auc_high)}"
+    ends = ends_text(Interval(low=line.auc_low, high=line.auc_high))
     cells = {
         "Backbone": MetricCell(line.backbone),
         "Parameters": MetricCell("–" if line.parameters is None else f"{line.parameters:,}"),

@@ -12,6 +12,7 @@ from breastlens.report.calibration import calibration_context
 from breastlens.report.facts import Block
 from breastlens.report.flow import exclusion_rows
 from breastlens.report.key_figures import key_figures
+from breastlens.report.patient_table import MOST_SHOWN, patient_rows, patients_note
 from breastlens.report.phrasing import moment_text
 from breastlens.report.rendering import write_page
 from breastlens.report.resampling import resampling_context
@@ -49,6 +50,7 @@ def write_report(run_dir: Path) -> Path:
 
 def _context(files: RunFiles) -> dict[str, Any]:
     facts = files.facts
+    patients = patient_rows(files)
     return reviewer_context(files) | {
         "facts": facts,
         "created": moment_text(facts.created),
@@ -73,6 +75,9 @@ def _context(files: RunFiles) -> dict[str, Any]:
             for name, block in ((files.part, files.block), ("validation", files.validation))
             if block is not None
         ],
+        "patients": patients,
+        "patients_shown": patients[:MOST_SHOWN],
+        "patients_note": patients_note(patients),
         "abstention": abstention_section(files),
         "controls": tables.control_rows(files),
         "shown_the_same": any(control.same_model is not None for control in files.controls.values()),
@@ -82,7 +87,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "validation_note": sections.validation_sentence(files),
         "backbone": tables.backbone_rows(files),
         "must_be_same": tables.same_rows(files),
-        "settings": tables.setting_rows(facts.recipe | {"image": facts.image}),
+        "settings": tables.recipe_rows(facts.recipe) + tables.setting_rows({"image": facts.image}),
         "decisions": calibration_context(files),
         "command": shlex.join(facts.command),
         **resampling_context(files),

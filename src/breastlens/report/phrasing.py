@@ -10,6 +10,10 @@ from breastlens.report.facts import Interval, Reached
 _LIMITS = (0.0, 0.5, 1.0)
 """What a reader holds a figure against: no difference, guessing, perfection."""
 
+_EVERYTHING = (("0.000", "1.000"), ("\N{MINUS SIGN}1.000", "1.000"))
+NOTHING_KNOWN = ": nothing is known"
+"""What is said of an interval from one end of a scale to the other."""
+
 
 def figure_text(value: float | None) -> str:
     """A metric to three decimals, with a true minus sign unless it rounds to 0; a dash where there is none."""
@@ -30,7 +34,25 @@ def with_interval(value: float | None, interval: Interval | Reached | None) -> s
     """A metric and its interval, for example ``0.912 (0.871 to 0.946)``; the value alone if it has none."""
     if value is None or interval is None or interval.low is None or interval.high is None:
         return figure_text(value)
-    return f"{figure_text(value)} ({figure_text(interval.low)} to {figure_text(interval.high)})"
+    return f"{figure_text(value)} ({ends_text(interval)})"
+
+
+def ends_text(
+    interval: Interval | Reached | None, written: Callable[[float | None], str] = figure_text
+) -> str:
+    """The ends of an interval, and that they say nothing where between them lies all that a figure can be.
+
+    That is 0 to 1 for a share or an AUC, and -1 to 1 for a difference of two or a correlation.
+
+    Args:
+        interval: What may have ends; without them the text is empty.
+        written: How each end is written.
+    """
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    said = f"{written(interval.low)} to {written(interval.high)}"
+    everything = (figure_text(interval.low), figure_text(interval.high)) in _EVERYTHING
+    return f"{said}{NOTHING_KNOWN}" if everything else said
 
 
 def range_text(
@@ -44,7 +66,7 @@ def range_text(
     """
     if interval is None or interval.low is None or interval.high is None:
         return "no interval"
-    return f"{written(interval.low)} to {written(interval.high)}"
+    return ends_text(interval, written)
 
 
 def short_with_interval(value: float | None, interval: Interval | Reached | None) -> str:

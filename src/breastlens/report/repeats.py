@@ -67,6 +67,15 @@ def runs_text(repeats: Repeats, between: str = ", ") -> str:
     return f"{repeats.count} repeats{between}{figure_text(auc.smallest)} to {figure_text(auc.largest)}"
 
 
+def first_repeat_sentence(count: int) -> str:
+    """That of a run whose folds were dealt several times, what is compared is not the mean that its report gives.
+
+    Args:
+        count: How many times.
+    """
+    return f"Of its {count} repeats the first is compared, not the mean over them that its report gives."
+
+
 def spread_rows(repeats: Repeats, titles: dict[str, str]) -> list[SpreadRow]:
     """A row a metric.
 

@@ -46,6 +46,7 @@ class RunFiles:
         nuisance: How well the image gives each such column away.
         records: records.csv, all columns as text.
         predictions: The judged part's rows of predictions.csv.
+        patients: The judged part's rows of patients.csv; empty when no patient has several images.
         history: history.csv; empty when there is none.
         figures: PNG bytes by figure name, only those that exist.
         further: What else metrics.json holds, for the sections that read it themselves.
@@ -62,6 +63,7 @@ class RunFiles:
     nuisance: tuple[Nuisance, ...]
     records: pd.DataFrame
     predictions: pd.DataFrame
+    patients: pd.DataFrame
     history: pd.DataFrame
     figures: dict[str, bytes]
     further: dict[str, Any]
@@ -82,13 +84,20 @@ def read_run_files(run_dir: Path) -> RunFiles:
         raise RunDirectoryError(
             f"{run_dir / 'metrics.json'}: expected one of {', '.join(MAIN_BLOCKS)}, found none"
         )
-    predictions = _read_table(
-        run_dir, "predictions.csv", {"path", "patient_id", "split", "y_true", "y_score", "y_pred"}
+    predictions = _read_numbers(
+        run_dir,
+        "predictions.csv",
+        {"path", "patient_id", "split"},
+        {"y_true": "int64", "y_score": "float64", "y_pred": "int64"},
     )
-    try:
-        predictions = predictions.astype({"y_true": "int64", "y_score": "float64", "y_pred": "int64"})
-    except ValueError as error:
-        raise RunDirectoryError(f"{run_dir / 'predictions.csv'} is damaged: {error}") from error
+    patients = pd.DataFrame()
+    if (run_dir / "patients.csv").is_file():
+        patients = _read_numbers(
+            run_dir,
+            "patients.csv",
+            {"patient_id", "split", "y_true", "decision", "prediction_set"},
+            {"images": "int64", "refused": "int64", "y_score": "float64", "y_pred": "int64"},
+        )
     has_history = (run_dir / "history.csv").is_file()
     return RunFiles(
         facts=facts,
@@ -105,7 +114,8 @@ def read_run_files(run_dir: Path) -> RunFiles:
             "records.csv",
             _RECORD_COLUMNS,
         ),
-        predictions=predictions[predictions["split"] == "test"] if part == "test" else predictions,
+        predictions=_of_part(predictions, part),
+        patients=_of_part(patients, part),
         history=_read_csv(run_dir, "history.csv") if has_history else pd.DataFrame(),
         figures={path.stem: path.read_bytes() for path in sorted((run_dir / "figures").glob("*.png"))},
         further=metrics.model_extra or {},
@@ -125,6 +135,19 @@ def _read_json(run_dir: Path, name: str, model: type[Facts]) -> Facts:
         raise RunDirectoryError(
             f"{run_dir / name} is not what this version reads: {place}: {first['msg']}"
         ) from error
+    except ValueError as error:
+        raise RunDirectoryError(f"{run_dir / name} is damaged: {error}") from error
+
+
+def _of_part(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    return table[table["split"] == part] if part == "test" and not table.empty else table
+
+
+def _read_numbers(run_dir: Path, name: str, text: set[str], numbers: dict[str, str]) -> pd.DataFrame:
+    """A table with columns of text and of numbers."""
+    table = _read_table(run_dir, name, text | set(numbers))
+    try:
+        return table.astype(numbers)
     except ValueError as error:
         raise RunDirectoryError(f"{run_dir / name} is damaged: {error}") from error
 

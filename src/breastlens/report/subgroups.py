@@ -11,7 +11,7 @@ from breastlens.errors import RunDirectoryError
 from breastlens.report.canvas import INK, MUTED, NEGATIVE, POSITIVE, dress, new_figure, save, wrap
 from breastlens.report.certainty import plain_reason, unit_of
 from breastlens.report.facts import Facts, Interval
-from breastlens.report.phrasing import count_text, figure_text
+from breastlens.report.phrasing import count_text, ends_text, figure_text
 from breastlens.report.rendering import Picture, embed
 from breastlens.report.run_files import RunFiles
 from breastlens.report.tables import MetricCell
@@ -87,7 +87,7 @@ def subgroup_rows(files: RunFiles) -> list[SubgroupRow]:
     block, unknown = files.block, files.block.patients is None
     people = block.by_patient or block
     auc, sensitivity, specificity = (
-        MetricCell(figure_text(block.value(name)), _ends(block.intervals.get(name))) for name, _ in _SHOWN
+        MetricCell(figure_text(block.value(name)), ends_text(block.intervals.get(name))) for name, _ in _SHOWN
     )
     rows = [
         SubgroupRow(
@@ -251,11 +251,5 @@ def _difference_sentence(found: _Subgroups) -> str:
 
 
 def _cell(found: Interval, unit: str) -> MetricCell:
-    ends = _ends(found)
+    ends = ends_text(found)
     return MetricCell(figure_text(found.value), ends, "" if ends else plain_reason(found.reason, unit))
-
-
-def _ends(interval: Interval | None) -> str:
-    if interval is None or interval.low is None or interval.high is None:
-        return ""
-    return f"{figure_text(interval.low)} to {figure_text(interval.high)}"

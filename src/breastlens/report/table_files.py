@@ -11,6 +11,7 @@ from typing import Any
 from breastlens.report.calibration import PointRow
 from breastlens.report.cohort_table import CohortTable
 from breastlens.report.learning_curve import PointRow as SizeRow
+from breastlens.report.phrasing import NOTHING_KNOWN
 from breastlens.report.repeats import SpreadRow
 from breastlens.report.tables import MetricCell
 
@@ -79,6 +80,7 @@ def _tables(context: Mapping[str, Any]) -> dict[str, list[Row]]:
         "categories": _flat(context["categories"]),
         "left_out": _flat(context["exclusions"]),
         "parts": [part.model_dump() for part in facts.split.parts],
+        "patients": _flat(context["patients"]),
         "controls": _flat(context["controls"]),
         "matched": _flat(context["matched"]),
         "subgroups": _flat(context["subgroups"]),
@@ -138,7 +140,7 @@ def _cells(name: str, value: Any) -> Row:
 
 def _ends(interval: str) -> tuple[str, str]:
     """Low and high end as programs read them; nothing for an end that is no number."""
-    low, _, high = (_plain(end) for end in interval.partition(_TO))
+    low, _, high = (_plain(end) for end in interval.removesuffix(NOTHING_KNOWN).partition(_TO))
     return low if _is_number(low) else "", high if _is_number(high) else ""
 
 

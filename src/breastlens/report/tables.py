@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from breastlens.audit.judgement import LABELS
+from breastlens.config import settings_without_effect
 from breastlens.report.certainty import (
     has_interval,
     low_end_of_control,
@@ -16,8 +17,8 @@ from breastlens.report.certainty import (
     unit_of,
 )
 from breastlens.report.control_wording import seen_by
-from breastlens.report.facts import Block, Control, Interval, Matched, Reached
-from breastlens.report.phrasing import figure_text
+from breastlens.report.facts import Block, Control, Matched, Reached
+from breastlens.report.phrasing import ends_text, figure_text
 from breastlens.report.run_files import RunFiles
 
 METRICS = (
@@ -108,7 +109,7 @@ def control_rows(files: RunFiles) -> list[ControlRow]:
     if not files.controls:
         return []
     none = MetricCell("–")
-    whole = MetricCell(figure_text(files.block.auc), _ends(files.block.intervals.get("auc")))
+    whole = MetricCell(figure_text(files.block.auc), ends_text(files.block.intervals.get("auc")))
     rows = [ControlRow("this model", "The whole image was shown", whole, none, none)]
     for name, control in files.controls.items():
         seen = control.what or f"A model that {seen_by(name)}"
@@ -127,14 +128,8 @@ def matched_rows(files: RunFiles) -> list[MatchedRow]:
     ]
 
 
-def _ends(interval: Interval | Reached | None) -> str:
-    if interval is None or interval.low is None or interval.high is None:
-        return ""
-    return f"{figure_text(interval.low)} to {figure_text(interval.high)}"
-
-
 def _reached_cell(reached: Reached) -> MetricCell:
-    return MetricCell(figure_text(reached.auc), _ends(reached))
+    return MetricCell(figure_text(reached.auc), ends_text(reached))
 
 
 def _control_cell(files: RunFiles, name: str, control: Control) -> MetricCell:
@@ -155,13 +150,13 @@ def _margin_cell(files: RunFiles, control: Control) -> MetricCell:
         remark = "no interval: may be chance"
     elif low <= 0:
         remark = "reaches 0" if has_interval(margin) else "not above it"
-    return MetricCell(figure_text(margin.value), _ends(margin), remark)
+    return MetricCell(figure_text(margin.value), ends_text(margin), remark)
 
 
 def _matched_cell(matched: Matched) -> MetricCell:
     if matched.auc is None or matched.auc.value is None:
         return MetricCell("–", remark=matched.reason)
-    return MetricCell(figure_text(matched.auc.value), _ends(matched.auc), matched.reason)
+    return MetricCell(figure_text(matched.auc.value), ends_text(matched.auc), matched.reason)
 
 
 def category_rows(files: RunFiles) -> list[CategoryRow]:
@@ -277,6 +272,20 @@ def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, _setting_text(value)) for name, value in _flat(settings, "")]
 
 
+def recipe_rows(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings of a training, and in one row at the end those that had no effect; those of anything else, as they are.
+
+    Args:
+        recipe: Of run.json.
+    """
+    if "strategy" not in recipe:
+        return setting_rows(recipe)
+    why, unused = settings_without_effect(recipe["strategy"], recipe.get("trainable_stages"))
+    left_out = [name for name in unused if name in recipe]
+    rows = setting_rows({name: value for name, value in recipe.items() if name not in left_out})
+    return [*rows, ("without effect", f"{', '.join(left_out)}. {why}.")] if left_out else rows
+
+
 def _metric_cell(block: Block, metric: str) -> MetricCell:
     value, interval = block.value(metric), block.intervals.get(metric)
     if value is None:
@@ -284,7 +293,7 @@ def _metric_cell(block: Block, metric: str) -> MetricCell:
     if interval is None or interval.low is None or interval.high is None:
         reason = plain_reason(block.reasons.get(f"{metric} interval", ""), unit_of(block))
         return MetricCell(figure_text(value), remark=f"no interval: {reason}" if reason else "")
-    return MetricCell(figure_text(value), f"{figure_text(interval.low)} to {figure_text(interval.high)}")
+    return MetricCell(figure_text(value), ends_text(interval))
 
 
 def _count_table(title: str, values: pd.Series, categories: pd.Series) -> CountTable:

@@ -54,6 +54,7 @@ class Abstaining:
         numbers: What the images that it was made of are called, (k,).
         columns: For predictions.csv, a row an image with a held-out score: ``decision``, ``prediction_set``,
             ``distance``, ``novel``.
+        patient_limits: For each of these images the limits that its patient's joint score is held against.
         metrics: For metrics.json: ``abstention`` and ``novelty``.
     """
 
@@ -61,6 +62,7 @@ class Abstaining:
     reference: bytes
     numbers: NDArray[np.int64]
     columns: pd.DataFrame
+    patient_limits: list[SetLimits]
     metrics: dict[str, Any]
 
 
@@ -141,7 +143,7 @@ def set_abstention(
             units=units,
         ),
     )
-    columns, by_patient = _judge(judged, novelty.distances, recipe)
+    columns, by_patient, patient_limits = _judge(judged, novelty.distances, recipe)
     columns.insert(
         0,
         "decision",
@@ -186,7 +188,9 @@ def set_abstention(
             "methods": novelty.mean_aucs,
         },
     }
-    return Abstaining(card, pack_reference(novelty.reference), novelty.reference.numbers, columns, metrics)
+    return Abstaining(
+        card, pack_reference(novelty.reference), novelty.reference.numbers, columns, patient_limits, metrics
+    )
 
 
 def _say_chosen_on(*, folds: bool, own_features: bool) -> str:
@@ -237,10 +241,11 @@ def _novelty_limit(
 
 def _judge(
     judged: Judged, distances: Values, recipe: TrainingRecipe
-) -> tuple[pd.DataFrame, list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
-    """Sets and refusals of all rows, and for each turn the sets and labels of the patients that it judges."""
+) -> tuple[pd.DataFrame, list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[SetLimits]]:
+    """Sets and refusals of all rows, of each turn the sets and labels of the patients, and of all rows their limits."""
     sets, novel = np.zeros(judged.labels.size, dtype=np.int64), np.zeros(judged.labels.size, dtype=np.int64)
     by_patient = []
+    patient_limits: dict[int, SetLimits] = {}
     for deciding, apply, rule in judged.turns:
         images, patients = _set_limits(judged, deciding, rule, recipe)
         sets[apply] = find_sets(judged.y_score[apply], images)
@@ -250,10 +255,11 @@ def _judge(
             judged.units[others], judged.labels[others], judged.y_score[others], rule
         )
         by_patient.append((find_sets(joint, patients), labels))
+        patient_limits |= dict.fromkeys(np.flatnonzero(apply).tolist(), patients)
     columns = pd.DataFrame(
         {"prediction_set": [SET_NAMES[one] for one in sets], "distance": distances, "novel": novel}
     )
-    return columns, by_patient
+    return columns, by_patient, [patient_limits[row] for row in range(judged.labels.size)]
 
 
 def _describe_patients(

@@ -214,6 +214,13 @@ class Run:
             "predictions.csv", ("y_true", "y_pred", "novel"), ("y_score", "raw_logit", "distance")
         )
 
+    @property
+    def patients(self) -> pd.DataFrame:
+        """``patients.csv``: a row a patient, with what their images say together; empty where none has several."""
+        if not (self.directory / "patients.csv").is_file():
+            return pd.DataFrame()
+        return self._table("patients.csv", ("images", "refused", "y_true", "y_pred"), ("y_score",))
+
     def _table(self, name: str, whole: tuple[str, ...], real: tuple[str, ...]) -> pd.DataFrame:
         """Read a table exactly; all other columns are text, so that patient ``007`` stays who it is."""
         table = pd.read_csv(self.directory / name, dtype=str, keep_default_na=False)

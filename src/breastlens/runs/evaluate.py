@@ -28,6 +28,7 @@ from breastlens.runs.answers import answer_columns, judge_answers, say_refused
 from breastlens.runs.directory import Run, first_free, new_directory, write_json, write_table
 from breastlens.runs.facts import Stopwatch, describe_run, describe_split
 from breastlens.runs.judging import judge
+from breastlens.runs.patients import patients_table
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.subgroups import check_subgroups, subgroup_metrics
 from breastlens.runs.tables import predictions_table, records_table
@@ -133,6 +134,13 @@ def evaluate(
                 progress.say(note)
             write_table(directory / "records.csv", records_table(cohort, used, loaded))
             write_table(directory / "predictions.csv", predictions)
+            limits = None if card.abstention is None else card.abstention.patients
+            count = len(used)
+            patients = patients_table(
+                predictions, [card.threshold] * count, [card.patient_point] * count, [limits] * count
+            )
+            if patients is not None:
+                write_table(directory / "patients.csv", patients)
             write_json(directory / "metrics.json", metrics)
         with watch.phase("figures"):
             draw_figures(

@@ -82,16 +82,14 @@ def choose_features(recipe: AuditRecipe, image_size: int, cache: FeatureCache) -
     return Features(facts, network.run)
 
 
-def texture_instead(reason: Exception) -> Features:
+def texture_instead(reason: WeightsError | MissingDependencyError) -> Features:
     """Features that need no weights.
 
     Args:
         reason: Why there are none.
     """
-    note = (
-        f"No ImageNet weights could be had ({reason}), so the probes use oriented gradients and local binary "
-        "patterns, which see less."
-    )
+    brief = reason.brief if isinstance(reason, WeightsError) else reason
+    note = f"The probes use oriented gradients and local binary patterns, which see less than a network: {brief}."
     return Features({"name": "oriented gradients and local binary patterns", "note": note}, _texture)
 
 

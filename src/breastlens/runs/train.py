@@ -34,6 +34,7 @@ from breastlens.runs.judging import judge_outcome
 from breastlens.runs.learning_curve import measure_learning_curve
 from breastlens.runs.material import Material, compute_features, starting_network
 from breastlens.runs.outcome import Outcome, fit_split
+from breastlens.runs.patients import patients_table
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.precision import choose_precision
 from breastlens.runs.preparation import Prepared, prepare, prove_pairs
@@ -186,6 +187,11 @@ def _train_into(
             records_table(material.prepared.cohort, material.used, material.seen.loaded),
         )
         write_table(directory / "predictions.csv", predictions)
+        patients = patients_table(
+            predictions, outcome.thresholds.tolist(), outcome.patient_points, abstaining.patient_limits
+        )
+        if patients is not None:
+            write_table(directory / "patients.csv", patients)
         write_table(directory / "history.csv", outcome.history)
         write_json(directory / "metrics.json", metrics)
     with watch.phase("figures"):

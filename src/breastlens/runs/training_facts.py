@@ -8,29 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from breastlens.audit.finding import most_severe_first
-from breastlens.config import TrainingRecipe
+from breastlens.config import TrainingRecipe, settings_without_effect
 from breastlens.runs.doubts import Doubts
 from breastlens.runs.facts import Stopwatch, describe_run
 from breastlens.runs.material import Material
 from breastlens.runs.outcome import Outcome
 from breastlens.runs.precision import Chosen
 from breastlens.runs.splitting import say_unused
-
-OF_EPOCHS = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "patience",
-    "trainable_stages",
-    "views",
-    "training_precision",
-    "augmentation",
-)
-"""Settings that a probe has no use for."""
-
-OF_FROZEN_LAYERS = ("trainable_stages", "views", "weights")
-"""Settings that training from scratch has no use for."""
 
 
 def describe_training(
@@ -101,13 +85,7 @@ def _describe_calibration(outcome: Outcome) -> dict[str, Any]:
 
 def _unused_settings(recipe: TrainingRecipe, tensorboard: Path | None) -> list[str]:
     """What was asked for and the strategy has no use for."""
-    unused: tuple[str, ...]
-    if recipe.strategy == "probe":
-        why, unused = "A probe is not trained by epochs", OF_EPOCHS
-    elif recipe.strategy == "scratch":
-        why, unused = "From scratch all layers learn from random weights", OF_FROZEN_LAYERS
-    else:
-        why, unused = "All layers learn", ("views",) if recipe.trainable_stages == "all" else ()
+    why, unused = settings_without_effect(recipe.strategy, recipe.trainable_stages)
     named = [name for name in unused if name in recipe.model_fields_set]
     if tensorboard is not None and recipe.strategy == "probe":
         named.append("tensorboard")
