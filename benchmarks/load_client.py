@@ -1,8 +1,8 @@
 """A small load generator for loopback: many connections, as fast as they are answered or at a rate of its own.
 
 Run by ``benchmarks/serve.py`` as ``python benchmarks/load_client.py URL IMAGE... --connections 64 --seconds 10``; it
-prints one line of JSON. With ``--rate`` requests begin at random moments, whether or not earlier ones were answered, and
-a latency counts from the moment at which its request was due, so that a service that stalls cannot hide it.
+prints one line of JSON. With ``--rate`` requests begin at random moments, whether or not earlier ones were answered,
+and a latency counts from the moment at which its request was due, so that a service that stalls cannot hide it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import random
 import re
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -67,6 +68,9 @@ class Connection(asyncio.Protocol):
         return self._answer
 
 
+Ask = Callable[[Connection, float], Awaitable[None]]
+
+
 async def load(
     url: str, requests: list[bytes], connections: int, seconds: float, rate: float | None, count: int | None
 ) -> dict[str, object]:
@@ -82,9 +86,13 @@ async def load(
     """
     loop, place = asyncio.get_running_loop(), urlsplit(url)
     idle: asyncio.Queue[Connection] = asyncio.Queue()
+
+    async def connect() -> Connection:
+        _, made = await loop.create_connection(Connection, str(place.hostname), place.port or 80)
+        return made
+
     for _ in range(connections):
-        _, made = await loop.create_connection(Connection, place.hostname, place.port)
-        idle.put_nowait(made)
+        idle.put_nowait(await connect())
     latencies: list[float] = []
     statuses: collections.Counter[int] = collections.Counter()
     begun = loop.time()
@@ -100,7 +108,7 @@ async def load(
             statuses[0] += 1
             if statuses[0] > MOST_LOST:
                 raise
-            _, connection = await loop.create_connection(Connection, place.hostname, place.port)
+            connection = await connect()
         idle.put_nowait(connection)
 
     def goes_on() -> bool:
@@ -132,10 +140,12 @@ async def load(
     }
 
 
-async def _at_random_moments(ask, idle, rate, goes_on) -> None:  # type: ignore[no-untyped-def]
+async def _at_random_moments(
+    ask: Ask, idle: asyncio.Queue[Connection], rate: float, goes_on: Callable[[], bool]
+) -> None:
     """Requests with exponential gaps; one that finds no free connection waits for it, and its latency with it."""
     loop, generator = asyncio.get_running_loop(), random.Random(0)
-    due, running = loop.time(), set()
+    due, running = loop.time(), set[asyncio.Task[None]]()
     while goes_on():
         due += generator.expovariate(rate)
         if due > loop.time():
@@ -146,7 +156,7 @@ async def _at_random_moments(ask, idle, rate, goes_on) -> None:  # type: ignore[
     await asyncio.gather(*running)
 
 
-async def _when_free(ask, idle, due: float) -> None:  # type: ignore[no-untyped-def]
+async def _when_free(ask: Ask, idle: asyncio.Queue[Connection], due: float) -> None:
     await ask(await idle.get(), due)
 
 

@@ -87,18 +87,6 @@ def test_figures_that_are_missing_damaged_or_linked_are_not_shown(copy: Path, tm
     assert load_model(ModelSource("a", copy)).figures is None
 
 
-def test_rows_are_those_of_the_engine_in_any_thread(bundle: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    model = load_model(ModelSource("a", bundle))
-    images = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
-    expected = model.bundle.engine.run(images)
-    with ThreadPoolExecutor(4) as pool:
-        rows = list(pool.map(model.compute, images))
-    for name, values in expected.items():
-        np.testing.assert_array_equal(np.stack([row[name] for row in rows]), values)
-
-
 def test_a_new_version_is_taken_and_a_broken_one_is_not(
     copy: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -122,7 +110,8 @@ def test_a_new_version_is_taken_and_a_broken_one_is_not(
     assert new is not None
     assert new.bundle.card.threshold == 0.25
     assert old is not None
-    assert old.compute(np.zeros((64, 64, 3), np.uint8))["score"].size == 1, "requests that began go on"
+    rows = list(old.bundle.engine.stream(np.zeros((2, 64, 64, 3), np.uint8)))
+    assert len(rows) == 2, "requests that began go on"
     assert table.get(None) is new
     assert table.get("b") is None
 

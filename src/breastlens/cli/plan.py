@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from breastlens.cli.options import AsJson
@@ -36,6 +35,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say how many patients must be judged for an interval of some width."""
+    import pandas as pd
+
     from breastlens.evaluation.study_size import FEWEST_PLANNED, plan_study
 
     found = plan_study(

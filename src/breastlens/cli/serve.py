@@ -56,7 +56,7 @@ def serve(
         Path | None, typer.Option(metavar="PEM", help="Serve only models signed with this Ed25519 key.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Decoders and threads. [default: processor cores]")
+        int | None, typer.Option(min=1, help="Processes that decode. [default: processor cores]")
     ] = None,
     max_requests: Annotated[
         int, typer.Option(min=1, help="Requests at any time; further ones are told to come again.")

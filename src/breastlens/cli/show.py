@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -28,6 +27,8 @@ from breastlens.audit.finding import Finding
 from breastlens.progress import Advance, Progress
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from breastlens.report.audit_files import Remedy
 
 ERRORS = Console(stderr=True, emoji=False)
@@ -132,6 +133,7 @@ def choose_progress(*, quiet: bool) -> Progress:
 
 def print_table(table: pd.DataFrame) -> None:
     """Print a table; numbers stand to the right."""
+    import pandas as pd
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -210,6 +212,8 @@ def print_finding(finding: Finding) -> None:
 
 def _print_remedies(remedies: Sequence[Remedy]) -> None:
     """Print how to read them, and a row a preparation; intervals stand on the page, for which a line has no room."""
+    import pandas as pd
+
     from breastlens.report.audit_wording import list_controls, remedies_sentence, remedy_rows
 
     print(remedies_sentence(remedies))

@@ -7,11 +7,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from breastlens.errors import DataError
 from breastlens.imaging.decode import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ def list_folder(root: Path) -> Listing:
             f"and sick/, with {', '.join(sorted(IMAGE_SUFFIXES))} files, or a --manifest"
         )
     empty = {printable(name) for name in _folders(root)} - {category for _, category, _ in rows}
+    import pandas as pd
+
     table = pd.DataFrame(rows, columns=["path", "category", "excluded"])
     return Listing(table, tuple(ignored), tuple(sorted(empty)))
 

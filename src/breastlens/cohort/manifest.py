@@ -7,8 +7,7 @@ import io
 import posixpath
 from collections import Counter
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from breastlens.cohort.folder import Listing, require_folder
 from breastlens.cohort.spelling import find_similar
@@ -30,6 +29,9 @@ MEASURED_COLUMNS = (
     "window_high",
     "crop_box",
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 """What BreastLens finds out itself. A manifest's own column of such a name is kept as ``manifest_NAME``."""
 
 _REQUIRED = ("path", "category")
@@ -104,6 +106,8 @@ def read_patients(manifest: Path, root: Path) -> dict[Path, str]:
 
 def _read_rows(manifest: Path) -> pd.DataFrame:
     """The manifest as text columns; the index is the line in the file where each row ends."""
+    import pandas as pd
+
     try:
         text = manifest.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

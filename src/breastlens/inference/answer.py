@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from breastlens.evaluation.conformal import SET_NAMES, SetLimits, find_sets
 from breastlens.imaging.layout import describe_layout
@@ -54,39 +56,47 @@ class Answerer:
         """
         self._card = bundle.card
         self._similar = similar
+        # As for a probe: a second thread of linear algebra only waits, and takes a core from the network meanwhile.
+        self._linear_algebra = ThreadpoolController()
         path = bundle.reference_path
         self._reference: Reference | None = None if path is None else read_reference(path)
 
     def answer(
         self,
-        y_score: float,
-        features: NDArray[np.float32],
-        pixels: NDArray[np.uint8],
+        y_score: Sequence[float],
+        features: Sequence[NDArray[np.float32]],
+        pixels: Sequence[NDArray[np.uint8]],
         *,
         similar: int | None = None,
-    ) -> Answer:
-        """Answer one image.
+    ) -> list[Answer]:
+        """Answer some images, each as if it were alone; several at once take less time than one after the other.
 
         Args:
-            y_score: The model's own probability of positive.
-            features: As its graph gives them, (d,).
-            pixels: uint8 (s, s, 3).
+            y_score: The model's own probabilities of positive, (n,).
+            features: As its graph gives them, n of (d,).
+            pixels: n of uint8 (s, s, 3).
             similar: How many similar training images to name; None for as many as always.
         """
         limits, reference = self._card.abstention, self._reference
-        positive = y_score >= self._card.threshold
-        if limits is None or reference is None:
-            return Answer("positive" if positive else "negative")
-        name = name_set(y_score, limits.images)
-        distance = float(
-            measure_novelty(
-                reference, limits.novelty.method, features[np.newaxis], describe_layout(pixels[np.newaxis])
-            )[0]
-        )
-        novel = distance > limits.novelty.threshold
+        positive = [score >= self._card.threshold for score in y_score]
+        if limits is None or reference is None or not positive:
+            return [Answer("positive" if each else "negative") for each in positive]
+        names = [SET_NAMES[each] for each in find_sets(y_score, limits.images)]
+        together = np.stack(features)
         count = self._similar if similar is None else similar
-        found = find_similar(reference, features[np.newaxis], count)[0] if count else ()
-        return Answer(decide(name, positive=positive, novel=novel), name, distance, novel, found)
+        with self._linear_algebra.limit(limits=1, user_api="blas"):
+            # To 32 bits: the last digits beyond are those of how many images there are.
+            distances = measure_novelty(
+                reference, limits.novelty.method, together, describe_layout(np.stack(pixels))
+            ).astype(np.float32)
+            found = find_similar(reference, together, count) if count else [()] * len(names)
+        novel = [bool(each) for each in distances > limits.novelty.threshold]
+        return [
+            Answer(decide(name, positive=over, novel=strange), name, float(distance), strange, resembling)
+            for name, over, strange, distance, resembling in zip(
+                names, positive, novel, distances, found, strict=True
+            )
+        ]
 
 
 def name_set(y_score: float, limits: SetLimits) -> str:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from breastlens.cohort.manifest import read_patients
@@ -18,6 +18,9 @@ from breastlens.evaluation.conformal import SetLimits
 from breastlens.inference.answer import Decision, decide, name_set
 from breastlens.inference.predictor import Prediction, with_rebased
 from breastlens.models.bundle import BundleCard
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,8 @@ def patients_table(
         predictions: A row each.
         rebase: Gives the scores at another prevalence, for a column ``y_score_at_prevalence`` after ``y_score``.
     """
+    import pandas as pd
+
     names = [one.name for one in fields(PatientPrediction)]
     table = pd.DataFrame([[getattr(one, name) for name in names] for one in predictions], columns=names)
     return with_rebased(table.astype({"y_score": "float64", "y_pred": "Int64"}), rebase)

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from breastlens.cohort.folder import TEXT_SUFFIXES, printable, visible_files
@@ -29,6 +29,9 @@ from breastlens.inference.novelty import Similar
 from breastlens.models.bundle import Bundle, BundleCard, load_bundle
 from breastlens.progress import Progress
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 logger = logging.getLogger(__name__)
 
 Read = TypeVar("Read", bound=PreparedImage | str)
@@ -36,6 +39,7 @@ Row = dict[str, NDArray[np.float32]]
 """What the network gives for one image, by name."""
 
 _MOST_UNREAD = 256
+_ANSWERED_TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +127,16 @@ class Predictor:
         with (
             (progress or Progress()).task("predict", len(paths)) as advance,
             closing(map_in_order(self._read, paths)) as images,
-            closing(self._run_each(images)) as rows,
+            closing(self._answer_each(images)) as answers,
         ):
-            for done, (path, (image, row)) in enumerate(zip(paths, rows, strict=True), start=1):
+            for done, (path, (image, row, answer)) in enumerate(zip(paths, answers, strict=True), start=1):
                 advance(done)
                 name = printable(str(path))
-                if isinstance(image, str):
-                    prediction = Prediction(name, y_score=None, y_pred=None, category=None, error=image)
-                else:
-                    prediction = self.conclude(name, image, row)
-                if maps is not None and isinstance(image, PreparedImage):
+                if isinstance(image, str) or answer is None:
+                    yield Prediction(name, y_score=None, y_pred=None, category=None, error=str(image))
+                    continue
+                prediction = self._conclude(name, row, answer)
+                if maps is not None:
                     shown = maps.write(done, path, explain_row(image, self.bundle.card.image, row))
                     prediction = replace(prediction, map=shown)
                 yield prediction
@@ -152,9 +156,32 @@ class Predictor:
 
     def answer_each(self, images: Iterable[PreparedImage]) -> Generator[tuple[PreparedImage, float, Answer]]:
         """As `score_each`, and what the model answers to each."""
+        with closing(self._answer_each(images)) as answers:
+            for image, row, answer in answers:
+                if answer is not None:
+                    yield image, row["score"].item(), answer
+
+    def conclude(
+        self, images: Sequence[PreparedImage], rows: Sequence[Row], *, similar: int | None = None
+    ) -> list[Prediction]:
+        """Say what follows from what the network gave for some images, which get no names.
+
+        Args:
+            images: What the network saw.
+            rows: Its outputs for each.
+            similar: How many similar training images to name; None for as many as this predictor always names.
+        """
+        answers = self._answer(images, rows, similar)
+        return [self._conclude("", row, answer) for row, answer in zip(rows, answers, strict=True)]
+
+    def _answer_each(self, images: Iterable[Read]) -> Generator[tuple[Read, Row, Answer | None]]:
+        """Each image, what the network gives for it and the answer, in order; each text, nothing and None."""
         with closing(self._run_each(images)) as rows:
-            for image, row in rows:
-                yield image, row["score"].item(), self._answer(image, row)
+            while part := list(islice(rows, _ANSWERED_TOGETHER)):
+                readable = [(image, row) for image, row in part if isinstance(image, PreparedImage)]
+                answers = iter(self._answer([image for image, _ in readable], [row for _, row in readable]))
+                for image, row in part:
+                    yield image, row, next(answers) if row else None
 
     def _run_each(self, images: Iterable[Read]) -> Generator[tuple[Read, Row]]:
         """Each image and what the network gives for it, in order; each text and nothing."""
@@ -203,22 +230,18 @@ class Predictor:
             logger.info("not scored: %s", error)
             return error.reason
 
-    def _answer(self, image: PreparedImage, row: Row, similar: int | None = None) -> Answer:
-        return self._answerer.answer(row["score"].item(), row["features"], image.pixels, similar=similar)
+    def _answer(
+        self, images: Sequence[PreparedImage], rows: Sequence[Row], similar: int | None = None
+    ) -> list[Answer]:
+        return self._answerer.answer(
+            [row["score"].item() for row in rows],
+            [row["features"] for row in rows],
+            [image.pixels for image in images],
+            similar=similar,
+        )
 
-    def conclude(
-        self, name: str, image: PreparedImage, row: Row, *, similar: int | None = None
-    ) -> Prediction:
-        """Say what follows from what the network gives for one image.
-
-        Args:
-            name: What the image is to be called.
-            image: What the network saw.
-            row: The network's outputs for it.
-            similar: How many similar training images to name; None for as many as this predictor always names.
-        """
-        card = self.bundle.card
-        y_score, answer = row["score"].item(), self._answer(image, row, similar)
+    def _conclude(self, name: str, row: Row, answer: Answer) -> Prediction:
+        y_score, card = row["score"].item(), self.bundle.card
         positive = y_score >= card.threshold
         category = card.labels.positive_name if positive else card.labels.negative_name
         return Prediction(
@@ -331,6 +354,8 @@ def predictions_table(
             distance.
         maps: Whether there is a column ``map``.
     """
+    import pandas as pd
+
     left_out = {name for name, asked in (("similar", similar), ("map", maps)) if not asked}
     names = [one.name for one in fields(Prediction) if one.name not in left_out]
     rows = [

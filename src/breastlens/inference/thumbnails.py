@@ -40,10 +40,8 @@ def read_thumbnails(path: Path) -> Mapping[int, bytes]:
     """
     try:
         with np.load(path, allow_pickle=False) as found:
-            numbers, ends, pictures = (
-                np.asarray(found[name], kind)
-                for name, kind in (("numbers", np.int64), ("ends", np.int64), ("pictures", np.uint8))
-            )
+            numbers, ends = np.asarray(found["numbers"], np.int64), np.asarray(found["ends"], np.int64)
+            pictures = np.asarray(found["pictures"], np.uint8)
         _check(numbers, ends, pictures)
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} cannot be read: {error}; copy the bundle again from its source") from error

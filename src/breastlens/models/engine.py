@@ -40,6 +40,7 @@ class Engine:
         """Take an ``openvino.CompiledModel`` for one image a call; see ``from_graph``, ``from_keras`` and ``load``."""
         self._compiled = compiled
         self._calls: int = compiled.get_property("NUM_STREAMS")
+        self._spare: list[Any] = []
         self.image_size: int = compiled.input().shape[1]
         self.outputs: tuple[str, ...] = tuple(sorted(out.any_name for out in compiled.outputs))
         used = compiled.get_property("INFERENCE_PRECISION_HINT")
@@ -126,23 +127,6 @@ class Engine:
             column.resize((done, *column.shape[1:]), refcheck=False)
         return table
 
-    def open_call(self) -> Callable[[UInt8Images], dict[str, npt.NDArray[np.float32]]]:
-        """A call for callers that come one by one, each in a thread of its own.
-
-        Returns:
-            A function that takes one image, uint8 (s, s, 3), waits, and gives its row of each output by name. Only one
-            thread at a time may call it; as many of them as there are cores use the whole machine.
-        """
-        request = self._compiled.create_infer_request()
-
-        def compute(image: UInt8Images) -> dict[str, npt.NDArray[np.float32]]:
-            [checked] = self._each(image[np.newaxis])
-            request.start_async({0: checked[np.newaxis]})  # ``infer`` would copy all outputs once more
-            request.wait()
-            return self._row(request)
-
-        return compute
-
     def stream(
         self, images: UInt8Images | Iterable[UInt8Images]
     ) -> Generator[dict[str, npt.NDArray[np.float32]]]:
@@ -160,7 +144,7 @@ class Engine:
         # Requests are waited for here, in turn, without callbacks: a callback that ends last would drop
         # the last reference to the compiled network on one of its own threads, and OpenVINO then aborts
         # the process.
-        idle = [self._compiled.create_infer_request() for _ in range(2 * self._calls)]
+        idle = [self._take_request() for _ in range(2 * self._calls)]
         busy: deque[Any] = deque()
 
         def finish_oldest() -> dict[str, npt.NDArray[np.float32]]:
@@ -182,6 +166,14 @@ class Engine:
         finally:
             for request in busy:  # the caller has had enough, or reading failed
                 request.wait()
+            self._spare += [*idle, *busy]
+
+    def _take_request(self) -> Any:
+        """A request that nobody uses; making one takes as long as a small network."""
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
 
     def _row(self, request: Any) -> dict[str, npt.NDArray[np.float32]]:
         """What a request that has ended gave for its image."""

@@ -20,8 +20,6 @@ import struct
 import sys
 from typing import Any
 
-import numpy as np
-
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DecodeError
 from breastlens.imaging.decode import decode_bytes
@@ -55,9 +53,7 @@ def main() -> None:
             send_message(connection, head, *body)
 
 
-def send_message(
-    connection: socket.socket, head: dict[str, Any], *body: bytes | bytearray | memoryview
-) -> None:
+def send_message(connection: socket.socket, head: dict[str, Any], *body: bytes | bytearray) -> None:
     """Send one message.
 
     Raises:
@@ -102,7 +98,7 @@ def _receive(connection: socket.socket, size_bytes: int) -> bytearray:
 
 def _answer(
     data: bytearray, question: dict[str, Any], limits: ReadingLimits
-) -> tuple[dict[str, Any], list[bytes | memoryview]]:
+) -> tuple[dict[str, Any], list[bytes]]:
     recipe = _read_recipe(question["recipe"])
     try:
         decoded = decode_bytes(bytes(data), suffix=question["suffix"], limits=limits)
@@ -119,7 +115,7 @@ def _answer(
         "box": image.box,
         "frame": image.frame,
     }
-    return head, [memoryview(np.ascontiguousarray(image.pixels)).cast("B"), preview]
+    return head, [image.pixels.tobytes(), preview]
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,16 +1,14 @@
-"""The decoders of the service: a few processes that can be killed, and the next one in the place of one that died."""
+"""A decoder of the service: a process that can be killed, and the next one in the place of one that died."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,93 +47,46 @@ class Decoded:
     preview: bytes
 
 
-class _Decoder:
-    """One process, and the socket to it."""
+class Decoder:
+    """One process that decodes, and the next one where it died; for one thread at a time."""
 
-    def __init__(self, limits: ServiceLimits) -> None:
-        settings = {
-            "limits": limits.reading.model_dump(),
-            "decode_s": limits.decode_s,
-            "memory_bytes": limits.decoder_memory_bytes,
-        }
-        self.connection, other = socket.socketpair()
-        with other:
-            for end in (self.connection, other):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-            number = other.fileno()
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "breastlens.serve.decoder", str(number), json.dumps(settings)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(number,),
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
-
-    def wait_until_ready(self) -> None:
-        """Wait for its first message.
-
-        Raises:
-            RuntimeError: It does not come.
-        """
-        self.connection.settimeout(_START_S)
-        try:
-            receive_message(self.connection, 0)
-        except (OSError, EOFError) as error:
-            self.end()
-            raise RuntimeError("a decoder could not be started") from error
-
-    def end(self) -> int:
-        """End it; gives its exit code if it had ended by itself, else that of the signal."""
-        try:
-            self.process.wait(_NOTICE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        self.connection.close()
-        return self.process.wait()
-
-
-class DecoderPool:
-    """Processes that decode for the service; any thread may ask."""
-
-    def __init__(
-        self, count: int, limits: ServiceLimits, *, on_lost: Callable[[], None] = lambda: None
-    ) -> None:
-        """Nothing is started yet.
+    def __init__(self, limits: ServiceLimits, *, on_lost: Callable[[], None] = lambda: None) -> None:
+        """Begin to start the process; ``wait_until_ready`` ends that.
 
         Args:
-            count: How many processes.
             limits: What one image may cost.
             on_lost: Told of each process that died or was killed.
         """
-        self._count, self._limits, self._on_lost = count, limits, on_lost
-        self._idle: queue.LifoQueue[_Decoder | None] = queue.LifoQueue()
-        self._running: set[_Decoder] = set()
-        self._lock = threading.Lock()
+        self._limits, self._on_lost = limits, on_lost
+        self._is_ready = False
+        self._process, self._connection = self._spawn()
 
-    def start(self) -> None:
-        """Start all processes and wait until they answer.
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process now."""
+        return self._process
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process takes questions.
 
         Raises:
-            RuntimeError: One does not.
+            OSError, EOFError, ValueError: It does not come that far.
         """
-        begun = [self._spawn() for _ in range(self._count)]
-        for decoder in begun:
-            decoder.wait_until_ready()
-            self._idle.put(decoder)
+        self._connection.settimeout(_START_S)
+        receive_message(self._connection, 0)
+        self._connection.settimeout(self._limits.decode_s + GRACE_S)
+        self._is_ready = True
 
-    def stop(self) -> None:
-        """End all processes."""
-        with self._lock:
-            running, self._running = self._running, set()
-        for decoder in running:
-            decoder.process.kill()
-            decoder.end()
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._connection.close()
+        self._process.wait()
 
     def decode(
         self, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, *, preview_px: int = 0
     ) -> Decoded:
-        """Decode one image in whichever process is free first.
+        """Decode one image.
 
         Args:
             data: The file's content.
@@ -144,23 +95,19 @@ class DecoderPool:
             preview_px: Longer side of the picture to make of it; 0 for none.
 
         Raises:
-            DecodeError: It cannot be read as an image; ``DecoderLostError`` where the decoder died of it.
+            DecodeError: It cannot be read as an image; ``DecoderLostError`` where the process died of it.
         """
-        decoder = self._idle.get()
         try:
-            if decoder is None:
-                decoder = self._spawn()
-                decoder.wait_until_ready()
-            return self._ask(decoder, data, suffix, recipe, preview_px)
+            if not self._is_ready:
+                self.wait_until_ready()
+            return self._ask(data, suffix, recipe, preview_px)
         except (OSError, EOFError, ValueError) as error:
-            lost, decoder = decoder, None
-            raise DecoderLostError("", self._explain_loss(lost)) from error
-        finally:
-            self._idle.put(decoder)
+            reason = self._explain_loss()
+            self._is_ready = False
+            self._process, self._connection = self._spawn()
+            raise DecoderLostError("", reason) from error
 
-    def _ask(
-        self, decoder: _Decoder, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, preview_px: int
-    ) -> Decoded:
+    def _ask(self, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, preview_px: int) -> Decoded:
         """The image.
 
         Raises:
@@ -169,10 +116,9 @@ class DecoderPool:
         """
         side = recipe.image_size
         square_bytes = side * side * 3
-        decoder.connection.settimeout(self._limits.decode_s + GRACE_S)
         question = {"suffix": suffix, "recipe": recipe.model_dump_json(), "preview_px": preview_px}
-        send_message(decoder.connection, question, data)
-        head, body = receive_message(decoder.connection, square_bytes + _MOST_PREVIEW_BYTES)
+        send_message(self._connection, question, data)
+        head, body = receive_message(self._connection, square_bytes + _MOST_PREVIEW_BYTES)
         if "error" in head:
             raise DecodeError("", str(head["error"]))
         if len(body) < square_bytes:
@@ -186,23 +132,38 @@ class DecoderPool:
         image = PreparedImage(pixels, float(head["low"]), float(head["high"]), box, (height, width))
         return Decoded(image, str(head["format"]), bytes(body[square_bytes:]))
 
-    def _spawn(self) -> _Decoder:
-        decoder = _Decoder(self._limits)
-        with self._lock:
-            self._running.add(decoder)
-        return decoder
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        limits = self._limits
+        settings = {
+            "limits": limits.reading.model_dump(),
+            "decode_s": limits.decode_s,
+            "memory_bytes": limits.decoder_memory_bytes,
+        }
+        own, other = socket.socketpair()
+        with other:
+            for end in (own, other):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+            number = other.fileno()
+            process = subprocess.Popen(  # noqa: S603  this very program
+                [sys.executable, "-m", "breastlens.serve.decoder", str(number), json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(number,),
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
 
-    def _explain_loss(self, decoder: _Decoder | None) -> str:
+        return process, own
+
+    def _explain_loss(self) -> str:
         """End a process that is of no use any more, and tell why the image has no score."""
         self._on_lost()
         logger.warning("a decoder was lost and is replaced")
-        code = -signal.SIGKILL
-        if decoder is not None:
-            with self._lock:
-                self._running.discard(decoder)
-            ended_itself = decoder.process.poll() is not None
-            code = decoder.end()
-            late = code == -signal.SIGALRM or (code == -signal.SIGKILL and not ended_itself)
-            if late:
-                return f"it was not decoded within {self._limits.decode_s:g} s"
+        try:
+            code = self._process.wait(_NOTICE_S)  # where it ended by itself, a moment ago
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGALRM
+        self.end()
+        if code == -signal.SIGALRM:
+            return f"it was not decoded within {self._limits.decode_s:g} s"
         return "decoding it failed: the file is damaged or hostile"

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID = "x-request-id"
+ROUTE = "breastlens.route"
+"""Where in a scope a route that answers directly says what it is called in the log."""
+
 _OPEN = ("/healthz", "/readyz")
 _GUARDED = ("/v1/", "/metrics", "/openapi.json")
 _SAME_SITE = {"same-origin", "none"}
@@ -73,9 +77,23 @@ class Rules:
 class Front:
     """An ASGI application around the service's own."""
 
-    def __init__(self, app: App, rules: Rules, measures: Measures) -> None:
-        """Take the service, who may ask, and where to count."""
-        self._app, self._rules, self._measures = app, rules, measures
+    def __init__(
+        self,
+        app: App,
+        rules: Rules,
+        measures: Measures,
+        *,
+        direct: Mapping[tuple[str, str], App] = MappingProxyType({}),
+    ) -> None:
+        """Take the service.
+
+        Args:
+            app: The service.
+            rules: Who may ask.
+            measures: Where to count.
+            direct: What answers a method and path itself.
+        """
+        self._app, self._rules, self._measures, self._direct = app, rules, measures, direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on what is none."""
@@ -111,7 +129,8 @@ class Front:
                 await _send(send_with_headers, 204, b"", {})
             else:
                 self._check(scope, headers)
-                await self._app(scope, receive, send_with_headers)
+                app = self._direct.get((scope["method"], scope["path"]), self._app)
+                await app(scope, receive, send_with_headers)
         except ProblemError as problem:
             if status == 0:
                 await send_problem(send_with_headers, problem, request_id)
@@ -187,7 +206,7 @@ class Front:
 
     def _note(self, scope: Scope, request_id: str, status: int, elapsed_s: float) -> None:
         """Count and log one request: what was asked and how it went, nothing of who or with what."""
-        route = getattr(scope.get("route"), "path", None) or "other"
+        route = scope.get(ROUTE) or getattr(scope.get("route"), "path", None) or "other"
         self._measures.requests.labels(route, str(status)).inc()
         self._measures.request_seconds.labels(route).observe(elapsed_s)
         logger.info(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import queue
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from breastlens.errors import BreastLensError, BundleError, DataError
 from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.activation_map import Explanation, explain_row
-from breastlens.inference.predictor import Prediction, Predictor
+from breastlens.inference.predictor import Predictor
 from breastlens.inference.thumbnails import read_thumbnails
 from breastlens.models.bundle import FIGURES, Bundle, find_bundle, load_bundle
 from breastlens.serve.limits import MIB
@@ -30,7 +29,6 @@ _MOST_FEATURES = 2**18
 _MOST_MAP_CELLS = 2**22
 
 Row = dict[str, NDArray[np.float32]]
-Compute = Callable[[NDArray[np.uint8]], Row]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,6 @@ class ServedModel:
     predictor: Predictor
     figures: dict[str, Any] | None
     thumbnails: Mapping[int, bytes]
-    _calls: queue.SimpleQueue[Compute] = field(default_factory=queue.SimpleQueue)
 
     @property
     def bundle(self) -> Bundle:
@@ -75,30 +72,11 @@ class ServedModel:
         """Names the model exactly: twelve digits of the SHA-256 over everything it consists of."""
         return self.bundle.version[:12]
 
-    def conclude(self, image: PreparedImage, row: Row, *, similar: int) -> Prediction:
-        """Say what follows from what the network gave for an image; it gets no name."""
-        return self.predictor.conclude("", image, row, similar=similar)
-
     def explain(self, image: PreparedImage, row: Row) -> Explanation | None:
         """Which places of an image influenced its score; None from a model that cannot tell."""
         if "activation_constant" not in row:
             return None
         return explain_row(image, self.bundle.card.image, row)
-
-    def compute(self, pixels: NDArray[np.uint8]) -> Row:
-        """Run the network on one image, in this thread; several threads may do so at once.
-
-        Args:
-            pixels: uint8 (s, s, 3), RGB.
-        """
-        try:
-            call = self._calls.get_nowait()
-        except queue.Empty:
-            call = self.bundle.engine.open_call()
-        try:
-            return call(pixels)
-        finally:
-            self._calls.put(call)
 
 
 def load_model(source: ModelSource) -> ServedModel:
@@ -130,7 +108,7 @@ def _check_outputs(model: ServedModel) -> None:
         raise BundleError(
             f"{bundle.directory}: its graph takes {bundle.engine.image_size} px, its card says {side}"
         )
-    row = model.compute(np.full((side, side, 3), 128, np.uint8))
+    row = next(bundle.engine.stream(np.full((1, side, side, 3), 128, np.uint8)))
     sizes = {name: values.size for name, values in row.items()}
     if sizes.get("score") != 1 or not 0 <= row["score"].item() <= 1:
         raise BundleError(f"{bundle.directory}: its graph gives no score from 0 to 1")

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from breastlens.errors import DataError
-from breastlens.serve.app import create_app
+from breastlens.machine import usable_cores
 from breastlens.serve.front import Rules
 from breastlens.serve.limits import ServiceLimits
+from breastlens.serve.measures import Measures
 from breastlens.serve.models import ModelSource, ModelTable
-from breastlens.serve.protocol import make_protocol
+from breastlens.serve.pipeline import Pipeline
 from breastlens.serve.service import Service
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -80,7 +81,7 @@ def serve(
         address: Where to listen.
         rules: Who may ask.
         limits: What may be asked.
-        workers: Decoders and threads; None for one of each a processor core.
+        workers: Decoders; None for one a processor core.
         on_ready: Told where, and what, once requests are taken.
 
     Raises:
@@ -111,11 +112,23 @@ async def _serve(
     workers: int | None,
     on_ready: Callable[[str, ModelTable], None],
 ) -> None:
-    import uvicorn
-
     with address.bind() as listener:
-        models = await asyncio.to_thread(ModelTable, sources)
-        async with Service(models, limits, workers=workers) as service:
+        measures = Measures()
+        pipeline = Pipeline(workers or usable_cores(), limits, measures)
+        # Decoders start in processes of their own and models are read in a thread; meanwhile the rest is imported.
+        loading = asyncio.create_task(asyncio.to_thread(ModelTable, sources))
+        await asyncio.sleep(0)  # so that the thread begins
+        try:
+            import uvicorn
+
+            from breastlens.serve.app import create_app
+            from breastlens.serve.protocol import make_protocol
+
+            models = await loading
+        except BaseException:
+            pipeline.stop()
+            raise
+        async with Service(models, pipeline, limits, measures) as service:
             config = uvicorn.Config(
                 create_app(service, rules),
                 http=make_protocol(),

@@ -1,29 +1,23 @@
-"""The work of the service: uploads through decoders and networks to answers, within limits."""
+"""The service: models and threads that answer requests, within limits."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from breastlens.errors import DecodeError
-from breastlens.inference.predictor import Prediction
-from breastlens.machine import usable_cores
-from breastlens.serve.answers import answer_image, answer_patients, answer_picture, answer_problem
-from breastlens.serve.decoding import Decoded, DecoderLostError, DecoderPool
+from breastlens.serve.answers import answer_patients
 from breastlens.serve.limits import ServiceLimits
 from breastlens.serve.measures import Measures
-from breastlens.serve.models import ModelTable, Row, ServedModel
-from breastlens.serve.pictures import encode_layer
-from breastlens.serve.preview import PREVIEW_PX
+from breastlens.serve.models import ModelTable, ServedModel
+from breastlens.serve.pipeline import Answered, Asked, Pipeline
 from breastlens.serve.problems import ProblemError
 from breastlens.serve.uploads import Upload, UploadedFile
 
+_AT_ONCE = 16
 _REFRESH_S = 2.0
 _RETRY_AFTER_S = "1"
 
@@ -89,43 +83,29 @@ class Ticket:
         self.gate.held_bytes += size_bytes
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a client wants beside the scores.
-
-    Attributes:
-        pictures: The image itself and what influenced its score.
-        similar: So many of the most similar training images.
-    """
-
-    pictures: bool = False
-    similar: int = 0
-
-
 class Service:
-    """Models, decoders and threads; an asynchronous context in which requests can be answered."""
+    """Models and a pipeline; an asynchronous context in which requests can be answered."""
 
-    def __init__(self, models: ModelTable, limits: ServiceLimits, *, workers: int | None = None) -> None:
-        """Nothing is started yet.
+    def __init__(
+        self, models: ModelTable, pipeline: Pipeline, limits: ServiceLimits, measures: Measures
+    ) -> None:
+        """All begins with the context.
 
         Args:
-            models: Loaded.
+            models: What is served.
+            pipeline: What answers; it ends with the context.
             limits: What may be asked.
-            workers: Decoders and threads; None for one of each a processor core.
+            measures: Where to count.
         """
-        count = workers or usable_cores()
-        self.models, self.limits, self.measures = models, limits, Measures()
-        self.gate = Gate(limits, self.measures)
+        self.models, self.limits, self.measures = models, limits, measures
+        self.gate = Gate(limits, measures)
         self.ready = False
-        self._decoders = DecoderPool(count, limits, on_lost=self.measures.decoders_lost.inc)
-        # While one waits for its decoder another keeps the network busy.
-        self._threads = ThreadPoolExecutor(2 * count, thread_name_prefix="breastlens-answer")
-        self._at_once = 2 * count
+        self._pipeline = pipeline
         self._refreshing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Start decoders."""
-        await asyncio.to_thread(self._decoders.start)
+        """Wait for decoders, start threads."""
+        await asyncio.to_thread(self._pipeline.start)
         self._refreshing = asyncio.create_task(self._refresh())
         self.ready = True
         return self
@@ -137,8 +117,7 @@ class Service:
         self.ready = False
         if self._refreshing is not None:
             self._refreshing.cancel()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._decoders.stop()
+        await asyncio.to_thread(self._pipeline.stop)
 
     async def _refresh(self) -> None:
         """Look every few seconds whether a model was replaced."""
@@ -153,69 +132,19 @@ class Service:
         Returns:
             ``predictions`` and ``patients`` of a ``PredictionsAnswer``.
         """
-        room = asyncio.Semaphore(self._at_once)
+        if len(upload.files) == 1:
+            answered = [await self._pipeline.submit(model, 0, upload.files[0], asked)]
+        else:
+            room = asyncio.Semaphore(_AT_ONCE)  # so that a large request leaves room for others
 
-        async def answer_one(index: int, file: UploadedFile) -> tuple[dict[str, Any], Prediction]:
-            async with room:
-                return await self._answer_file(model, index, file, asked)
+            async def answer_one(index: int, file: UploadedFile) -> Answered:
+                async with room:
+                    return await self._pipeline.submit(model, index, file, asked)
 
-        both = [answer_one(index, file) for index, file in enumerate(upload.files)]
-        answered = [await both[0]] if len(both) == 1 else await asyncio.gather(*both)
+            answered = await asyncio.gather(
+                *(answer_one(index, file) for index, file in enumerate(upload.files))
+            )
         return {
             "predictions": [answer for answer, _ in answered],
             "patients": answer_patients(model, [one for _, one in answered], upload.patient_ids),
         }
-
-    async def _answer_file(
-        self, model: ServedModel, index: int, file: UploadedFile, asked: Asked
-    ) -> tuple[dict[str, Any], Prediction]:
-        """The answer to one file, and what it rests on; both in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._compute, model, index, file, asked
-        )
-
-    def _compute(
-        self, model: ServedModel, index: int, file: UploadedFile, asked: Asked
-    ) -> tuple[dict[str, Any], Prediction]:
-        count, phases = self.measures.images, self.measures.phase_seconds
-        begun = time.perf_counter()
-        try:
-            decoded = self._decoders.decode(
-                file.data,
-                file.suffix,
-                model.bundle.card.image,
-                preview_px=PREVIEW_PX if asked.pictures else 0,
-            )
-        except DecodeError as error:
-            outcome = "lost" if isinstance(error, DecoderLostError) else "unreadable"
-            count.labels(model.name, outcome).inc()
-            problem = ProblemError("unreadable-image", _sentence(error.reason)).describe()
-            nothing = Prediction("", y_score=None, y_pred=None, category=None, error=error.reason)
-            return answer_problem(index, problem), nothing
-        finally:
-            file.data.clear()  # not needed any more
-        middle = time.perf_counter()
-        row = model.compute(decoded.image.pixels)
-        prediction = model.conclude(decoded.image, row, similar=asked.similar)
-        picture = _draw(model, decoded, row) if asked.pictures else None
-        phases.labels("decode").observe(middle - begun)
-        phases.labels("network").observe(time.perf_counter() - middle)
-        count.labels(model.name, "scored").inc()
-        answer = answer_image(
-            index, prediction, format_=decoded.format, frame=decoded.image.frame, picture=picture
-        )
-        return answer, prediction
-
-
-def _draw(model: ServedModel, decoded: Decoded, row: Row) -> dict[str, Any]:
-    """The picture of an image and of its map."""
-    explanation = model.explain(decoded.image, row)
-    if explanation is None:
-        return answer_picture(decoded.preview, None, None, None)
-    layer, limit = encode_layer(explanation)
-    return answer_picture(decoded.preview, layer, limit, explanation.constant)
-
-
-def _sentence(reason: str) -> str:
-    """A reason as a sentence: "it is empty" becomes "It is empty."."""
-    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
