@@ -20,9 +20,9 @@ _LEFT_OUT = {"learnt_from", "files"}
 
 
 class Answer(BaseModel):
-    """Base of all answers."""
+    """Base of all answers; what a function makes has these fields and no other, which tests see to."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class ModelName(Answer):
