@@ -103,8 +103,45 @@ class PatientAnswer(Answer):
     prediction_set: Literal["negative", "positive", "both", "none"] | None
 
 
+EXAMPLE: dict[str, Any] = {
+    "request_id": "d59416a1f96d0e7c",
+    "model": {
+        "name": "breast",
+        "version": "dbdb15b1c67e",
+        "created": "2026-11-29T13:33:32+00:00",
+        "data_fingerprint": "173cb9a42f38ef95fe09870ddb1a7a5b8904edbcb7ad3176269b3484647888be",
+        "positive": "sick",
+        "negative": "healthy",
+    },
+    "threshold": 0.33264712605420843,
+    "notice": RESEARCH_NOTICE,
+    "predictions": [
+        {
+            "index": 0,
+            "decision": "positive",
+            "y_score": 0.9831048250198364,
+            "y_pred": 1,
+            "category": "sick",
+            "prediction_set": "positive",
+            "distance": -0.1327507644891739,
+            "novel": False,
+            "similar": [{"number": 71, "label": 0, "distance": 37.981200989026696}],
+            "format": "PNG",
+            "width": 640,
+            "height": 480,
+            "picture": None,
+            "problem": None,
+        }
+    ],
+    "patients": [],
+}
+"""Of a model that was trained on simulated images, asked about another."""
+
+
 class PredictionsAnswer(Answer):
     """What the model says of the files of a request."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     request_id: str
     model: ModelName
