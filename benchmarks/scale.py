@@ -64,7 +64,13 @@ def main() -> None:
                 with temporary_folder() as images:
                     say(f"writing {count:,} images")
                     write_images(images, count)
-                    for step, children in take_turns(make_steps(images, model), arguments.repeats).items():
+                    steps = make_steps(images, model)
+                    chosen = {
+                        name: run
+                        for name, run in steps.items()
+                        if name.startswith(tuple(arguments.only or [""]))
+                    }
+                    for step, children in take_turns(chosen, arguments.repeats).items():
                         taken.setdefault(step, {})[count] = children
     finally:
         if taken:  # the sizes that were finished, even if a later one failed or took too long
@@ -98,6 +104,7 @@ def parse() -> argparse.Namespace:
     """Reads the command line; ``--step`` is for the processes that this one starts."""
     parser = options(__doc__, repeats=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="steps whose names begin so")
     parser.add_argument("--step", choices=sorted(STEPS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
