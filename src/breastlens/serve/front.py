@@ -158,7 +158,7 @@ class Front:
         if path in _OPEN:
             return
         rules = self._rules
-        host = urlsplit(f"//{headers.get(b'host', '')}").hostname if _is_host(headers) else None
+        host = _name_of_host(headers.get(b"host", ""))
         if rules.hosts and host not in rules.hosts:
             self._refuse("host", "forbidden", "The request names another host than this service answers for.")
         origin = headers.get(b"origin")
@@ -239,6 +239,11 @@ def _is_preflight(scope: Scope, headers: Mapping[bytes, str]) -> bool:
     return scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
 
 
-def _is_host(headers: Mapping[bytes, str]) -> bool:
-    host = headers.get(b"host", "")
-    return bool(host) and not set(host) & set("/@?# ")
+def _name_of_host(host: str) -> str | None:
+    """The name in a Host header, without its port; None where there is none that could be compared."""
+    if not host or set(host) & set("/@?# "):
+        return None
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # half of an IPv6 address
+        return None
