@@ -29,7 +29,10 @@ ROUTE = "breastlens.route"
 """Where in a scope a route that answers directly says what it is called in the log."""
 
 _OPEN = ("/healthz", "/readyz")
-_GUARDED = ("/v1/", "/metrics", "/openapi.json")
+GUARDED = ("/v1/", "/metrics", "/openapi.json")
+"""Where the paths begin that not everybody may ask."""
+REFUSED = (401, 403, 429)
+"""What they answer to whom may not."""
 _SAME_SITE = {"same-origin", "none"}
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -166,9 +169,9 @@ class Front:
             origin is not None
             and origin not in (f"http://{headers.get(b'host')}", f"https://{headers.get(b'host')}")
         )
-        if foreign and origin not in rules.origins and path.startswith(_GUARDED):
+        if foreign and origin not in rules.origins and path.startswith(GUARDED):
             self._refuse("origin", "forbidden", "A page of another place may not ask this service.")
-        if not path.startswith(_GUARDED):
+        if not path.startswith(GUARDED):
             return
         name = ""
         if rules.tokens is not None:
