@@ -114,6 +114,27 @@ def test_one_that_dies_costs_one_image(image: Path, start: Callable[..., Decoder
     np.testing.assert_array_equal(decoder.decode(image.read_bytes(), ".png", RECIPE).image.pixels, expected)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_what_a_rare_format_needs_is_imported_in_no_images_time(
+    image: Path, start: Callable[..., Decoder]
+) -> None:
+    """Else, with a short time, the first image of that format would cost a decoder, and so would every next one."""
+    decoder = start()
+    until = time.monotonic() + 60
+    while not _has_openjpeg(decoder) and time.monotonic() < until:  # while nobody asks
+        time.sleep(0.05)
+    assert _has_openjpeg(decoder)
+    decoder.process.kill()
+    with pytest.raises(DecoderLostError):
+        decoder.decode(image.read_bytes(), ".png", RECIPE)
+    decoder.wait_until_ready()
+    assert _has_openjpeg(decoder), "the next one is ready with it"
+
+
+def _has_openjpeg(decoder: Decoder) -> bool:
+    return "openjpeg" in Path(f"/proc/{decoder.process.pid}/maps").read_text()
+
+
 def test_an_image_that_needs_more_memory_than_it_is_given_is_refused(
     image: Path, start: Callable[..., Decoder]
 ) -> None:

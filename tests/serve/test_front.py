@@ -90,7 +90,7 @@ def test_only_its_own_names_are_answered_for() -> None:
     rules = Rules(None, RateLimiter(None), ("127.0.0.1", "localhost", "::1"), ())
     for host in ("127.0.0.1:8000", "localhost", "[::1]:8000", "LOCALHOST:1"):
         assert ask(rules, host=host).status_code == 200, host
-    for host in ("evil.example", "127.0.0.1.evil.example", "localhost:8000@evil.example"):
+    for host in ("evil.example", "127.0.0.1.evil.example", "localhost:8000@evil.example", "[", "[::1", "a]b"):
         answer = ask(rules, host="localhost", Host=host)
         assert answer.status_code == 403, host
     assert ask(rules, "/healthz", host="probe.example").status_code == 200

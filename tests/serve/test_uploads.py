@@ -77,7 +77,9 @@ def test_of_a_name_nothing_but_a_known_suffix_is_kept(name: str, suffix: str) ->
         ([("a.png", b"x" * 1001)], [], 413, "One file may have"),
         ([("a.png", b"x" * 999)] * 4, [], 413, "3 files"),
         ([("a.png", b"")] * 4, [], 413, "3 files"),
-        ([("a.png", b"x" * 900)] * 3, ["p" * 257], 422, "256 bytes"),
+        ([("a.png", b"x" * 900)] * 3, ["p" * 257], 422, "256 letters"),
+        ([("a.png", b"x" * 900)] * 3, ["é" * 257], 422, "256 letters"),
+        ([("a.png", b"x" * 900)] * 3, ["p" * 1025], 422, "256 letters"),
         ([("a.png", b"x")] * 3, ["a", "b"], 422, "3 files came with 2"),
     ],
 )
@@ -87,6 +89,11 @@ def test_what_exceeds_a_limit_is_refused(
     with pytest.raises(ProblemError, match=words) as refused:
         read(*form(files, patients))
     assert refused.value.status == status
+
+
+def test_letters_of_a_patient_are_counted_and_not_their_bytes() -> None:
+    patient = "\U0001f9d1" * 256
+    assert read(*form([("a.png", b"x")], [patient])).patient_ids == [patient]
 
 
 def test_a_body_that_says_no_length_is_cut_off_at_the_limit() -> None:

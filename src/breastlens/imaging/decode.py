@@ -169,6 +169,11 @@ def decode_frames(path: str | Path, *, limits: ReadingLimits = DEFAULT_LIMITS) -
         yield _decode_frame(opened, frame)
 
 
+def import_readers() -> None:
+    """Import now what is otherwise imported with the first image of a format."""
+    dicom.import_decoders()
+
+
 def _open(path: str | Path, limits: ReadingLimits) -> _Opened:
     """Read a file and its header.
 

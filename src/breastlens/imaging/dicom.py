@@ -110,6 +110,15 @@ def read_pixels(data: bytes, header: DicomHeader, frame: int) -> tuple[Pixels, W
     return pixels, window
 
 
+def import_decoders() -> None:
+    """Import pydicom and what it decodes pixels with; it takes some tenths of a second."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+
+    for syntax in (RLELossless, JPEGBaseline8Bit, JPEG2000Lossless):
+        _ = get_decoder(syntax).is_available
+
+
 def _read(data: bytes) -> Any:
     """Parse the tags listed here only. A transfer syntax whose size is unknown before unpacking is refused."""
     import pydicom

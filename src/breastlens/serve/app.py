@@ -18,7 +18,7 @@ from starlette.routing import Route
 from breastlens import __version__
 from breastlens.models.bundle import RESEARCH_NOTICE
 from breastlens.serve.answers import ModelAnswer, ModelsAnswer, describe_model, name_model
-from breastlens.serve.front import App, Front, Rules
+from breastlens.serve.front import GUARDED, REFUSED, App, Front, Rules
 from breastlens.serve.predictions import (
     MODEL_NAME,
     Predictions,
@@ -63,7 +63,7 @@ def create_app(service: Service, rules: Rules) -> App:
     _add_page(app)
     predictions = Predictions(service)
     app.router.routes.append(Route(predictions.PATH, predictions, methods=["POST"]))
-    _describe(app)
+    _describe(app, needs_token=rules.tokens is not None)
     # What is asked most need not pass the framework, which takes half of the time that is not the network's.
     return Front(app, rules, service.measures, direct={("POST", predictions.PATH): predictions})
 
@@ -161,18 +161,22 @@ def _problem(request: Request, problem: ProblemError) -> Response:
     return Response(json.dumps(body), problem.status, problem.headers, MEDIA_TYPE)
 
 
-def _describe(app: FastAPI) -> None:
-    """Finish the description: errors have a media type of their own, and a token may be asked for."""
+def _describe(app: FastAPI, *, needs_token: bool) -> None:
+    """Finish the description: what every route can answer, the media type of errors, and whether a token is needed."""
     description = app.openapi()
     describe_predictions(description)
-    for path in description["paths"].values():
+    for place, path in description["paths"].items():
+        guarded = place.startswith(GUARDED)
         for operation in path.values():
-            for status, response in operation["responses"].items():
+            responses = operation["responses"]
+            if guarded:
+                responses |= {str(status): {"description": "A problem"} for status in REFUSED}
+            for status, response in responses.items():
                 if int(status) >= 400:
                     schema = {"$ref": "#/components/schemas/Problem"}
                     response["content"] = {MEDIA_TYPE: {"schema": schema}}
+            operation["security"] = [{"token": []}] if guarded and needs_token else []
     description["components"].setdefault("securitySchemes", {})["token"] = {
         "type": "http",
         "scheme": "bearer",
     }
-    description["security"] = [{}, {"token": []}]

@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -22,13 +23,14 @@ from typing import Any
 
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DecodeError
-from breastlens.imaging.decode import decode_bytes
+from breastlens.imaging.decode import decode_bytes, import_readers
 from breastlens.imaging.preprocess import preprocess
 from breastlens.serve.preview import encode_preview
 
 GRACE_S = 1.0
 """How much later than this process itself the one that asks it counts its time as up."""
 
+_IDLE_S = 0.5
 _SIZES = struct.Struct("!IQ")
 
 
@@ -41,8 +43,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     with socket.socket(fileno=int(sys.argv[1])) as connection:
+        # What some formats need takes longer to import than an image may take where that time is short. It is
+        # imported at once in the place of a decoder that was lost, else while nobody asks.
+        complete = bool(settings["complete"])
+        if complete:
+            import_readers()
         send_message(connection, {"ready": True})
         while True:
+            if not complete and not select.select([connection], [], [], _IDLE_S)[0]:
+                import_readers()
+                complete = True
             try:
                 question, data = receive_message(connection, settings["limits"]["file_bytes"])
             except EOFError:

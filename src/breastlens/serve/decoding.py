@@ -59,7 +59,7 @@ class Decoder:
         """
         self._limits, self._on_lost = limits, on_lost
         self._is_ready = False
-        self._process, self._connection = self._spawn()
+        self._process, self._connection = self._spawn(complete=False)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -104,7 +104,7 @@ class Decoder:
         except (OSError, EOFError, ValueError) as error:
             reason = self._explain_loss()
             self._is_ready = False
-            self._process, self._connection = self._spawn()
+            self._process, self._connection = self._spawn(complete=True)
             raise DecoderLostError("", reason) from error
 
     def _ask(self, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, preview_px: int) -> Decoded:
@@ -132,12 +132,14 @@ class Decoder:
         image = PreparedImage(pixels, float(head["low"]), float(head["high"]), box, (height, width))
         return Decoded(image, str(head["format"]), bytes(body[square_bytes:]))
 
-    def _spawn(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    def _spawn(self, *, complete: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """Start a process, which imports all that any format needs before it is ready, or later."""
         limits = self._limits
         settings = {
             "limits": limits.reading.model_dump(),
             "decode_s": limits.decode_s,
             "memory_bytes": limits.decoder_memory_bytes,
+            "complete": complete,
         }
         own, other = socket.socketpair()
         with other:
@@ -152,7 +154,6 @@ class Decoder:
                 pass_fds=(number,),
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
-
         return process, own
 
     def _explain_loss(self) -> str:

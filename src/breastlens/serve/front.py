@@ -29,7 +29,10 @@ ROUTE = "breastlens.route"
 """Where in a scope a route that answers directly says what it is called in the log."""
 
 _OPEN = ("/healthz", "/readyz")
-_GUARDED = ("/v1/", "/metrics", "/openapi.json")
+GUARDED = ("/v1/", "/metrics", "/openapi.json")
+"""Where the paths begin that not everybody may ask."""
+REFUSED = (401, 403, 429)
+"""What they answer to whom may not."""
 _SAME_SITE = {"same-origin", "none"}
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -158,7 +161,7 @@ class Front:
         if path in _OPEN:
             return
         rules = self._rules
-        host = urlsplit(f"//{headers.get(b'host', '')}").hostname if _is_host(headers) else None
+        host = _name_of_host(headers.get(b"host", ""))
         if rules.hosts and host not in rules.hosts:
             self._refuse("host", "forbidden", "The request names another host than this service answers for.")
         origin = headers.get(b"origin")
@@ -166,9 +169,9 @@ class Front:
             origin is not None
             and origin not in (f"http://{headers.get(b'host')}", f"https://{headers.get(b'host')}")
         )
-        if foreign and origin not in rules.origins and path.startswith(_GUARDED):
+        if foreign and origin not in rules.origins and path.startswith(GUARDED):
             self._refuse("origin", "forbidden", "A page of another place may not ask this service.")
-        if not path.startswith(_GUARDED):
+        if not path.startswith(GUARDED):
             return
         name = ""
         if rules.tokens is not None:
@@ -239,6 +242,11 @@ def _is_preflight(scope: Scope, headers: Mapping[bytes, str]) -> bool:
     return scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
 
 
-def _is_host(headers: Mapping[bytes, str]) -> bool:
-    host = headers.get(b"host", "")
-    return bool(host) and not set(host) & set("/@?# ")
+def _name_of_host(host: str) -> str | None:
+    """The name in a Host header, without its port; None where there is none that could be compared."""
+    if not host or set(host) & set("/@?# "):
+        return None
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # half of an IPv6 address
+        return None

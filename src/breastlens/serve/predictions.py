@@ -19,7 +19,7 @@ from breastlens.serve.service import Service
 from breastlens.serve.uploads import read_upload, too_large
 
 MOST_SIMILAR = 20
-PROBLEMS = (400, 404, 408, 413, 415, 422, 429, 503)
+PROBLEMS = (400, 404, 408, 413, 415, 422, 503)
 MODEL_NAME = "which model; the first of GET /v1/models where none is named"
 
 

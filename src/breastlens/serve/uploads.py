@@ -14,7 +14,8 @@ from breastlens.imaging.decode import IMAGE_SUFFIXES
 from breastlens.serve.limits import MIB, ServiceLimits
 from breastlens.serve.problems import ProblemError
 
-_MOST_FIELD_BYTES = 256
+_MOST_ID_LETTERS = 256
+_MOST_ID_BYTES = 4 * _MOST_ID_LETTERS  # in UTF-8
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,11 @@ class _Reader:
 
     def _add(self, data: bytes, start: int, end: int) -> None:
         part = self._part
-        most = self._limits.reading.file_bytes if part.is_file else _MOST_FIELD_BYTES
+        most = self._limits.reading.file_bytes if part.is_file else _MOST_ID_BYTES
         if len(part.data) + end - start > most:
             if part.is_file:
                 raise ProblemError("too-large", f"One file may have {most / MIB:g} MiB.")
-            raise ProblemError("invalid", f"A patient_id may have {most} bytes.")
+            raise _too_long()
         part.data += memoryview(data)[start:end]
 
     def _end(self) -> None:
@@ -188,12 +189,19 @@ class _Reader:
             self._upload.files.append(UploadedFile(part.data, part.suffix))
             return
         try:
-            self._upload.patient_ids.append(part.data.decode("utf-8"))
+            patient_id = part.data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ProblemError("invalid", "A patient_id has to be text in UTF-8.") from error
+        if len(patient_id) > _MOST_ID_LETTERS:
+            raise _too_long()
+        self._upload.patient_ids.append(patient_id)
 
     def _finish(self) -> None:
         self._whole = True
+
+
+def _too_long() -> ProblemError:
+    return ProblemError("invalid", f"A patient_id may have {_MOST_ID_LETTERS} letters.")
 
 
 def _known_suffix(name: bytes) -> str:
