@@ -75,7 +75,9 @@ def test_a_graph_of_another_size_than_the_card_says_is_refused(copy: Path) -> No
         load_model(ModelSource("a", copy))
 
 
-def test_figures_that_are_missing_damaged_or_linked_are_not_shown(copy: Path, tmp_path: Path) -> None:
+def test_figures_that_are_missing_or_damaged_are_not_shown_and_linked_ones_refused(
+    copy: Path, tmp_path: Path
+) -> None:
     assert load_model(ModelSource("a", copy)).figures is not None
     for content in (b"{", b"[]", b"\xff"):
         (copy / "figures.json").write_bytes(content)
@@ -84,7 +86,8 @@ def test_figures_that_are_missing_damaged_or_linked_are_not_shown(copy: Path, tm
     assert load_model(ModelSource("a", copy)).figures is None
     (tmp_path / "other.json").write_text("{}")
     (copy / "figures.json").symlink_to(tmp_path / "other.json")
-    assert load_model(ModelSource("a", copy)).figures is None
+    with pytest.raises(BundleError, match="is a link"):
+        load_model(ModelSource("a", copy))
 
 
 def test_a_new_version_is_taken_and_a_broken_one_is_not(

@@ -191,6 +191,10 @@ def test_who_reads_first_sees_nothing_of_the_answer_before(
     card.get_by_role("button", name="sick", exact=True).click()
     playwright.expect(card.locator(".decision")).to_have_count(1)
     playwright.expect(card).to_contain_text("You read first: sick")
+    assert "decision" in page.evaluate("document.activeElement.className"), (
+        "where the answer is, goes the focus"
+    )
+    playwright.expect(card.locator(".origin")).to_contain_text("version")
     card.get_by_role("button", name="Disagree").click()
     card.get_by_role("textbox").fill('=HYPERLINK("x"), "quoted"')
     page.locator(".card").nth(1).get_by_role("button", name="unsure").click()

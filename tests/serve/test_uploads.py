@@ -68,13 +68,12 @@ def test_content_and_patient_arrive_whole_however_the_body_is_cut(
 def test_of_a_name_nothing_but_a_known_suffix_is_kept(name: str, suffix: str) -> None:
     [file] = read(*form([(name, b"x")])).files
     assert file.suffix == suffix
-    assert vars(file).keys() == {"data", "suffix"}
+    assert vars(file).keys() == {"data", "suffix", "is_too_large"}
 
 
 @pytest.mark.parametrize(
     ("files", "patients", "status", "words"),
     [
-        ([("a.png", b"x" * 1001)], [], 413, "One file may have"),
         ([("a.png", b"x" * 999)] * 4, [], 413, "3 files"),
         ([("a.png", b"")] * 4, [], 413, "3 files"),
         ([("a.png", b"x" * 900)] * 3, ["p" * 257], 422, "256 letters"),
@@ -94,6 +93,12 @@ def test_what_exceeds_a_limit_is_refused(
 def test_letters_of_a_patient_are_counted_and_not_their_bytes() -> None:
     patient = "\U0001f9d1" * 256
     assert read(*form([("a.png", b"x")], [patient])).patient_ids == [patient]
+
+
+def test_of_a_file_that_is_too_large_nothing_is_kept_and_the_others_are_whole() -> None:
+    upload = read(*form([("a.png", b"x" * 1000), ("b.png", b"y" * 1001), ("c.png", b"z" * 10)]), piece=300)
+    assert [file.is_too_large for file in upload.files] == [False, True, False]
+    assert [bytes(file.data) for file in upload.files] == [b"x" * 1000, b"", b"z" * 10]
 
 
 def test_a_body_that_says_no_length_is_cut_off_at_the_limit() -> None:

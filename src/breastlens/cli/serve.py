@@ -100,7 +100,9 @@ def serve(
             ),
         }
     )
-    hosts = tuple(allow_host or ()) or (LOOPBACK if address.is_loopback else ())
+    hosts = tuple(name.lower().rpartition("://")[2].split("/")[0] for name in allow_host or ()) or (
+        LOOPBACK if address.is_loopback else ()
+    )
     rules = Rules(tokens, RateLimiter(rate_limit), hosts, tuple(allow_origin or ()))
     logging.getLogger("breastlens.serve").setLevel(logging.INFO)
     run_service(name_sources(models, key), address, rules, limits, workers=workers, on_ready=_announce)

@@ -155,31 +155,32 @@ def paint(pixels: Picture, shown: Map, limit: float) -> Picture:
     Returns:
         uint8 (s, s, 3), RGB. The image itself is shown in grey.
     """
-    strength = _strength(shown, limit)
+    strength = _strength(shown, limit, shown.size)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     return _blend(grey, strength)
 
 
-def map_layer(shown: Map, limit: float) -> Picture:
+def map_layer(shown: Map, limit: float, square_px: float) -> Picture:
     """A map as colours alone, to be laid over its image by whoever shows it; the same that ``paint`` lays over it.
 
     Args:
         shown: float32 (h, w), log-odds a pixel.
         limit: As for ``paint``.
+        square_px: How many pixels the network's square would have at this resolution, black bars included.
 
     Returns:
         uint8 (h, w, 4), RGB and opacity.
     """
-    strength = _strength(shown, limit)
+    strength = _strength(shown, limit, square_px)
     colour = np.where(strength > 0, _COLOURS[1], _COLOURS[0])
     return np.asarray(
         np.rint(np.concatenate([colour, np.abs(strength) * _STRONGEST * 255], axis=2)), np.uint8
     )
 
 
-def _strength(shown: Map, limit: float) -> NDArray[np.floating]:
+def _strength(shown: Map, limit: float, square_px: float) -> NDArray[np.floating]:
     """From -1 to 1, for or against positive at full colour, (h, w, 1)."""
-    strength: NDArray[np.floating] = np.clip(shown * (shown.size / 100 / limit), -1.0, 1.0)
+    strength: NDArray[np.floating] = np.clip(shown * (square_px / 100 / limit), -1.0, 1.0)
     return strength[..., None]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from breastlens.errors import BundleError
 from breastlens.inference.novelty import Reference, Space
+from breastlens.inference.plain_arrays import read_arrays
 
 _SPACES = ("network", "layout")
 _OF_SPACE = ("mean", "scale", "axes", "spread", "places")
@@ -55,12 +56,9 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile: It is missing, or no archive of these
             arrays.
     """
-    found = np.load(path, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        raise TypeError("it is one array, no archive of them")
-    with found:
-        spaces = {name: np.asarray(found[name], np.float64) for name in _OF_SPACES}
-        return spaces | {name: np.asarray(found[name], kind) for name, kind in _OF_ALL.items()}
+    found = read_arrays(path, (*_OF_SPACES, *_OF_ALL))
+    spaces = {name: np.asarray(found[name], np.float64) for name in _OF_SPACES}
+    return spaces | {name: np.asarray(found[name], kind) for name, kind in _OF_ALL.items()}
 
 
 def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:

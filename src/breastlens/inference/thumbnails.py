@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.errors import BundleError
+from breastlens.inference.plain_arrays import read_arrays
 
 SIDE_PX = 96
 _QUALITY = 80
@@ -39,9 +40,9 @@ def read_thumbnails(path: Path) -> Mapping[int, bytes]:
         BundleError: The file is missing, or is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
-            numbers, ends = np.asarray(found["numbers"], np.int64), np.asarray(found["ends"], np.int64)
-            pictures = np.asarray(found["pictures"], np.uint8)
+        found = read_arrays(path, ("numbers", "ends", "pictures"))
+        numbers, ends = np.asarray(found["numbers"], np.int64), np.asarray(found["ends"], np.int64)
+        pictures = np.asarray(found["pictures"], np.uint8)
         _check(numbers, ends, pictures)
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} cannot be read: {error}; copy the bundle again from its source") from error

@@ -39,6 +39,8 @@ THUMBNAILS = "thumbnails.npz"
 FIGURES = "figures.json"
 """How well the model does, for who uses it; not vouched for, since it is written after the model."""
 
+_PIECE_BYTES = 2**20
+_MOST_SMALL_BYTES = 4 * 2**20
 _MOST_BYTES = {
     _CARD: 64 * 2**20,
     _KERAS: 4 * 2**30,
@@ -189,6 +191,39 @@ def save_bundle(
     return Bundle(complete, directory, hashlib.sha256(written).hexdigest())
 
 
+def copy_bundle(directory: Path, target: Path, further: Iterable[str] = ()) -> None:
+    """Copy what using a bundle needs, each file read once, so that what is checked then is what is used.
+
+    Args:
+        directory: The bundle.
+        target: An empty folder that nobody else writes to.
+        further: Names of other small files to take along, where they are.
+
+    Raises:
+        BundleError: A file is missing, a link, or larger than such a file may be.
+    """
+    try:
+        for name in (_CARD, _GRAPH, _GRAPH_WEIGHTS):
+            _copy(directory / name, target / name, _MOST_BYTES[name])
+        for name in (REFERENCE, THUMBNAILS, *further):
+            path = directory / name
+            if path.is_symlink() or path.exists():
+                _copy(path, target / name, _MOST_BYTES.get(name, _MOST_SMALL_BYTES))
+    except OSError as error:
+        raise BundleError(f"{directory}: the bundle cannot be read: {error.strerror or error}") from error
+
+
+def _copy(path: Path, target: Path, most_bytes: int) -> None:
+    _regular(path)
+    with path.open("rb") as source, target.open("xb") as copy:
+        left = most_bytes
+        while piece := source.read(min(left + 1, _PIECE_BYTES)):
+            left -= len(piece)
+            if left < 0:
+                raise BundleError(f"{path} has more than the {most_bytes} bytes that such a file may have")
+            copy.write(piece)
+
+
 def find_bundle(directory: Path) -> Path:
     """The bundle itself, where a directory is one or is a run directory that has it as ``model/``."""
     if not (directory / _CARD).exists() and (directory / "model" / _CARD).exists():
@@ -263,11 +298,9 @@ def _regular(path: Path) -> Path:
         raise BundleError(
             f"no {path.name} in {path.parent}: expected a run or a bundle directory that train has finished"
         )
-    size = path.stat().st_size
-    if size > _MOST_BYTES[path.name]:
-        raise BundleError(
-            f"{path} has {size} bytes, more than the {_MOST_BYTES[path.name]} that such a file may have"
-        )
+    size, most = path.stat().st_size, _MOST_BYTES.get(path.name, _MOST_SMALL_BYTES)
+    if size > most:
+        raise BundleError(f"{path} has {size} bytes, more than the {most} that such a file may have")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -252,8 +251,3 @@ def answer_patients(
     ids = list(patient_ids) * (len(predictions) if len(patient_ids) == 1 else 1)
     found = predict_patients(predictions, ids, model.bundle.card)
     return [vars(one) for one in found]
-
-
-def now() -> str:
-    """The time, as logs have it."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from breastlens import __version__
 from breastlens.models.bundle import RESEARCH_NOTICE
 from breastlens.serve.answers import ModelAnswer, ModelsAnswer, describe_model, name_model
-from breastlens.serve.front import GUARDED, REFUSED, App, Front, Rules
+from breastlens.serve.front import GUARDED, INTERNAL, REFUSED, App, Front, Rules
 from breastlens.serve.predictions import (
     MODEL_NAME,
     Predictions,
@@ -141,6 +141,10 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(ProblemError)
     async def on_problem(request: Request, problem: ProblemError) -> Response:
         return _problem(request, problem)
+
+    @app.exception_handler(Exception)
+    async def on_failure(request: Request, error: Exception) -> Response:
+        return _problem(request, ProblemError("internal", INTERNAL))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:

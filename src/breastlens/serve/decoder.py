@@ -32,6 +32,7 @@ GRACE_S = 1.0
 
 _IDLE_S = 0.5
 _SIZES = struct.Struct("!IQ")
+_MOST_HEAD_BYTES = 64 * 1024
 
 
 def main() -> None:
@@ -92,9 +93,6 @@ def receive_message(connection: socket.socket, most_bytes: int) -> tuple[dict[st
     return head, _receive(connection, body_bytes)
 
 
-_MOST_HEAD_BYTES = 64 * 1024
-
-
 def _receive(connection: socket.socket, size_bytes: int) -> bytearray:
     data = bytearray(size_bytes)
     left = memoryview(data)
@@ -142,7 +140,8 @@ def _give_up_rights(memory_bytes: int) -> None:
     ):
         resource.setrlimit(kind, (most, most))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends this one
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the service, which then ends this one
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

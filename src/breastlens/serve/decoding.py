@@ -26,6 +26,8 @@ _BUFFER_BYTES = 256 * 1024
 _MOST_PREVIEW_BYTES = 16 * MIB
 _START_S = 60.0
 _NOTICE_S = 0.2
+_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class DecoderLostError(DecodeError):
@@ -98,13 +100,16 @@ class Decoder:
             DecodeError: It cannot be read as an image; ``DecoderLostError`` where the process died of it.
         """
         try:
+            if self._process.poll() is not None:  # it died while nothing was asked: no fault of this image
+                self._replace()
             if not self._is_ready:
                 self.wait_until_ready()
             return self._ask(data, suffix, recipe, preview_px)
-        except (OSError, EOFError, ValueError) as error:
+        except DecodeError:
+            raise
+        except Exception as error:  # it died, is late, or does not keep to the protocol
             reason = self._explain_loss()
-            self._is_ready = False
-            self._process, self._connection = self._spawn(complete=True)
+            self._replace()
             raise DecoderLostError("", reason) from error
 
     def _ask(self, data: bytes | bytearray, suffix: str, recipe: ImageRecipe, preview_px: int) -> Decoded:
@@ -132,6 +137,14 @@ class Decoder:
         image = PreparedImage(pixels, float(head["low"]), float(head["high"]), box, (height, width))
         return Decoded(image, str(head["format"]), bytes(body[square_bytes:]))
 
+    def _replace(self) -> None:
+        """End the process that was, and begin to start another."""
+        self.end()
+        self._on_lost()
+        logger.warning("a decoder was lost and is replaced")
+        self._is_ready = False
+        self._process, self._connection = self._spawn(complete=True)
+
     def _spawn(self, *, complete: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
         """Start a process, which imports all that any format needs before it is ready, or later."""
         limits = self._limits
@@ -147,24 +160,23 @@ class Decoder:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
             number = other.fileno()
             process = subprocess.Popen(  # noqa: S603  this very program
-                [sys.executable, "-m", "breastlens.serve.decoder", str(number), json.dumps(settings)],
+                # -P: nothing is imported from the folder that the service was started in
+                [sys.executable, "-P", "-m", "breastlens.serve.decoder", str(number), json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(number,),
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                cwd="/",
+                env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ONE_THREAD,
             )
         return process, own
 
     def _explain_loss(self) -> str:
-        """End a process that is of no use any more, and tell why the image has no score."""
-        self._on_lost()
-        logger.warning("a decoder was lost and is replaced")
+        """Tell why the image has no score, by how the process ended."""
         try:
             code = self._process.wait(_NOTICE_S)  # where it ended by itself, a moment ago
         except subprocess.TimeoutExpired:
             code = -signal.SIGALRM
-        self.end()
         if code == -signal.SIGALRM:
             return f"it was not decoded within {self._limits.decode_s:g} s"
         return "decoding it failed: the file is damaged or hostile"

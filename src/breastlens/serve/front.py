@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
+
 from breastlens.serve.measures import Measures
 from breastlens.serve.problems import MEDIA_TYPE, ProblemError
 from breastlens.serve.tokens import RateLimiter, Tokens
@@ -25,6 +27,10 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID = "x-request-id"
+INTERNAL = "It is no fault of yours. The service's log names the request."
+_CLIENT_GONE = 499
+"""What is logged where nobody waited for an answer any more."""
+
 ROUTE = "breastlens.route"
 """Where in a scope a route that answers directly says what it is called in the log."""
 
@@ -137,17 +143,14 @@ class Front:
         except ProblemError as problem:
             if status == 0:
                 await send_problem(send_with_headers, problem, request_id)
+        except ClientDisconnect:
+            status = _CLIENT_GONE
         except Exception as error:
             # Neither the message nor the place: both may hold what was sent.
             logger.critical("request %s failed: %s", request_id, type(error).__name__)
             logger.debug("request %s", request_id, exc_info=True)
-            if status:
-                raise
-            await send_problem(
-                send_with_headers,
-                ProblemError("internal", "It is no fault of yours. The service's log names the request."),
-                request_id,
-            )
+            if status == 0:
+                await send_problem(send_with_headers, ProblemError("internal", INTERNAL), request_id)
         finally:
             self._note(scope, request_id, status, time.perf_counter() - begun)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,13 @@ from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.activation_map import Explanation, explain_row
 from breastlens.inference.predictor import Predictor
 from breastlens.inference.thumbnails import read_thumbnails
-from breastlens.models.bundle import FIGURES, Bundle, find_bundle, load_bundle
-from breastlens.serve.limits import MIB
+from breastlens.models.bundle import FIGURES, Bundle, copy_bundle, find_bundle, load_bundle
+from breastlens.serve.pictures import encode_layer
+from breastlens.serve.signature import NAME as SIGNATURE
 from breastlens.serve.signature import require_signature
 
 logger = logging.getLogger(__name__)
 
-_MOST_FIGURES_BYTES = 4 * MIB
 _MOST_FEATURES = 2**18
 _MOST_MAP_CELLS = 2**22
 
@@ -82,23 +83,39 @@ class ServedModel:
 def load_model(source: ModelSource) -> ServedModel:
     """Load a model and see that it works; of its files only the graph, its weights and plain arrays are read.
 
+    It is copied first to a folder of this process's own, which is gone afterwards: so what is used is what was checked,
+    and whoever replaces files in its place meanwhile changes nothing.
+
     Raises:
         BundleError: It is missing, damaged, altered, not signed, or gives other outputs than a model of ours.
     """
     directory = find_bundle(source.directory)
-    check = (
-        {} if source.public_key is None else {"check_card": require_signature(directory, source.public_key)}
-    )
+    with tempfile.TemporaryDirectory(prefix="breastlens-") as name:
+        copy = Path(name)
+        copy_bundle(directory, copy, (FIGURES, SIGNATURE))
+        try:
+            return _load(source, copy)
+        except BundleError as error:
+            raise BundleError(str(error).replace(name, str(directory))) from error
+        except Exception as error:  # whatever a strange file does to a library
+            raise BundleError(
+                f"{directory} cannot be used as a model: {type(error).__name__} while it was loaded"
+            ) from error
+
+
+def _load(source: ModelSource, directory: Path) -> ServedModel:
+    key = source.public_key
+    check = {} if key is None else {"check_card": require_signature(directory, key)}
     bundle = load_bundle(directory, keras_model=False, **check)
     path = bundle.thumbnails_path
     thumbnails = {} if path is None else read_thumbnails(path)
     model = ServedModel(source.name, Predictor(bundle), _read_figures(directory), thumbnails)
-    _check_outputs(model)
+    _try(model)
     return model
 
 
-def _check_outputs(model: ServedModel) -> None:
-    """Score a grey square.
+def _try(model: ServedModel) -> None:
+    """Answer a grey square, whole.
 
     Raises:
         BundleError: The network does not take or give what its card says.
@@ -108,24 +125,37 @@ def _check_outputs(model: ServedModel) -> None:
         raise BundleError(
             f"{bundle.directory}: its graph takes {bundle.engine.image_size} px, its card says {side}"
         )
-    row = next(bundle.engine.stream(np.full((1, side, side, 3), 128, np.uint8)))
+    image = PreparedImage(np.full((side, side, 3), 128, np.uint8), 0.0, 255.0, None, (side, side))
+    [row] = bundle.engine.stream(image.pixels[np.newaxis])
     sizes = {name: values.size for name, values in row.items()}
     if sizes.get("score") != 1 or not 0 <= row["score"].item() <= 1:
         raise BundleError(f"{bundle.directory}: its graph gives no score from 0 to 1")
     if sizes.get("features", 0) > _MOST_FEATURES or sizes.get("activation_map", 0) > _MOST_MAP_CELLS:
         raise BundleError(f"{bundle.directory}: its graph gives more than a model of ours does")
+    model.predictor.conclude([image], [row], similar=1)
+    explanation = model.explain(image, row)
+    if explanation is not None:
+        encode_layer(explanation)
 
 
 def _read_figures(directory: Path) -> dict[str, Any] | None:
     path = directory / FIGURES
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > _MOST_FIGURES_BYTES:
+    if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        logger.warning("%s cannot be read and is not shown", path)
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError):
+        logger.warning("%s of a model cannot be read and is not shown", FIGURES)
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.keys() >= _SHOWN else None
+
+
+_SHOWN = {"verdict", "meaning", "key_figures", "metrics", "controls", "doubts", "judged_on"}
+"""What the page shows of the figures."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 class ModelTable:
@@ -171,19 +201,22 @@ class ModelTable:
                 continue
             self._seen[name] = looks
             self._refused.pop(name, None)
-            if model.version != self._models[name].version:
-                self._models[name] = model
-                changed.append(name)
+            self._models[name] = model
+            changed.append(name)
         return changed
 
 
 def _look_at(source: ModelSource) -> tuple[int, ...] | None:
     """What changes when a bundle is replaced; None while it is away."""
+    found: list[int] = []
+    folder = find_bundle(source.directory)
     try:
-        status = (find_bundle(source.directory) / "bundle.json").stat()
+        for name in ("bundle.json", FIGURES):
+            status = (folder / name).stat()
+            found += status.st_ino, status.st_mtime_ns, status.st_size
     except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+        return tuple(found) or None
+    return tuple(found)
 
 
 def name_sources(given: Iterable[str], public_key: bytes | None = None) -> list[ModelSource]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.imaging.crop import Box
-from breastlens.inference.activation_map import Explanation
+from breastlens.inference.activation_map import Explanation, find_shown
 from breastlens.inference.map_picture import colour_limit, map_layer
 from breastlens.serve.preview import preview_size
 
@@ -32,7 +32,9 @@ def encode_layer(explanation: Explanation) -> tuple[bytes, float]:
     small = replace(image, frame=(rows, columns), box=_scaled(image.box, rows / height, columns / width))
     shown = np.nan_to_num(replace(explanation, image=small).on_original())
     limit = colour_limit(explanation.on_square())
-    layer = map_layer(shown, limit)
+    (_, _, across, down), (_, _, wide, high) = find_shown(small, explanation.recipe)
+    side = len(image.pixels)
+    layer = map_layer(shown, limit, side * side * (across * down) / (wide * high))
     return bytes(cv2.imencode(".png", _to_bgra(layer))[1]), limit
 
 

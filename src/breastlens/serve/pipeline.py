@@ -31,6 +31,8 @@ from breastlens.serve.uploads import UploadedFile
 logger = logging.getLogger(__name__)
 
 _TOGETHER = 16
+_END_S = 10.0
+_TOO_LATE = "It waited too long, or the service ends: ask again in a moment."
 _NETWORK_THREADS = 2
 """While one says what follows from what its network gave, the other keeps the processor's cores busy."""
 Answered = tuple[dict[str, Any], Prediction]
@@ -82,7 +84,8 @@ class Pipeline:
             limits: What one image may cost.
             measures: Where to count.
         """
-        self._measures = measures
+        self._measures, self._limits = measures, limits
+        self._ending = False
         self._arrived: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._decoded: queue.SimpleQueue[tuple[_Job, Decoded] | None] = queue.SimpleQueue()
         lost = measures.decoders_lost.inc
@@ -105,12 +108,15 @@ class Pipeline:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End threads and decoders; what still waits gets no answer."""
+        """End decoders and threads at once; what still waits is told so."""
+        self._ending = True
+        for decoder in self._decoders:
+            decoder.process.kill()
         for _ in self._threads:
             self._arrived.put(None)
             self._decoded.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(_END_S)
         for decoder in self._decoders:
             decoder.end()
 
@@ -137,6 +143,11 @@ class Pipeline:
 
     def _decode_all(self, decoder: Decoder) -> None:
         while (job := self._arrived.get()) is not None:
+            waited_s = time.perf_counter() - job.begun
+            if self._ending or waited_s > self._limits.wait_s:
+                job.tell(ProblemError("busy", _TOO_LATE, headers={"retry-after": "1"}))
+                del job
+                continue
             try:
                 recipe = job.model.bundle.card.image
                 preview_px = PREVIEW_PX if job.asked.pictures else 0
@@ -148,15 +159,15 @@ class Pipeline:
             else:
                 self._measures.phase_seconds.labels("decode").observe(time.perf_counter() - job.begun)
                 self._decoded.put((job, decoded))
+                del decoded
             finally:
                 job.file.data.clear()  # not needed any more
+                del job  # nothing of it stays while the next is waited for
 
     def _refuse(self, job: _Job, error: DecodeError) -> Answered:
         outcome = "lost" if isinstance(error, DecoderLostError) else "unreadable"
         self._measures.images.labels(job.model.name, outcome).inc()
-        problem = ProblemError("unreadable-image", _sentence(error.reason)).describe()
-        nothing = Prediction("", y_score=None, y_pred=None, category=None, error=error.reason)
-        return answer_problem(job.index, problem), nothing
+        return refuse_file(job.index, ProblemError("unreadable-image", _sentence(error.reason)))
 
     def _compute_all(self) -> None:
         while (first := self._decoded.get()) is not None:
@@ -173,6 +184,7 @@ class Pipeline:
             for model, similar in {(job.model, job.asked.similar): None for job, _ in part}:
                 own = [one for one in part if one[0].model is model and one[0].asked.similar == similar]
                 self._compute(model, similar, own)
+            del first, part, own, model
 
     def _compute(self, model: ServedModel, similar: int, part: Sequence[tuple[_Job, Decoded]]) -> None:
         begun = time.perf_counter()
@@ -187,12 +199,20 @@ class Pipeline:
                     job.index, prediction, format_=decoded.format, frame=frame, picture=picture
                 )
                 job.tell((answer, prediction))
-        except Exception as error:  # noqa: BLE001  these requests fail, the thread goes on
-            for job, _ in part:
-                job.tell(error)
+        except Exception as error:  # noqa: BLE001  the thread goes on
+            if len(part) == 1:
+                part[0][0].tell(error)
+            for one in part if len(part) > 1 else ():  # so that one that fails takes no other along
+                self._compute(model, similar, [one])
             return
         self._measures.images.labels(model.name, "scored").inc(len(part))
         self._measures.phase_seconds.labels("network").observe(time.perf_counter() - begun)
+
+
+def refuse_file(index: int, problem: ProblemError) -> Answered:
+    """The answer to a file that has no score."""
+    nothing = Prediction("", y_score=None, y_pred=None, category=None, error=problem.detail)
+    return answer_problem(index, problem.describe()), nothing
 
 
 def _draw(model: ServedModel, decoded: Decoded, row: Row) -> dict[str, Any]:

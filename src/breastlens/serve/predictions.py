@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from breastlens.serve.front import ROUTE, Receive, Scope, Send
 from breastlens.serve.models import ServedModel
 from breastlens.serve.pipeline import Asked
 from breastlens.serve.problems import ProblemError
-from breastlens.serve.service import Service
+from breastlens.serve.service import Service, Ticket
 from breastlens.serve.uploads import read_upload, too_large
 
 MOST_SIMILAR = 20
@@ -50,17 +51,26 @@ class Predictions:
             ProblemError: It cannot be answered.
         """
         scope[ROUTE] = self.PATH
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
+        request, service = Request(scope, receive), self._service
+        with service.gate.enter() as ticket:  # until the client has its answer, which may be large
+            response = await self._answer(request, ticket)
+            ticket.hold(len(response.body))
+            async with asyncio.timeout(service.limits.send_s):
+                await _send_whole(response, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, ticket: Ticket) -> Response:
         service, query = self._service, read_query(request)
         model = find_model(service, query.model)
-        with service.gate.enter() as ticket:
-            _check_length(request, service)
-            content_type = request.headers.get("content-type", "")
-            upload = await read_upload(request.stream(), content_type, service.limits, on_bytes=ticket.hold)
-            answered = await service.answer(model, upload, Asked(query.map, query.similar))
+        if not service.gate.has_a_place():
+            raise service.gate.busy("requests")
+        _check_length(request, service)
+        content_type = request.headers.get("content-type", "")
+        upload = await read_upload(request.stream(), content_type, service.limits, on_bytes=ticket.hold)
+        most = service.limits.pictures
+        if query.map and len(upload.files) > most:
+            raise ProblemError("too-large", f"With map=true one request may have {most} files.")
+        ticket.work()
+        answered = await service.answer(model, upload, Asked(query.map, query.similar))
         return json_response(
             {
                 "request_id": request.state.request_id,
@@ -70,6 +80,16 @@ class Predictions:
                 **answered,
             }
         )
+
+
+async def _send_whole(response: Response, send: Send) -> None:
+    """Send an answer, and wait until the client has taken all but what fits into the network's own buffers.
+
+    The server waits before a part, not behind it: so there is an empty one at the end.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def read_query(request: Request) -> Query:

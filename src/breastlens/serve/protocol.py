@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from breastlens.serve.problems import MEDIA_TYPE, ProblemError
 
 HEADERS_WITHIN_S = 10.0
 MOST_HEADER_BYTES = 64 * 1024
@@ -38,6 +41,19 @@ class _GuardedProtocol(HttpToolsProtocol):
         if self._overdue is None:
             self._overdue = self.loop.call_later(HEADERS_WITHIN_S, self.transport.close)
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_headers:  # fields behind a chunked body, of which there might be any number
+            self.transport.close()
+            return
+        super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:
+        problem = ProblemError("bad-request", "It is no HTTP/1.1 request.").describe()
+        body = json.dumps(problem).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         self._in_headers = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,14 +11,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from breastlens.serve.answers import answer_patients
-from breastlens.serve.limits import ServiceLimits
+from breastlens.serve.limits import MIB, ServiceLimits
 from breastlens.serve.measures import Measures
 from breastlens.serve.models import ModelTable, ServedModel
-from breastlens.serve.pipeline import Answered, Asked, Pipeline
+from breastlens.serve.pipeline import Answered, Asked, Pipeline, refuse_file
 from breastlens.serve.problems import ProblemError
 from breastlens.serve.uploads import Upload, UploadedFile
 
-_AT_ONCE = 16
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 4
 _REFRESH_S = 2.0
 _RETRY_AFTER_S = "1"
 
@@ -28,7 +31,7 @@ class Gate:
     def __init__(self, limits: ServiceLimits, measures: Measures) -> None:
         """Take the limits, and where to count."""
         self._limits, self._measures = limits, measures
-        self.requests = 0
+        self.requests = self.working = 0
         self.held_bytes = 0
 
     @contextmanager
@@ -38,7 +41,7 @@ class Gate:
         Raises:
             ProblemError: There are too many already.
         """
-        if self.requests >= self._limits.waiting:
+        if self.requests >= self._limits.receiving:
             raise self.busy("requests")
         self.requests += 1
         self._measures.in_flight.set(self.requests)
@@ -47,8 +50,13 @@ class Gate:
             yield ticket
         finally:
             self.requests -= 1
+            self.working -= ticket.is_worked_on
             self.held_bytes -= ticket.held_bytes
             self._measures.in_flight.set(self.requests)
+
+    def has_a_place(self) -> bool:
+        """Whether one more request may be worked on."""
+        return self.working < self._limits.waiting
 
     def busy(self, reason: str) -> ProblemError:
         """The problem of a request that comes when there is no room."""
@@ -70,6 +78,18 @@ class Ticket:
 
     gate: Gate
     held_bytes: int = 0
+    is_worked_on: bool = False
+
+    def work(self) -> None:
+        """Take a place among those that are worked on, once all has arrived.
+
+        Raises:
+            ProblemError: There is none.
+        """
+        if not self.gate.has_a_place():
+            raise self.gate.busy("requests")
+        self.is_worked_on = True
+        self.gate.working += 1
 
     def hold(self, size_bytes: int) -> None:
         """Hold more bytes until the request has ended.
@@ -123,8 +143,11 @@ class Service:
         """Look every few seconds whether a model was replaced."""
         while True:
             await asyncio.sleep(_REFRESH_S)
-            for name in await self.models.refresh():
-                self.measures.reloads.labels(name).inc()
+            try:
+                for name in await self.models.refresh():
+                    self.measures.reloads.labels(name).inc()
+            except Exception as error:  # noqa: BLE001  the old models go on
+                logger.warning("looking for new versions failed: %s", type(error).__name__)
 
     async def answer(self, model: ServedModel, upload: Upload, asked: Asked) -> dict[str, Any]:
         """Answer all files of a request; what cannot be read gets its problem and disturbs no other.
@@ -133,13 +156,13 @@ class Service:
             ``predictions`` and ``patients`` of a ``PredictionsAnswer``.
         """
         if len(upload.files) == 1:
-            answered = [await self._pipeline.submit(model, 0, upload.files[0], asked)]
+            answered = [await self._answer_file(model, 0, upload.files[0], asked)]
         else:
             room = asyncio.Semaphore(_AT_ONCE)  # so that a large request leaves room for others
 
             async def answer_one(index: int, file: UploadedFile) -> Answered:
                 async with room:
-                    return await self._pipeline.submit(model, index, file, asked)
+                    return await self._answer_file(model, index, file, asked)
 
             answered = await asyncio.gather(
                 *(answer_one(index, file) for index, file in enumerate(upload.files))
@@ -148,3 +171,11 @@ class Service:
             "predictions": [answer for answer, _ in answered],
             "patients": answer_patients(model, [one for _, one in answered], upload.patient_ids),
         }
+
+    async def _answer_file(
+        self, model: ServedModel, index: int, file: UploadedFile, asked: Asked
+    ) -> Answered:
+        if file.is_too_large:
+            most = self.limits.reading.file_bytes / MIB
+            return refuse_file(index, ProblemError("too-large", f"One file may have {most:g} MiB."))
+        return await self._pipeline.submit(model, index, file, asked)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from breastlens.imaging.decode import IMAGE_SUFFIXES
@@ -26,10 +26,12 @@ class UploadedFile:
         data: Its content.
         suffix: Of the name it was sent under, in lower case, if that is one of an image; else empty. Nothing else of
             the name is kept.
+        is_too_large: Whether it has more bytes than one file may have; then nothing of it is kept.
     """
 
     data: bytearray
     suffix: str
+    is_too_large: bool = False
 
 
 @dataclass
@@ -51,6 +53,7 @@ class _Part:
     suffix: str = ""
     is_file: bool = False
     data: bytearray = field(default_factory=bytearray)
+    is_too_large: bool = False
 
 
 async def read_upload(
@@ -78,9 +81,9 @@ async def read_upload(
             "unsupported-media-type", "Send the images as multipart/form-data, in fields called files."
         )
     reader = _Reader(limits)
-    parser = MultipartParser(options[b"boundary"], reader.callbacks())
     total = 0
     try:
+        parser = MultipartParser(options[b"boundary"], reader.callbacks())
         async with asyncio.timeout(limits.receive_s):
             async for chunk in chunks:
                 total += len(chunk)
@@ -93,7 +96,7 @@ async def read_upload(
         raise ProblemError(
             "timeout", f"The whole request has to arrive within {limits.receive_s:g} s."
         ) from error
-    except (MultipartParseError, ValueError) as error:
+    except (FormParserError, ValueError) as error:
         raise ProblemError("bad-request", "The multipart body is damaged.") from error
     return reader.finish()
 
@@ -178,15 +181,17 @@ class _Reader:
         part = self._part
         most = self._limits.reading.file_bytes if part.is_file else _MOST_ID_BYTES
         if len(part.data) + end - start > most:
-            if part.is_file:
-                raise ProblemError("too-large", f"One file may have {most / MIB:g} MiB.")
-            raise _too_long()
-        part.data += memoryview(data)[start:end]
+            if not part.is_file:
+                raise _too_long()
+            part.is_too_large = True  # the others of the request are none the worse for it
+            part.data.clear()
+        if not part.is_too_large:
+            part.data += memoryview(data)[start:end]
 
     def _end(self) -> None:
         part = self._part
         if part.is_file:
-            self._upload.files.append(UploadedFile(part.data, part.suffix))
+            self._upload.files.append(UploadedFile(part.data, part.suffix, part.is_too_large))
             return
         try:
             patient_id = part.data.decode("utf-8")

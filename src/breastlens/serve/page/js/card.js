@@ -60,7 +60,7 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
     const said = hidden ? [] : [...decision(), similarImages()];
     element.replaceChildren(
       make("div", { className: "look" }, viewer.pictures, viewer.controls),
-      make("div", { className: "answer" }, head(size), ...said, own(hidden)),
+      make("div", { className: "answer" }, head(size), ...said, own(hidden), origin()),
     );
   };
 
@@ -72,7 +72,7 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
     const why = plain ? "explain.plain" : `explain.${answer.decision}`;
     const distance = answer.distance === null ? "" : number(answer.distance, 1);
     const parts = [
-      make("p", { className: `decision ${answer.decision}` }, sign(answer.decision), words),
+      make("p", { className: `decision ${answer.decision}`, tabIndex: -1 }, sign(answer.decision), words),
       make("p", { className: "explain" }, text(why, { ...names, distance })),
     ];
     if (answer.decision !== "refused") parts.splice(1, 0, scale(answer, model, threshold));
@@ -93,6 +93,9 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
       make("div", { className: "scale-words", "aria-hidden": "true" }, make("small", {}, text("score.threshold", words))),
     );
   };
+
+  /** Which model said it; it stands on every card, since a print may hold cards of several. */
+  const origin = () => make("p", { className: "origin" }, text("card.origin", { ...item.model, fingerprint: item.model.data_fingerprint.slice(0, 16) }));
 
   const own = (hidden) => {
     const { model } = item;
@@ -138,7 +141,9 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
         list.append(entry);
         if (!item.thumbnails) continue;
         const blob = await trainingImage(item.model.name, one.number).catch(() => null);
-        if (blob) entry.prepend(make("img", { src: URL.createObjectURL(blob), alt: "" }));
+        if (!blob) continue;
+        const url = URL.createObjectURL(blob);
+        entry.prepend(make("img", { src: url, alt: "", onload: () => URL.revokeObjectURL(url) }));
       }
     });
     return details;

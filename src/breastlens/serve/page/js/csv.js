@@ -26,12 +26,13 @@ export function toCsv(items) {
   return `${[COLUMNS.map(([name]) => name).join(","), ...rows].join("\r\n")}\r\n`;
 }
 
-/** One cell. A text that a spreadsheet would take for a formula gets an apostrophe in front. */
+/** One cell. A text that a spreadsheet would take for a formula gets an apostrophe in front; texts stand in quotes, so
+ * that no separator in one begins another cell. */
 function cell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "string") return String(value);
-  const harmless = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+  const harmless = /^[\s"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]/.test(value) ? `'${value}` : value;
+  return `"${harmless.replaceAll('"', '""')}"`;
 }
 
 export function save(name, content) {

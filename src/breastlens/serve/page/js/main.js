@@ -114,19 +114,24 @@ function add(given) {
   work();
 }
 
+/** A patient's images are scored together by the model that scored each; "" for an image that stands alone. */
+function keyOf(item) {
+  return item.patient ? JSON.stringify([item.patient, item.model.name]) : "";
+}
+
 /** Put a card at its place: among those of its patient, or by itself. */
 function place(item) {
   if (!item.patient) {
     find("cards").append(item.card.element);
     return;
   }
-  let group = groups.get(item.patient);
+  let group = groups.get(keyOf(item));
   if (!group) {
     const title = make("h3", {}, text("patient.title", { name: item.patient }));
     const result = make("p", { className: "group-result" });
     const element = make("section", { className: "group", "aria-label": text("patient.title", { name: item.patient }) }, make("div", { className: "group-head" }, title, result));
-    group = { element, title, result, answer: null, stale: true };
-    groups.set(item.patient, group);
+    group = { patient: item.patient, element, title, result, answer: null, stale: true };
+    groups.set(keyOf(item), group);
     find("cards").append(element);
   }
   group.stale = true;
@@ -190,15 +195,15 @@ function notice(model) {
 }
 
 async function scorePatients(signal) {
-  for (const [patient, group] of groups) {
+  for (const [key, group] of groups) {
     if (!group.stale) continue;
-    const own = items.filter((item) => item.patient === patient);
+    const own = items.filter((item) => keyOf(item) === key);
     const scored = own.filter((item) => item.state === "done");
     group.stale = false;
     try {
       group.answer = scored.length ? await predictPatient(scored[0].model.name, scored.map((item) => item.file), signal) : null;
     } catch (error) {
-      group.stale = true;
+      group.stale = error.name === "AbortError";
       if (error.name !== "AbortError") say(error instanceof ServiceError ? error.message : text("message.offline"));
     }
     for (const item of own) item.together = group.answer;
@@ -207,9 +212,9 @@ async function scorePatients(signal) {
 }
 
 function drawGroups() {
-  for (const [patient, group] of groups) {
-    const own = items.filter((item) => item.patient === patient);
-    group.title.textContent = text("patient.title", { name: patient });
+  for (const [key, group] of groups) {
+    const own = items.filter((item) => keyOf(item) === key);
+    group.title.textContent = text("patient.title", { name: group.patient });
     group.element.setAttribute("aria-label", group.title.textContent);
     group.result.textContent = together(group, own);
   }
@@ -259,7 +264,7 @@ function cancel() {
 function retry(item) {
   Object.assign(item, { state: "waiting", error: "" });
   item.card.draw();
-  if (item.patient) groups.get(item.patient).stale = true;
+  if (item.patient) groups.get(keyOf(item)).stale = true;
   work();
 }
 
@@ -267,17 +272,17 @@ function remove(item) {
   items.splice(items.indexOf(item), 1);
   item.card.release();
   item.card.element.remove();
-  const group = groups.get(item.patient);
-  if (group && !items.some((each) => each.patient === item.patient)) {
+  const group = groups.get(keyOf(item));
+  if (group && !items.some((each) => keyOf(each) === keyOf(item))) {
     group.element.remove();
-    groups.delete(item.patient);
+    groups.delete(keyOf(item));
   } else if (group) {
     group.stale = true;
     work();
   }
   find("results").hidden = items.length === 0;
   drawProgress();
-  find(items.length ? "results-title" : "choose").focus?.();
+  find(items.length ? "main" : "choose").focus();
 }
 
 function clear() {

@@ -18,6 +18,7 @@ export function makeViewer(name, picture, positive) {
   const draw = () => {
     for (const { stage, layers } of stages) {
       const side = stage.clientWidth;
+      stage.classList.toggle("enlarged", view.zoom > 1);
       layers.style.transform = `translate(${-view.x * side * view.zoom}px, ${-view.y * side * view.zoom}px) scale(${view.zoom})`;
     }
   };
