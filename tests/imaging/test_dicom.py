@@ -148,6 +148,25 @@ def test_a_window_without_width_is_no_window(tmp_path: Path) -> None:
     assert read(tmp_path, dataset(GREY12, bits=12, WindowCenter="100", WindowWidth="0")).window is None
 
 
+@pytest.mark.parametrize(("center", "width"), [("nan", "10"), ("10", "nan"), ("1e39", "10"), ("10", "1e400")])
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+def test_a_window_of_no_finite_numbers_is_refused(
+    tmp_path: Path, center: str, width: str, photometric: str
+) -> None:
+    """It would make every pixel the same, and the image would be scored."""
+    made = dataset(GREY12, photometric, bits=12, WindowCenter="11", WindowWidth="22")
+    written = saved(tmp_path, made)
+    data = written.read_bytes()
+    for tag, old, new in ((b"\x50\x10DS", b"11", center), (b"\x51\x10DS", b"22", width)):
+        value = new.encode() + b" " * (len(new) % 2)
+        old_element = tag + len(old).to_bytes(2, "little") + old
+        assert data.count(old_element) == 1
+        data = data.replace(old_element, tag + len(value).to_bytes(2, "little") + value)
+    written.write_bytes(data)
+    with pytest.raises(DecodeError, match="finite numbers"):
+        decode(written)
+
+
 def test_a_window_of_width_one_is_a_threshold(tmp_path: Path) -> None:
     image = read(tmp_path, dataset(GREY12, bits=12, WindowCenter="1600.5", WindowWidth="1"))
     np.testing.assert_array_equal(shown_grey(image), np.where(GREY12 > 1600, 255, 0))
@@ -205,6 +224,16 @@ def test_palette_colour(tmp_path: Path) -> None:
     image = read(tmp_path, made)
     expected = [[[0, 0, 0], [255, 0, 0]], [[0, 128, 0], [0, 0, 255]]]
     np.testing.assert_array_equal(shown_grey(image), expected)
+
+
+def test_a_palette_without_colours_is_refused(tmp_path: Path) -> None:
+    made = dataset(np.arange(4, dtype=np.uint8).reshape(2, 2), "PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
+        made[f"{colour}PaletteColorLookupTableDescriptor"].VR = "US"
+        setattr(made, f"Segmented{colour}PaletteColorLookupTableData", b"")
+    with pytest.raises(DecodeError, match="its pixels come in 0 colours, expected 3"):
+        read(tmp_path, made)
 
 
 # --- transfer syntaxes -----------------------------------------------------------------------------------------------

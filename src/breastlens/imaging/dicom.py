@@ -20,6 +20,7 @@ _META_OFFSET = 132  # after 128 bytes of anything and "DICM"
 _RLE_NOTHING = 128  # the control byte that stands for no pixel
 _RLE_PADDING = 128  # a byte of padding can look like the start of a run
 _JPEG2000_START = b"\xff\x4f\xff\x51"
+_MOST_EDGE = float(np.finfo(np.float32).max)
 _TAGS = (
     "PatientID", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "HighBit",
@@ -106,7 +107,13 @@ def read_pixels(data: bytes, header: DicomHeader, frame: int) -> tuple[Pixels, W
             f"its header tells {header.width}x{header.height} px,"
             f" its data are {pixels.shape[1]}x{pixels.shape[0]}"
         )
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        raise ValueError(
+            f"its pixels come in {pixels.shape[2]} colours, expected 3; its palette may be damaged"
+        )
     require_finite(pixels)
+    if window is not None and not all(abs(edge) <= _MOST_EDGE for edge in window):
+        raise ValueError("its DICOM window is damaged: it does not begin and end with finite numbers")
     return pixels, window
 
 
