@@ -187,6 +187,7 @@ def test_who_reads_first_sees_nothing_of_the_answer_before(
         assert page.locator(f".card {words}").count() == 0
     assert page.locator(".pictures figure:visible").count() == 2, "one for each, without a map"
     playwright.expect(page.locator(".group-result")).to_contain_text("when you have read all images")
+    assert saved_csv(page)[["y_score", "decision", "patient_y_score"]].isna().all(axis=None)
     card = page.locator(".card").first
     card.get_by_role("button", name="sick", exact=True).click()
     playwright.expect(card.locator(".decision")).to_have_count(1)

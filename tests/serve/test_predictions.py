@@ -187,6 +187,8 @@ def test_the_model_is_told_with_its_figures_and_controls_but_no_training_image(
         ("GET", "/v1/model?model=" + "x" * 65, 422, "invalid"),
         ("POST", "/v1/predictions?map=perhaps", 422, "invalid"),
         ("POST", "/v1/predictions?similar=1000", 422, "invalid"),
+        ("POST", "/v1/predictions?modle=other", 422, "invalid"),
+        ("GET", "/v1/thumbnails/1?version=other", 404, "not-found"),
         ("GET", "/v1/predictions", 405, "method-not-allowed"),
         ("GET", "/nothing/here", 404, "not-found"),
         ("GET", "/..%2f..%2fbundle.json", 404, "not-found"),

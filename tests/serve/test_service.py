@@ -88,6 +88,7 @@ def test_nothing_of_a_request_is_logged_but_its_id(
         (("--host", "0.0.0.0"), "give --token-file FILE, or say --no-auth"),
         (("--host", "203.0.113.77", "--no-auth"), "cannot listen at 203.0.113.77"),
         (("--token-file", "/nowhere"), "--token-file /nowhere cannot be read"),
+        (("--allow-origin", "lab.example"), "expected a scheme and a host"),
         (("--public-key", "/nowhere"), "--public-key /nowhere cannot be read"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,10 @@ def serve(
         bool, typer.Option("--no-auth", help="Let everybody ask who reaches an address beyond this machine.")
     ] = False,
     rate_limit: Annotated[
-        float | None, typer.Option(min=1, metavar="N", help="Requests a minute for each token.")
+        float | None,
+        typer.Option(
+            min=1, metavar="N", help="Requests a minute for each token; without tokens, for all together."
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
@@ -100,6 +104,11 @@ def serve(
             ),
         }
     )
+    for origin in allow_origin or ():
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise DataError(
+                f"--allow-origin {origin}: expected a scheme and a host, such as https://lab.example"
+            )
     hosts = tuple(name.lower().rpartition("://")[2].split("/")[0] for name in allow_host or ()) or (
         LOOPBACK if address.is_loopback else ()
     )

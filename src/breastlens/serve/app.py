@@ -114,8 +114,13 @@ def _add_models(app: FastAPI, service: Service) -> None:
     async def show_thumbnail(
         number: Annotated[int, PathParameter(ge=0, le=2**53, description="as in `similar`")],
         model: ModelName = None,
+        version: Annotated[
+            str | None,
+            Query(max_length=64, description="of the model that named the number; another has others"),
+        ] = None,
     ) -> Response:
-        picture = find_model(service, model).thumbnails.get(number)
+        found = find_model(service, model)
+        picture = found.thumbnails.get(number) if version in (None, found.version) else None
         if picture is None:
             raise ProblemError(
                 "not-found", "The model carries no picture of a training image of this number."

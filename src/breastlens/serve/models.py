@@ -202,6 +202,7 @@ class ModelTable:
             self._seen[name] = looks
             self._refused.pop(name, None)
             self._models[name] = model
+            logger.info("model %s is now of version %s", name, model.version)
             changed.append(name)
         return changed
 

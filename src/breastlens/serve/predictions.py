@@ -27,7 +27,7 @@ MODEL_NAME = "which model; the first of GET /v1/models where none is named"
 class Query(BaseModel):
     """What stands behind the question mark."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str | None = Field(default=None, max_length=64, description=MODEL_NAME)
     map: bool = Field(default=False, description="with pictures: the image, and what influenced the score")
@@ -93,7 +93,7 @@ async def _send_whole(response: Response, send: Send) -> None:
 
 
 def read_query(request: Request) -> Query:
-    """What stands behind the question mark; what is not known there is passed over.
+    """What stands behind the question mark.
 
     Raises:
         ProblemError: A part of it is not as expected.
@@ -103,8 +103,11 @@ def read_query(request: Request) -> Query:
     try:
         return Query.model_validate(dict(request.query_params))
     except ValidationError as error:
-        places = sorted({str(one["loc"][0]) for one in error.errors()})
-        raise ProblemError("invalid", f"Not as expected: {', '.join(places)}.") from error
+        found = [
+            f"{one['loc'][0]}: {one['msg']}" for one in error.errors() if one["type"] != "extra_forbidden"
+        ]
+        told = found or ["known are model, map and similar"]
+        raise ProblemError("invalid", f"Not as expected: {'; '.join(told)}.") from error
 
 
 def find_model(service: Service, name: str | None) -> ServedModel:

@@ -110,8 +110,12 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
       make("button", { type: "button", "aria-pressed": String(item.agrees === agrees), onclick: (event) => setAgrees(agrees, event.target) }, text(key)),
     );
     const note = make("textarea", { rows: 1, placeholder: text("own.note"), "aria-label": `${text("own.note")}: ${item.name}`, autocomplete: "off" });
+    const printed = make("p", { className: "printed-note" }, item.note);
     note.value = item.note;
-    note.addEventListener("input", () => { item.note = note.value; });
+    note.addEventListener("input", () => {
+      item.note = note.value;
+      printed.textContent = note.value;
+    });
     const read = item.reading ? readings.find(([reading]) => reading === item.reading)[1] : null;
     return make(
       "div",
@@ -119,6 +123,7 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
       make("p", {}, read ? text("own.said", { reading: read }) : text("own.after")),
       make("div", { className: "choices" }, ...buttons),
       note,
+      printed,
     );
   };
 
@@ -140,7 +145,7 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
         const entry = make("li", {}, words);
         list.append(entry);
         if (!item.thumbnails) continue;
-        const blob = await trainingImage(item.model.name, one.number).catch(() => null);
+        const blob = await trainingImage(item.model, one.number).catch(() => null);
         if (!blob) continue;
         const url = URL.createObjectURL(blob);
         entry.prepend(make("img", { src: url, alt: "", onload: () => URL.revokeObjectURL(url) }));

@@ -22,8 +22,13 @@ const COLUMNS = [
 ];
 
 export function toCsv(items) {
-  const rows = items.map((item) => COLUMNS.map(([, value]) => cell(value(item))).join(","));
+  const rows = items.map(shown).map((item) => COLUMNS.map(([, value]) => cell(value(item))).join(","));
   return `${[COLUMNS.map(([name]) => name).join(","), ...rows].join("\r\n")}\r\n`;
+}
+
+/** An item without the answer, where its reader has not read first and wanted to. */
+function shown(item) {
+  return item.readFirst && !item.reading ? { ...item, answer: null, together: null } : item;
 }
 
 /** One cell. A text that a spreadsheet would take for a formula gets an apostrophe in front; texts stand in quotes, so

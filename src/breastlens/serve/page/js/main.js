@@ -80,6 +80,7 @@ function bind() {
   find("token-form").addEventListener("submit", (event) => {
     event.preventDefault();
     setToken(find("token").value.trim());
+    find("token-error").textContent = "";
     connect();
   });
   find("language").addEventListener("change", async (event) => {
@@ -140,9 +141,10 @@ function place(item) {
 
 /** Score all that waits, a few at a time, then patients together. */
 async function work() {
+  const busy = working !== null;
+  working ??= new AbortController();
   drawProgress();
-  if (working) return;
-  working = new AbortController();
+  if (busy) return;
   const { signal } = working;
   const next = () => items.find((item) => item.state === "waiting" && !item.begun);
   const worker = async () => {
@@ -206,7 +208,8 @@ async function scorePatients(signal) {
       group.stale = error.name === "AbortError";
       if (error.name !== "AbortError") say(error instanceof ServiceError ? error.message : text("message.offline"));
     }
-    for (const item of own) item.together = group.answer;
+    const same = own.every((item) => item.state !== "done" || item.model.version === group.answer?.version);
+    for (const item of own) item.together = same ? group.answer : null;
   }
   drawGroups();
 }
@@ -225,10 +228,11 @@ function together(group, own) {
   if (own.some((item) => item.state === "waiting") || group.stale) return text("patient.waiting");
   if (own.some((item) => item.state === "done" && item.readFirst && !item.reading)) return text("patient.hidden");
   const { answer } = group;
+  if (answer && own.some((item) => item.state === "done" && item.model.version !== answer.version)) return text("patient.mixed");
   if (!answer) return text("patient.none");
   if (answer.decision === "refused") return text("patient.refused", { images: answer.images });
   const { model } = own.find((item) => item.state === "done");
-  return text("patient.result", { answer: decisionWords(answer.decision, model), positive: model.positive, score: percent(answer.y_score), images: answer.images });
+  return text("patient.result", { answer: decisionWords(answer.decision, model), positive: model.positive, score: percent(answer.y_score), counted: answer.images - answer.refused - answer.unreadable, images: answer.images });
 }
 
 function drawProgress() {

@@ -33,12 +33,12 @@ export async function predictImage(model, file, signal) {
 export async function predictPatient(model, files, signal) {
   const query = new URLSearchParams({ model });
   const answer = await ask(`v1/predictions?${query}`, { method: "POST", body: form(files, "1"), signal });
-  return answer.patients[0];
+  return { ...answer.patients[0], version: answer.model.version };
 }
 
 /** A training image as a picture, or null where the model's maker gave none along. */
 export async function trainingImage(model, number) {
-  const query = new URLSearchParams({ model });
+  const query = new URLSearchParams({ model: model.name, version: model.version });
   try {
     return await (await request(`v1/thumbnails/${number}?${query}`)).blob();
   } catch (error) {
