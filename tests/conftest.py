@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pandas as pd
 import pytest
 
@@ -14,6 +15,10 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.runs.directory import Run
+
+# A busy machine may take any time for a case; how fast the code is, the benchmarks tell.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

@@ -160,7 +160,7 @@ def test_whatever_is_wrong_with_the_file_is_one_line(fitted, tmp_path):
     shape = r"has the shape \(.*\) instead of \(.*\)"
     for content, reason in (
         (b"", ""),
-        (one_array(np.arange(3)), "no archive"),
+        (one_array(np.arange(3)), "not a zip file"),
         (altered({"centre": np.zeros(4)}), "network_mean"),
         (altered(arrays, labels=np.array(["a"])), ""),
         (altered(arrays, numbers=arrays["numbers"][:-1]), f"numbers {shape}"),
