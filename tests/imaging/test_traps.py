@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
 import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -652,16 +650,9 @@ def test_settings_that_cannot_be(values: dict[str, Any], said: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
     """The benchmark that counts in how many cohorts the audit finds each trap."""
-    path = Path(__file__).parents[2] / "benchmarks" / "traps.py"
-    spec = importlib.util.spec_from_file_location("benchmark_of_traps", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("traps")
 
 
 def first_table() -> dict[str, str]:

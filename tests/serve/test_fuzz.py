@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,16 +18,9 @@ TOGETHER = 5
 
 
 @pytest.fixture(scope="module")
-def hostile() -> ModuleType:
+def hostile(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
     """What makes and damages the images."""
-    path = Path(__file__).parents[2] / "benchmarks" / "hostile_images.py"
-    spec = importlib.util.spec_from_file_location("hostile_images", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("hostile_images")
 
 
 def test_damaged_images_are_scored_or_told_of_and_disturb_nobody(
