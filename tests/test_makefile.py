@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# What a `make test` around this would hand down, and with it lines of its own.
+OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
 
 
 def test_a_second_demo_says_how_to_make_another(tmp_path: Path) -> None:
@@ -23,6 +26,7 @@ def test_a_second_demo_says_how_to_make_another(tmp_path: Path) -> None:
             # the installation counts as done, and where the demo would begin there is nothing to run
             [make, "--old-file=install", "demo", f"DEMO={folder}", "BIN=/nowhere"],
             cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name not in OF_MAKE},
             capture_output=True,
             text=True,
             check=False,
