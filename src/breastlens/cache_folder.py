@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from breastlens.whole_files import UNFINISHED
 
 VARIABLE = "BREASTLENS_CACHE"
 """Environment variable that names another folder."""
 
-UNFINISHED = ".unfinished-"
 _ANY_UNFINISHED = f"**/{UNFINISHED}*"
 ABANDONED_S = 3600.0
 """A half-written file that was not touched for so long belongs to a process that has ended."""
@@ -31,32 +30,6 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("breastlens", appauthor=False))
-
-
-def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file so that no other process, now or after a crash, ever reads a part of it.
-
-    It gets a temporary name in the same folder, is synced, and is renamed.
-
-    Args:
-        path: The file; its folder is made where it does not exist.
-        parts: Its content.
-
-    Raises:
-        OSError: It cannot be written; nothing is left of it then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        remove(Path(name))
-        raise
 
 
 def used_now(path: Path) -> None:

@@ -12,12 +12,12 @@ import sys
 import numpy as np
 import pytest
 
-from breastlens.cache_folder import write_whole
 from breastlens.models import compiled_cache
 from breastlens.models._keras import import_keras
 from breastlens.models._openvino import import_openvino
 from breastlens.models.compiled_cache import clear_compiled
 from breastlens.models.engine import Engine, convert, save_graph
+from breastlens.whole_files import write_whole
 
 SIZE = 32
 IMAGES = np.random.default_rng(5).integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,11 @@ from breastlens.evaluation.stratified import stratified_auc
 from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
 from breastlens.models.backbones import get_backbone
 from breastlens.progress import Progress
-from breastlens.runs.outcome import fit_split
+from breastlens.runs.outcome import fit_plans, plan_split
+from breastlens.runs.trainings import PARTS_OF_TRAINED, Ground
 from breastlens.training.fitted import Fit, TrainingImages
+from breastlens.work.run import Here
+from breastlens.work.store import UnitStore
 
 RUNS, PATIENTS, IMAGES, WIDTH, FOLDS = 50, 36, 2, 12, 3
 POSITIVES = 15
@@ -34,7 +38,7 @@ class Judged(NamedTuple):
     at_a_threshold_chosen_outside: float
 
 
-def judge(seed: int, *, chosen_outside: bool = False) -> Judged:
+def judge(seed: int, folder: Path, *, chosen_outside: bool = False) -> Judged:
     """One cross-validation of features that know nothing of the labels.
 
     Args:
@@ -54,20 +58,23 @@ def judge(seed: int, *, chosen_outside: bool = False) -> Judged:
         np.zeros((groups.size, 1, 1, 3), np.uint8), features.astype(np.float32), labels, groups
     )
     split = split_folds(labels, groups, FOLDS, seed).astype(str)
-    outcome = fit_split(
-        images,
+    plan = plan_split(
+        Ground(
+            images,
+            get_backbone("mobilenet:0.25"),
+            lambda: None,
+            lambda stage: pytest.fail(stage),
+            "none",
+            {},
+            Progress(),
+        ),
         split,
         "folds",
-        backbone=get_backbone("mobilenet:0.25"),
-        build_features_model=lambda: None,
-        frozen_part=lambda stage: pytest.fail(stage),
-        features_model=None,
-        occluded={},
         recipe=TrainingRecipe(folds=FOLDS, seed=seed),
-        progress=Progress(),
-        tensorboard=None,
+        features_model=None,
         everyone=EVERYONE,
     )
+    (outcome,) = fit_plans([plan], UnitStore(folder, PARTS_OF_TRAINED), Here())
     outside = choose_operating_point(labels, outcome.y_score).threshold
     return Judged(
         auc(labels, outcome.y_score) or 0.0,
@@ -77,8 +84,8 @@ def judge(seed: int, *, chosen_outside: bool = False) -> Judged:
     )
 
 
-def test_noise_scores_chance_when_every_choice_is_made_inside_the_training_folds() -> None:
-    figures = np.array([judge(seed) for seed in range(RUNS)])
+def test_noise_scores_chance_when_every_choice_is_made_inside_the_training_folds(tmp_path: Path) -> None:
+    figures = np.array([judge(seed, tmp_path) for seed in range(RUNS)])
     mean, error = figures.mean(axis=0), figures.std(axis=0, ddof=1) / np.sqrt(RUNS)
     found = Judged(*((mean - 0.5) / error))
     assert abs(found.auc_within_folds) < 2.5
@@ -93,6 +100,6 @@ def test_noise_scores_chance_when_every_choice_is_made_inside_the_training_folds
     assert mean[3] > mean[2] + 0.03
 
 
-def test_a_choice_of_features_made_outside_the_folds_would_be_seen() -> None:
-    areas = np.array([judge(seed, chosen_outside=True).auc for seed in range(10)])
+def test_a_choice_of_features_made_outside_the_folds_would_be_seen(tmp_path: Path) -> None:
+    areas = np.array([judge(seed, tmp_path, chosen_outside=True).auc for seed in range(10)])
     assert areas.mean() > 0.65

@@ -20,7 +20,8 @@ from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
-from breastlens.runs.outcome import Occluded, fit_split
+from breastlens.runs.outcome import fit_plans, plan_split
+from breastlens.runs.trainings import PARTS_OF_TRAINED, Ground, Occluded
 from breastlens.training import fit as room
 from breastlens.training import learner
 from breastlens.training.finetune import TrainedNetwork
@@ -28,6 +29,8 @@ from breastlens.training.fit import fit_model
 from breastlens.training.fitted import Fit, TrainingImages, score_with
 from breastlens.training.precision import Choice
 from breastlens.training.probe import fit_probe, sigmoid
+from breastlens.work.run import Here
+from breastlens.work.store import UnitStore
 
 TRAIN, VALIDATION, TEST = np.arange(60), np.arange(60, 90), np.arange(90, 120)
 Build = Callable[[], Any]
@@ -276,7 +279,9 @@ def test_all_trainings_of_a_run_are_in_the_precision_of_the_first(
     fit_learner = learner.Learner.fit
     monkeypatch.setattr(learner, "choose_precision", choose)
     monkeypatch.setattr(
-        learner.Learner, "fit", lambda self, *given: used.append(self.choice) or fit_learner(self, *given)
+        learner.Learner,
+        "fit",
+        lambda self, *given, **named: used.append(self.choice) or fit_learner(self, *given, **named),
     )
     monkeypatch.setattr(room, "_compare", lambda *_: (True, "as told"))
 
@@ -284,19 +289,22 @@ def test_all_trainings_of_a_run_are_in_the_precision_of_the_first(
         return FrozenPart(build_tiny, tiny_backbone, stage, identity="tiny", cache=FeatureCache(tmp_path))
 
     held_out = np.where(images.groups % 2, "1", "0")
-    outcome = fit_split(
-        images,
+    plan = plan_split(
+        Ground(
+            images,
+            tiny_backbone,
+            build_tiny,
+            frozen_part,
+            "tiny",
+            {"border": Occluded(lambda pixels: [pixels[:3], pixels[3:]], images.features)},
+            Progress(),
+        ),
         held_out,
         "folds",
-        backbone=tiny_backbone,
-        build_features_model=build_tiny,
-        frozen_part=frozen_part,
-        features_model=build_tiny(),
-        occluded={"border": Occluded(lambda pixels: [pixels[:3], pixels[3:]], images.features)},
         recipe=recipe(training_precision="auto", epochs=1, trainable_stages=stages, views=8),
-        progress=Progress(),
-        tensorboard=None,
+        features_model=build_tiny(),
     )
+    (outcome,) = fit_plans([plan], UnitStore(tmp_path / "units", PARTS_OF_TRAINED), Here())
     assert len(chosen) == 1
     assert used == [chosen[0]] * 6
     assert outcome.final.choice == chosen[0]

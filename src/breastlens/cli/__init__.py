@@ -15,11 +15,9 @@ import typer
 
 from breastlens import __version__
 from breastlens.cli import audit, cache, data, judge, plan, predict, report, serve, train
+from breastlens.cli.interrupt import INTERRUPTED as INTERRUPTED
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 DataPath = Annotated[
     Path, typer.Argument(metavar="DATA", help="Folder with a subfolder a category.", show_default=False)
 ]
+OptionalDataPath = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="Folder with a subfolder a category.", show_default=False),
+]
 ManifestPath = Annotated[
     Path | None,
     typer.Option(

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from breastlens.cli.interrupt import ends_soon
 from breastlens.cli.options import (
     AsJson,
     CacheLimit,
-    DataPath,
     EveryFrame,
     ExcludeWhen,
     ManifestPath,
     Negative,
+    OptionalDataPath,
     PatientPattern,
     Positive,
     Prevalence,
@@ -30,15 +31,18 @@ from breastlens.cli.options import (
     read_split,
 )
 from breastlens.cli.reading import read_cohort
+from breastlens.cli.resume import given_arguments, resumable
 from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
 from breastlens.errors import DataError
 from breastlens.runs.settings import checked
+from breastlens.work.places import choose_place
 
 
+@resumable
 @prepares_images
 def train(
-    data: DataPath,
+    data: OptionalDataPath = None,
     *,
     manifest: ManifestPath = None,
     patient_pattern: PatientPattern = None,
@@ -152,6 +156,16 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
+    on: Annotated[
+        str, typer.Option(metavar="PLACE", help="Where to train: here, or processes[:N] of this machine.")
+    ] = "here",
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a training that ended before RUN was complete; needs nothing else.",
+        ),
+    ] = None,
     cache_limit: CacheLimit = DEFAULT_CACHE_GB,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -163,8 +177,13 @@ def train(
     from breastlens.models.weights import resolve_weights
     from breastlens.report.comparison import comparison_lines
     from breastlens.runs.compare import train_all
-    from breastlens.runs.directory import refuse_taken
+    from breastlens.runs.directory import first_free, refuse_taken
+    from breastlens.runs.job import how_to_go_on
+    from breastlens.runs.train import default_out
     from breastlens.runs.train import train as train_run
+
+    if data is None:
+        raise DataError("DATA is missing: a folder with a subfolder a category")
 
     progress = choose_progress(quiet=quiet)
     settings: dict[str, Any] = {
@@ -207,14 +226,17 @@ def train(
     # Refused here already, because reading thousands of images takes a while.
     require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
+    choose_place(on)
     if recipe.precision == "int8":
         require_quantisation()
     cache = open_cache(cache_limit)
     if backbone != "all":
         for name in recipe.backbones:
             resolve_weights(recipe.weights, get_backbone(name))
-    if out is not None:
-        refuse_taken(out, None if manifest else data)
+    if out is None:
+        out = first_free(Path("runs"), "all") if backbone == "all" else default_out(recipe)
+    how = f"what was finished is kept; go on with: {how_to_go_on(out)}"
+    refuse_taken(out, None if manifest else data)
     cohort = read_cohort(
         data,
         progress,
@@ -232,15 +254,20 @@ def train(
         "progress": progress,
         "command": command_line(),
         "tensorboard": tensorboard,
+        "on": on,
+        "resume": resume is not None,
+        "arguments": given_arguments(),
     }
     if backbone == "all":
-        page = train_all(cohort, **options, **settings)
+        with ends_soon(how):
+            page = train_all(cohort, **options, **settings)
         if as_json:
             print(json.dumps({"comparison": str(page)}))
         else:
             print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
         return
-    run = train_run(cohort, **options, **settings)
+    with ends_soon(how):
+        run = train_run(cohort, **options, **settings)
     if as_json:
         print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
     else:

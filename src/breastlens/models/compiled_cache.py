@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from breastlens.cache_folder import cache_folder, empty, remove, shrink, size_bytes, used_now, write_whole
+from breastlens.cache_folder import cache_folder, empty, remove, shrink, size_bytes, used_now
+from breastlens.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -29,11 +29,11 @@ from breastlens.cache_folder import (
     shrink,
     size_bytes,
     used_now,
-    write_whole,
 )
 from breastlens.config import DEFAULT_CACHE_GB
 from breastlens.errors import CacheError
 from breastlens.models.file_map import map_file
+from breastlens.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -38,6 +38,11 @@ class JointFeatures:
         """How many times an image goes through a network."""
         return len(self.members) * len(self.views)
 
+    @property
+    def identity(self) -> str:
+        """What decides a feature besides the pixels."""
+        return repr(([member.identity for member in self.members], self.views))
+
     @functools.cached_property
     def model(self) -> Any:
         """The joint network in Keras, as from ``build``.

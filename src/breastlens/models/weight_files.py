@@ -33,7 +33,7 @@ def open_weights(network: Any, path: Path) -> Iterator[Stored]:
     import h5py
 
     if path.suffix == ".keras":
-        yield layer_arrays(_load_keras_file(path))
+        yield layer_arrays(load_keras_file(path))
         return
     try:
         file = h5py.File(path, "r")
@@ -62,7 +62,7 @@ def layer_arrays(model: Any) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def _load_keras_file(path: Path) -> Any:
+def load_keras_file(path: Path) -> Any:
     """Load a whole model in safe mode, so that no code in the file can run."""
     try:
         return import_keras().models.load_model(path, compile=False, safe_mode=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ from breastlens.models.backbones import ALL_COMPARED
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
 from breastlens.report.comparison import ComparisonEntry, read_entries, write_comparison
-from breastlens.runs.directory import first_free, new_directory
+from breastlens.runs.directory import begun_beside, first_free, new_directory
+from breastlens.runs.job import RUNS, open_job, purpose_of
 from breastlens.runs.pairs import compare_pairs
 from breastlens.runs.preparation import prepare
 from breastlens.runs.settings import checked
@@ -33,9 +37,14 @@ def train_all(
     command: Sequence[str] = (),
     tensorboard: str | Path | None = None,
     backbones: Sequence[str] = ALL_COMPARED,
+    on: str = "here",
+    resume: bool = False,
+    arguments: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Path:
     """Train each backbone on the same split; one that fails is listed with its error and the others go on.
+
+    What was finished when the process ends otherwise is kept, as by ``train``.
 
     Args:
         cohort: The labelled images.
@@ -45,6 +54,9 @@ def train_all(
         command: The command line, for run.json and the reports.
         tensorboard: Folder for TensorBoard's logs, if wanted.
         backbones: Which ones.
+        on: Where trainings are done, as for ``train``.
+        resume: Go on with a comparison that was begun for ``out`` with the same data, settings and versions.
+        arguments: What a command was given, for one that goes on by the name of the directory alone.
         **settings: Fields of ``TrainingRecipe`` but ``backbone``.
 
     Returns:
@@ -56,18 +68,25 @@ def train_all(
     recipe = checked(TrainingRecipe, settings)
     progress = progress or Progress()
     out = first_free(Path("runs"), "all") if out is None else Path(out)
-    with new_directory(out, data=cohort.scanned, worth_keeping="**/model/bundle.json") as unfinished:
+    purpose = purpose_of(cohort, recipe, (), arguments or {})
+    with open_job(out, cohort, purpose, resume=resume, progress=progress) as job:
         entries = []
         refuse_unsplittable(cohort, recipe)
         prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)
         for name in backbones:
             progress.say(f"--- {name}")
-            run_dir = unfinished / name.replace(":", "-")
+            run_dir = job / RUNS / name.replace(":", "-")
             logs = None if tensorboard is None else Path(tensorboard) / name.replace(":", "-")
             try:
+                if run_dir.exists():
+                    progress.say(f"{name} was finished before")
+                    entries.append(ComparisonEntry(name, run_dir, None))
+                    continue
                 train(
                     prepared,
                     out=run_dir,
+                    on=on,
+                    resume=begun_beside(run_dir).exists(),
                     cache=cache,
                     progress=progress,
                     command=command,
@@ -87,8 +106,26 @@ def train_all(
             raise BreastLensError(f"every backbone failed; the first: {entries[0].error}")
         found = read_entries(entries)
         paired = compare_pairs(found, seed=recipe.seed) if len(found) > 1 else None
-        write_comparison(unfinished, entries, paired, noun="backbone")
+        with new_directory(out, data=cohort.scanned) as unfinished:
+            brought = [_brought(entry, unfinished) for entry in entries]
+            write_comparison(unfinished, brought, paired, noun="backbone")
     return out / "comparison.html"
+
+
+def _brought(entry: ComparisonEntry, directory: Path) -> ComparisonEntry:
+    """A run that was finished, also where it is compared; it stays where it is until all is done."""
+    if entry.run_dir is None:
+        return entry
+    copy = directory / entry.run_dir.name
+    shutil.copytree(entry.run_dir, copy, copy_function=_second_name)
+    return replace(entry, run_dir=copy)
+
+
+def _second_name(file: str, name: str) -> None:
+    try:
+        os.link(file, name)
+    except OSError:  # the file system has none
+        shutil.copy2(file, name)
 
 
 def compare_runs(

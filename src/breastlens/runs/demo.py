@@ -28,7 +28,7 @@ def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> R
     Raises:
         RunDirectoryError: The folder holds something already or cannot be written.
     """
-    with new_directory(out, worth_keeping="**/model/bundle.json") as unfinished:
+    with new_directory(out) as unfinished:
         manifest = write_cohort(unfinished / IMAGES, SETTINGS)
         progress.say(f"simulated {SETTINGS.patients} patients with {SETTINGS.images_per_patient} images each")
         cohort = Cohort.read(unfinished / IMAGES, manifest=manifest)
@@ -41,5 +41,6 @@ def run_demo(out: Path, *, progress: Progress, command: Sequence[str] = ()) -> R
             backbone="densenet121",
             weights="none",
             strategy="probe",
+            keep_unfinished=False,
         )
     return Run.read(out / "run")

@@ -91,10 +91,19 @@ def refuse_taken(out: Path, data: Path | None = None) -> None:
         )
 
 
+def is_unfinished(path: Path, out: Path) -> bool:
+    """Whether a path is what a process that was killed had written of a directory."""
+    return path.name.startswith(_unfinished_prefix(out))
+
+
+def _unfinished_prefix(out: Path) -> str:
+    return f".{out.name}.unfinished-"
+
+
 def _make_unfinished(out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.unfinished-", dir=out.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(out), dir=out.parent))
         unfinished.chmod(0o777 & ~_current_umask())
     except (FileExistsError, NotADirectoryError) as error:
         raise RunDirectoryError(
@@ -106,11 +115,16 @@ def _make_unfinished(out: Path) -> Path:
 
 
 def first_free(parent: Path, stem: str) -> Path:
-    """The first of ``STEM-1``, ``STEM-2``, ... in ``parent`` that does not exist yet."""
+    """The first of ``STEM-1``, ``STEM-2``, ... in ``parent`` that neither exists nor was begun."""
     number = 1
-    while (path := parent / f"{stem}-{number}").exists():
+    while (path := parent / f"{stem}-{number}").exists() or begun_beside(path).exists():
         number += 1
     return path
+
+
+def begun_beside(out: Path) -> Path:
+    """Where the work behind a directory lies that is not complete: beside it, hidden."""
+    return out.parent / f".{out.name}.units"
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from breastlens.models.feature_network import FeatureNetwork
 from breastlens.models.joint_features import JointFeatures
 from breastlens.models.views import VIEWS
 from breastlens.progress import Progress
-from breastlens.runs.outcome import Occluded
 from breastlens.runs.preparation import Prepared
+from breastlens.runs.trainings import Occluded
 from breastlens.training.ensemble import fit_members
 from breastlens.training.fitted import TrainingImages, in_parts
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,11 @@ from breastlens.config import TrainingRecipe
 from breastlens.evaluation.by_patient import PatientPoint
 from breastlens.evaluation.calibration import Calibration
 from breastlens.evaluation.thresholds import OperatingPoint
-from breastlens.models.backbones import Backbone
-from breastlens.models.cut import FrozenPart
-from breastlens.progress import Progress
-from breastlens.training.fit import fit_model
-from breastlens.training.fitted import Fit, TrainingImages, in_parts
-from breastlens.training.precision import Choice
-
-Rows = NDArray[np.intp]
+from breastlens.runs.trainings import Ground, Rows, Task, Trained, do_training
+from breastlens.training.fitted import Fit
+from breastlens.work.run import Place, run_units
+from breastlens.work.store import UnitStore
+from breastlens.work.unit import Unit
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -38,19 +35,6 @@ HISTORY_COLUMNS = (
     "learning_rate",
     "seconds",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Occluded:
-    """The same images without the breast, for a trained model to look at.
-
-    Attributes:
-        hide: From squares uint8 (n, s, s, 3) to batches of them, occluded.
-        features: Of all images, occluded, float32 (n, d).
-    """
-
-    hide: Callable[[NDArray[np.uint8]], Iterable[NDArray[np.uint8]]]
-    features: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,133 +78,169 @@ class Outcome:
         return np.asarray(self.operating_points[0])
 
 
-def fit_split(
-    images: TrainingImages,
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The trainings that a split asks for: one, or one a fold and then one on everyone.
+
+    Attributes:
+        ground: The images, and the network that is started from.
+        split: The part of each image, (n,): train, validation and test, or fold numbers as text.
+        tasks: The trainings, in the order of the folds.
+        features_model: From ``ground.build_features_model``, one that stays as it is.
+        everyone: With folds, the model of everyone where that was trained before; None: it is the last task.
+    """
+
+    ground: Ground
+    split: NDArray[np.str_]
+    tasks: list[Task]
+    features_model: Any
+    everyone: Fit | None
+
+    def outcome(self, trained: Sequence[Trained]) -> Outcome:
+        """What the trainings come to.
+
+        Args:
+            trained: Of each task, in order.
+        """
+        if self.everyone is not None or len(trained) > 1:
+            return _of_folds(self, trained)
+        (task,), (one,) = self.tasks, trained
+        final = one.whole_fit()
+        return Outcome(
+            final=final,
+            network=final.to_network(self.features_model),
+            scored=task.scored,
+            y_score=one.y_score,
+            raw_logit=one.raw_logit,
+            occluded=one.occluded,
+            operating_points=np.tile(_thresholds(final.operating_points), task.scored.size),
+            chosen_points=[final.operating_points],
+            calibrations=[final.calibration],
+            patient_points=[final.patient_point] * task.scored.size,
+            held_out_from=[(task.train, task.scored)],
+            history=_history([(None, final.history)]),
+            notes=final.notes,
+        )
+
+
+def plan_split(
+    ground: Ground,
     split: NDArray[np.str_],
     kind: str,
     *,
-    backbone: Backbone,
-    build_features_model: Callable[[], Any],
-    frozen_part: Callable[[str], FrozenPart],
-    features_model: Any,
-    occluded: Mapping[str, Occluded],
     recipe: TrainingRecipe,
-    progress: Progress,
-    tensorboard: Path | None,
+    features_model: Any,
+    tensorboard: Path | None = None,
     everyone: Fit | None = None,
     repeat: str = "",
-) -> Outcome:
-    """Train on a split: once, or once a fold and then on everyone.
+) -> Plan:
+    """Plan the trainings of a split.
 
     Args:
-        images: All images that are used.
-        split: The part of each, (n,): train, validation and test, or fold numbers as text.
+        ground: The images, and the network that is started from.
+        split: The part of each image, (n,).
         kind: ``folds``, or anything else for the three parts.
-        backbone: Which network.
-        build_features_model: Makes a fresh features model with the starting weights.
-        frozen_part: Gives the same network up to a stage.
-        features_model: One such, which stays as it is.
-        occluded: By name, what the trained models are to score besides, without being trained again.
         recipe: How to train.
-        progress: Where to tell how far it is.
+        features_model: From ``ground.build_features_model``, one that stays as it is.
         tensorboard: Folder for TensorBoard's logs, if wanted; each training gets its own below it.
-        everyone: With folds, the model of everyone where that was trained before; None: it is trained here.
+        everyone: With folds, the model of everyone where that was trained before; None: it is planned too.
         repeat: Which repeat of the folds this is, in words, for titles.
+    """
+    choice = None if everyone is None else everyone.choice
+
+    def task(train: Rows, validation: Rows | None, scored: Rows, title: str, *, kept: bool) -> Task:
+        title = f"{recipe.strategy}{repeat}{title}"
+        logs = None if tensorboard is None else str(tensorboard / title.replace(" ", "-"))
+        return Task(title, recipe, train, validation, scored, kept, choice, logs)
+
+    if kind == "folds":
+        folds = _folds(split)
+        tasks = []
+        for fold in folds:
+            inside, outside = np.flatnonzero(split != fold), np.flatnonzero(split == fold)
+            tasks.append(task(inside, None, outside, f" fold {int(fold) + 1} of {len(folds)}", kept=False))
+        if everyone is None:
+            tasks.append(task(np.arange(split.size), None, np.empty(0, np.intp), " on everyone", kept=True))
+    else:
+        train, validation, test = (np.flatnonzero(split == part) for part in PARTS)
+        tasks = [task(train, validation, np.concatenate([validation, test]), "", kept=True)]
+    return Plan(ground, split, tasks, features_model, everyone)
+
+
+def fit_plans(plans: Sequence[Plan], store: UnitStore, place: Place) -> list[Outcome]:
+    """Do the trainings of several plans, all at once where that can be.
+
+    Where the precision is still to be chosen, the very first goes ahead and chooses for all.
+
+    Args:
+        plans: What to train, alike but for the split.
+        store: Where results of trainings are kept; those that are there are not made again.
+        place: Where trainings are done.
 
     Raises:
         SplitError: A part has one class only, or too few patients.
+        OSError: A result cannot be written.
     """
-    choice: Choice | None = None if everyone is None else everyone.choice
 
-    def fit(train: Rows, validation: Rows | None, title: str) -> Fit:
-        nonlocal choice  # of the first training, so that all of a run are trained alike
-        title = f"{recipe.strategy}{repeat}{title}"
-        one = fit_model(
-            images,
-            train,
-            validation,
-            backbone=backbone,
-            build_features_model=build_features_model,
-            frozen_part=frozen_part,
-            recipe=recipe,
-            progress=progress,
-            title=title,
-            tensorboard=None if tensorboard is None else str(tensorboard / title.replace(" ", "-")),
-            choice=choice,
-        )
-        choice = one.choice
-        return one
+    def do(some: Sequence[tuple[Ground, Task]]) -> list[Trained]:
+        units = []
+        for ground, task in some:
+            key = task.key(ground)
+            units.append(Unit(task.title, key, do_training, (ground, task, store.checkpoints(key))))
+        return run_units(units, store, place)
 
-    if kind == "folds":
-        return _fit_folds(images, split, fit, features_model, occluded, everyone)
-    train, validation, test = (np.flatnonzero(split == part) for part in PARTS)
-    final = fit(train, validation, "")
-    network = final.to_network(features_model)
-    scored = np.concatenate([validation, test])
-    y_score = final.scores(images, scored)
-    return Outcome(
-        final=final,
-        network=network,
-        scored=scored,
-        y_score=y_score,
-        raw_logit=final.raw_logits(images, scored, y_score),
-        occluded=_score_occluded(final, images, scored, occluded),
-        operating_points=np.tile(_thresholds(final.operating_points), scored.size),
-        chosen_points=[final.operating_points],
-        calibrations=[final.calibration],
-        patient_points=[final.patient_point] * scored.size,
-        held_out_from=[(train, scored)],
-        history=_history([(None, final.history)]),
-        notes=final.notes,
-    )
+    wanted = [(plan.ground, task) for plan in plans for task in plan.tasks]
+    first = wanted[0][1]
+    if (
+        first.choice is None
+        and first.recipe.strategy != "probe"
+        and first.recipe.training_precision == "auto"
+    ):
+        ahead = do(wanted[:1])
+        choice = ahead[0].fit.choice
+        trained = ahead + do([(ground, replace(task, choice=choice)) for ground, task in wanted[1:]])
+    else:
+        trained = do(wanted)
+    found = iter(trained)
+    return [plan.outcome([next(found) for _ in plan.tasks]) for plan in plans]
 
 
-def _fit_folds(
-    images: TrainingImages,
-    split: NDArray[np.str_],
-    fit: Callable[[Rows, Rows | None, str], Fit],
-    features_model: Any,
-    occluded: Mapping[str, Occluded],
-    everyone: Fit | None,
-) -> Outcome:
-    count = split.size
+def _folds(split: NDArray[np.str_]) -> list[str]:
+    return sorted(set(split.tolist()), key=int)
+
+
+def _of_folds(plan: Plan, trained: Sequence[Trained]) -> Outcome:
+    """Put the scores of all folds together, each image's from the training that had not seen it."""
+    folds = _folds(plan.split)
+    final = trained[-1].whole_fit() if plan.everyone is None else plan.everyone
+    trained = trained[: len(folds)]
+    parts = [(task.train, task.scored) for task in plan.tasks[: len(folds)]]
+    count = sum(outside.size for _, outside in parts)
     y_score, raw_logit = np.empty(count), np.empty(count)
-    chosen_points: list[tuple[OperatingPoint, ...]] = []
-    calibrations: list[Calibration] = []
-    unseen = {name: np.empty(count) for name in occluded}
+    unseen = {name: np.empty(count) for name in trained[0].occluded}
     patient_points: list[PatientPoint | None] = [None] * count
-    parts: list[tuple[Rows, Rows]] = []
-    histories: list[tuple[str | None, list[dict[str, Any]]]] = []
-    notes: list[str] = []
-    folds = sorted(set(split.tolist()), key=int)
-    for fold in folds:
-        inside, outside = np.flatnonzero(split != fold), np.flatnonzero(split == fold)
-        one = fit(inside, None, f" fold {int(fold) + 1} of {len(folds)}")
-        y_score[outside] = one.scores(images, outside)
-        raw_logit[outside] = one.raw_logits(images, outside, y_score[outside])
-        chosen_points.append(one.operating_points)
-        calibrations.append(one.calibration)
-        for row in outside:
-            patient_points[row] = one.patient_point
-        for name, scores in _score_occluded(one, images, outside, occluded).items():
+    operating_points = np.empty((len(trained[0].fit.operating_points), count))
+    for (_, outside), one in zip(parts, trained, strict=True):
+        y_score[outside], raw_logit[outside] = one.y_score, one.raw_logit
+        operating_points[:, outside] = _thresholds(one.fit.operating_points)
+        for name, scores in one.occluded.items():
             unseen[name][outside] = scores
-        parts.append((inside, outside))
-        histories.append((fold, one.history))
-        notes += [f"Fold {fold}: {note}" for note in one.notes]
-    final = everyone or fit(np.arange(count), None, " on everyone")
-    operating_points = np.empty((len(chosen_points[0]), count))
-    for (_, outside), points in zip(parts, chosen_points, strict=True):
-        operating_points[:, outside] = _thresholds(points)
+        for row in outside:
+            patient_points[row] = one.fit.patient_point
+    notes = [
+        f"Fold {fold}: {note}" for fold, one in zip(folds, trained, strict=True) for note in one.fit.notes
+    ]
+    histories = [(fold, one.fit.history) for fold, one in zip(folds, trained, strict=True)]
     return Outcome(
         final=final,
-        network=final.to_network(features_model),
+        network=final.to_network(plan.features_model),
         scored=np.arange(count),
         y_score=y_score,
         raw_logit=raw_logit,
         occluded=unseen,
         operating_points=operating_points,
-        chosen_points=chosen_points,
-        calibrations=calibrations,
+        chosen_points=[one.fit.operating_points for one in trained],
+        calibrations=[one.fit.calibration for one in trained],
         patient_points=patient_points,
         held_out_from=parts,
         history=_history([*histories, ("everyone", final.history)]),
@@ -234,18 +254,6 @@ def _fit_folds(
 def _thresholds(points: Sequence[OperatingPoint]) -> NDArray[np.float64]:
     """Those of all operating points, as a column."""
     return np.array([[point.threshold] for point in points])
-
-
-def _score_occluded(
-    fit: Fit, images: TrainingImages, rows: Rows, occluded: Mapping[str, Occluded]
-) -> dict[str, NDArray[np.float64]]:
-    return {
-        name: fit.score(
-            each.features[rows],
-            (batch for part in in_parts(rows) for batch in each.hide(images.pixels[part])),
-        )
-        for name, each in occluded.items()
-    }
 
 
 def _history(trainings: Sequence[tuple[str | None, list[dict[str, Any]]]]) -> pd.DataFrame:

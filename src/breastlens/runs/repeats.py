@@ -10,12 +10,11 @@ import pandas as pd
 from breastlens.cohort.splits import split_folds
 from breastlens.config import TrainingRecipe
 from breastlens.evaluation.repeated import evaluate_repeats
-from breastlens.models.feature_cache import FeatureCache
-from breastlens.progress import Progress
 from breastlens.runs.facts import describe_split
 from breastlens.runs.material import Material, starting_network
-from breastlens.runs.outcome import Outcome, fit_split
+from breastlens.runs.outcome import Outcome, plan_split
 from breastlens.runs.preparation import prove_pairs
+from breastlens.runs.workplace import Workplace
 
 _SEEDS = 2**32
 
@@ -40,45 +39,38 @@ def seed_of(repeat: int, recipe: TrainingRecipe) -> int:
     return (recipe.seed + repeat - 1) % _SEEDS
 
 
-def repeat_folds(material: Material, first: Outcome, cache: FeatureCache, progress: Progress) -> Repeats:
+def repeat_folds(material: Material, first: Outcome, workplace: Workplace) -> Repeats:
     """Deal the folds anew for each repeat after the first, train and choose everything inside them, and score.
 
     Args:
         material: What the first repeat was trained on.
         first: What that came to.
-        cache: Where features are kept.
-        progress: Where to tell how far it is.
+        workplace: Where to train.
 
     Raises:
         SplitError: A patient or a copy stands in two folds.
     """
     recipe, images, used = material.recipe, material.images, material.used
-    scored = [(material.split, first.y_score, first.thresholds)]
-    with progress.task("repeats", recipe.repeats) as advance:
-        for repeat in range(2, recipe.repeats + 1):
-            advance(repeat - 1)
-            own = recipe.model_copy(update={"seed": seed_of(repeat, recipe)})
-            split = split_folds(images.labels, images.groups, own.folds or 0, own.seed).astype(str)
-            start = material.network
-            if own.strategy == "scratch":  # its random weights are part of what a seed decides
-                start = starting_network(material.backbones, images.pixels.shape[1], own, cache)
-            one = fit_split(
-                images,
-                split,
+    plans = []
+    for repeat in range(2, recipe.repeats + 1):
+        own = recipe.model_copy(update={"seed": seed_of(repeat, recipe)})
+        start = material.network
+        if own.strategy == "scratch":  # its random weights are part of what a seed decides
+            start = starting_network(material.backbones, images.pixels.shape[1], own, workplace.cache)
+        plans.append(
+            plan_split(
+                workplace.ground(material, start, own, controls=False),
+                split_folds(images.labels, images.groups, own.folds or 0, own.seed).astype(str),
                 "folds",
-                backbone=material.backbones[0],
-                build_features_model=start.build,
-                frozen_part=start.frozen_part,
-                features_model=start.model,
-                occluded={},
                 recipe=own,
-                progress=progress,
-                tensorboard=None,
+                features_model=start.model,
                 everyone=first.final,
                 repeat=f" repeat {repeat}",
             )
-            scored.append((split, one.y_score, one.thresholds))
-        advance(recipe.repeats)
+        )
+    scored = [(material.split, first.y_score, first.thresholds)]
+    for plan, one in zip(plans, workplace.fit(plans), strict=True):
+        scored.append((plan.split, one.y_score, one.thresholds))
     tables, splits = [], []
     for repeat, (split, y_score, thresholds) in enumerate(scored, start=1):
         rows = used.assign(split=split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ from breastlens.runs.directory import (
 )
 from breastlens.runs.doubts import doubt_model
 from breastlens.runs.facts import Stopwatch, describe_split
+from breastlens.runs.job import open_job, purpose_of
 from breastlens.runs.judging import judge_outcome
 from breastlens.runs.learning_curve import measure_learning_curve
 from breastlens.runs.material import Material, compute_features, starting_network
-from breastlens.runs.outcome import Outcome, fit_split
+from breastlens.runs.outcome import Outcome, plan_split
 from breastlens.runs.patients import patients_table
 from breastlens.runs.pictures import draw_figures
 from breastlens.runs.precision import choose_precision
@@ -45,6 +46,8 @@ from breastlens.runs.splitting import refuse_unsplittable, split_records
 from breastlens.runs.subgroups import subgroup_metrics
 from breastlens.runs.tables import predictions_table, records_table
 from breastlens.runs.training_facts import describe_training
+from breastlens.runs.workplace import Workplace
+from breastlens.work.places import choose_place
 
 
 def train(
@@ -55,9 +58,16 @@ def train(
     progress: Progress | None = None,
     command: Sequence[str] = (),
     tensorboard: str | Path | None = None,
+    on: str = "here",
+    resume: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    keep_unfinished: bool = True,
     **settings: Any,
 ) -> Run:
     """Train, evaluate and report; leave a run directory.
+
+    Until that is complete, what was finished lies beside it: each training, and of one that has only begun the state
+    after its last epoch. Whatever ends this process, ``resume`` goes on from there, and comes to the same.
 
     Args:
         cohort: The labelled images; or what ``prepare`` made of them, where several trainings share it.
@@ -66,6 +76,10 @@ def train(
         progress: Where to tell how far it is.
         command: The command line, for run.json and the report.
         tensorboard: Folder for TensorBoard's logs, if wanted.
+        on: Where trainings are done: ``here``, ``processes`` or ``processes:N`` on this machine; see ``choose_place``.
+        resume: Go on with a training that was begun for ``out`` with the same data, settings and versions.
+        arguments: What a command was given, for one that goes on by the name of the run alone.
+        keep_unfinished: Whether to leave what was finished where the training ends otherwise.
         **settings: Fields of ``TrainingRecipe``, such as ``backbone="densenet121"`` or ``folds=5``.
 
     Returns:
@@ -76,8 +90,8 @@ def train(
         DataError: A setting is not valid, or the cohort cannot be split as asked (``SplitError``).
         WeightsError: The weights are unreachable or do not fit.
         MissingDependencyError: Keras is not installed, or NNCF and int8 was asked for.
-        RunDirectoryError: The directory exists or cannot be written. An error after the model was saved leaves it, and
-            says where.
+        RunDirectoryError: The directory exists or cannot be written; or there is nothing to go on with, or it was begun
+            otherwise, which the message names.
     """
     recipe = checked(TrainingRecipe, settings)
     if recipe.precision == "int8":
@@ -85,21 +99,31 @@ def train(
     if "backbone" in settings and recipe.ensemble:
         raise DataError("backbone and ensemble both say which networks to train; give one of them")
     backbones = tuple(get_backbone(name) for name in recipe.backbones)
-    stem = f"{joint_name(backbones).replace(':', '-')}-{recipe.strategy}"
-    out = first_free(Path("runs"), stem) if out is None else Path(out)
-    data = cohort.cohort.scanned if isinstance(cohort, Prepared) else cohort.scanned
-    with new_directory(out, data=data, worth_keeping="model/bundle.json") as unfinished:
+    out = default_out(recipe) if out is None else Path(out)
+    progress = progress or Progress()
+    images = cohort.cohort if isinstance(cohort, Prepared) else cohort
+    purpose = purpose_of(images, recipe, recipe.backbones, arguments or {})
+    logs = None if tensorboard is None else _new_log_folder(Path(tensorboard), recipe)
+    with (
+        open_job(out, images, purpose, resume=resume, progress=progress, keep=keep_unfinished) as job,
+        new_directory(out, data=images.scanned) as unfinished,
+    ):
         _train_into(
             unfinished,
             cohort,
             recipe,
             backbones,
-            cache=cache or FeatureCache(),
-            progress=progress or Progress(),
             command=command,
-            tensorboard=None if tensorboard is None else _new_log_folder(Path(tensorboard), recipe),
+            tensorboard=logs,
+            workplace=Workplace(job, choose_place(on), cache or FeatureCache(), progress),
         )
     return Run.read(out)
+
+
+def default_out(recipe: TrainingRecipe) -> Path:
+    """The run directory of a training that was given none: ``runs/BACKBONE-STRATEGY-N`` with the first free number."""
+    name = joint_name(tuple(get_backbone(each) for each in recipe.backbones))
+    return first_free(Path("runs"), f"{name.replace(':', '-')}-{recipe.strategy}")
 
 
 def _new_log_folder(folder: Path, recipe: TrainingRecipe) -> Path:
@@ -121,31 +145,27 @@ def _train_into(
     recipe: TrainingRecipe,
     backbones: tuple[Backbone, ...],
     *,
-    cache: FeatureCache,
-    progress: Progress,
     command: Sequence[str],
     tensorboard: Path | None,
+    workplace: Workplace,
 ) -> None:
+    progress = workplace.progress
     watch = Stopwatch()
-    material, split_facts = _gather(cohort, recipe, backbones, cache, progress, watch)
+    material, split_facts = _gather(cohort, recipe, backbones, workplace.cache, progress, watch)
     with watch.phase("train"):
-        outcome = fit_split(
-            material.images,
+        plan = plan_split(
+            workplace.ground(material, material.network, recipe, controls=True),
             material.split,
             material.kind,
-            backbone=backbones[0],  # of several, only probes are made, which need no more than features
-            build_features_model=material.network.build,
-            frozen_part=material.network.frozen_part,
-            features_model=material.network.model,
-            occluded=material.occluded,
             recipe=recipe,
-            progress=progress,
+            features_model=material.network.model,
             tensorboard=tensorboard,
         )
+        (outcome,) = workplace.fit([plan])
     repeats = None
     if recipe.repeats > 1:
         with watch.phase("repeats"):
-            repeats = repeat_folds(material, outcome, cache, progress)
+            repeats = repeat_folds(material, outcome, workplace)
             split_facts["repeats"] = repeats.splits
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with watch.phase("precision"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from breastlens.models.backbones import Backbone
 from breastlens.progress import Progress
 from breastlens.training.batches import training_batches
 from breastlens.training.callbacks import HeldOut, show_progress, write_history
+from breastlens.training.checkpoint import Checkpoint, keep_state, newest_checkpoint
 from breastlens.training.learner import Learner
 from breastlens.training.precision import Choice
 from breastlens.training.probe import Probe, inner_folds
@@ -59,6 +61,7 @@ def train_network(
     title: str,
     tensorboard: str | None = None,
     choice: Choice | None = None,
+    checkpoints: Path | None = None,
 ) -> TrainedNetwork:
     """Train with AdamW, warm-up and cosine decay, stopping when the validation AUC no longer rises.
 
@@ -85,11 +88,16 @@ def train_network(
         title: What to call this training there.
         tensorboard: Folder for TensorBoard's logs, if wanted.
         choice: In which precision, where an earlier training of the same run has chosen it; None: as the recipe says.
+        checkpoints: Folder for the state after each epoch; where there is one, the training goes on from it. None: no
+            state is kept.
 
     Raises:
+        OSError: A state cannot be written.
         DataError: The training diverged, or the backbone has fewer stages than are to be trained.
     """
     batches = training_batches(shown, labels, train, recipe)
+    earlier = newest_checkpoint(checkpoints, shown)
+    choice = choice if earlier is None else earlier.choice
     learner = Learner.prepare(
         build_features_model, backbone, probe, shown, recipe, batches, recipe.epochs, choice
     )
@@ -99,21 +107,23 @@ def train_network(
     before = None if probe is None else learner.logits(shown, validation)
     held_out = HeldOut(shown, validation, labels[validation], before)
     phase = "scratch" if probe is None else "finetune"
+    stopping = keras.callbacks.EarlyStopping(
+        monitor="val_auc",
+        mode="max",
+        patience=recipe.patience,
+        restore_best_weights=True,
+        start_from_epoch=recipe.epochs // 2,
+    )
     with progress.task(title, learner.steps) as advance:
         callbacks = [
             write_history(learner, history, phase, held_out),
-            keras.callbacks.EarlyStopping(
-                monitor="val_auc",
-                mode="max",
-                patience=recipe.patience,
-                restore_best_weights=True,
-                start_from_epoch=recipe.epochs // 2,
-            ),
+            stopping,
+            *_keep_state(learner, history, stopping, checkpoints, shown, earlier),
             show_progress(advance, len(batches)),
         ]
         if tensorboard is not None:
             callbacks.append(keras.callbacks.TensorBoard(tensorboard))
-        learner.fit(batches, recipe.epochs, callbacks)
+        _fit(learner, batches, recipe.epochs, callbacks, earlier)
     together = validation if groups is None else groups[validation]
     calibration = _calibrate(held_out.logits(learner), held_out.labels, together, recipe.seed)
     best = max(history[recipe.epochs // 2 :], key=lambda row: row["val_auc"])
@@ -134,6 +144,7 @@ def train_again(
     recipe: TrainingRecipe,
     progress: Progress,
     title: str,
+    checkpoints: Path | None = None,
 ) -> TrainedNetwork:
     """Train as a first training turned out best, on more rows and without a validation part of their own.
 
@@ -151,11 +162,14 @@ def train_again(
         recipe: The same.
         progress: Where to tell how far it is.
         title: What to call this training there.
+        checkpoints: As in the first training, another folder.
 
     Raises:
+        OSError: A state cannot be written.
         DataError: The training diverged.
     """
     batches = training_batches(shown, labels, train, recipe)
+    earlier = newest_checkpoint(checkpoints, shown)
     learner = Learner.prepare(
         build_features_model, backbone, probe, shown, recipe, batches, first.epochs, first.choice
     )
@@ -163,12 +177,35 @@ def train_again(
     with progress.task(title, learner.steps) as advance:
         callbacks = [
             write_history(learner, history, "again", held_out=None),
+            *_keep_state(learner, history, None, checkpoints, shown, earlier),
             show_progress(advance, len(batches)),
         ]
-        learner.fit(batches, first.epochs, callbacks)
+        _fit(learner, batches, first.epochs, callbacks, earlier)
     return TrainedNetwork(
         learner.finished(first.calibration), history, first.epochs, first.calibration, learner.choice
     )
+
+
+def _keep_state(
+    learner: Learner,
+    history: list[dict[str, Any]],
+    stopping: Any | None,
+    checkpoints: Path | None,
+    shown: Shown,
+    earlier: Checkpoint | None,
+) -> list[Any]:
+    return (
+        [] if checkpoints is None else [keep_state(learner, history, stopping, checkpoints, shown, earlier)]
+    )
+
+
+def _fit(
+    learner: Learner, batches: Any, epochs: int, callbacks: list[Any], earlier: Checkpoint | None
+) -> None:
+    """Train what is left: nothing, where the training had ended and only what follows had not."""
+    begun = 0 if earlier is None else earlier.epochs
+    ended = earlier is not None and earlier.stopped
+    learner.fit(batches, begun if ended else epochs, callbacks, begun=begun)
 
 
 def _calibrate(

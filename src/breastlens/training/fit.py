@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def fit_model(
     title: str,
     tensorboard: str | None = None,
     choice: Choice | None = None,
+    checkpoints: Path | None = None,
 ) -> Fit:
     """Train on some rows; every choice is made on these rows and the validation rows alone.
 
@@ -59,8 +61,11 @@ def fit_model(
         title: What to call this training there.
         tensorboard: Folder for TensorBoard's logs, if wanted.
         choice: In which precision, where an earlier training of the same run has chosen it; None: as the recipe says.
+        checkpoints: Folder for the state after each epoch; where there is one, the training goes on from it. None: no
+            state is kept.
 
     Raises:
+        OSError: A state cannot be written.
         SplitError: The training rows hold one class only, or too few patients to set a validation part aside.
         DataError: The training diverged.
     """
@@ -90,6 +95,7 @@ def fit_model(
             title=title,
             tensorboard=tensorboard,
             choice=choice,
+            checkpoints=checkpoints,
         )
     return replace(fit, notes=[*fit.notes, *said])
 
@@ -108,6 +114,7 @@ def _fit_network(
     title: str,
     tensorboard: str | None,
     choice: Choice | None,
+    checkpoints: Path | None,
 ) -> Fit:
     """Train on ``learn`` and choose on ``check``; where that is part of ``train``, train again on all of it."""
     carved = np.isin(check, train).any()
@@ -132,6 +139,7 @@ def _fit_network(
         title=title,
         tensorboard=tensorboard,
         choice=choice,
+        checkpoints=checkpoints and checkpoints / "first",
     )
     labels = images.labels[check]
     scores = score_with(trained.network, (images.pixels[part] for part in in_parts(check)))
@@ -164,6 +172,7 @@ def _fit_network(
             recipe=recipe,
             progress=progress,
             title=f"{title}, on all",
+            checkpoints=checkpoints and checkpoints / "again",
         )
         history = [*history, *trained.history]
         notes.append(

@@ -139,14 +139,23 @@ class Learner:
         start = None if probe is None else build_classifier(build_features_model(), probe.head)
         return cls(classifier, network, trained, schedule, start, steps, choice)
 
-    def fit(self, batches: Any, epochs: int, callbacks: list[Any]) -> None:
-        """Train with Keras, with the recipe's batches in their order."""
+    def fit(self, batches: Any, epochs: int, callbacks: list[Any], *, begun: int = 0) -> None:
+        """Train with Keras, with the recipe's batches in their order.
+
+        Args:
+            batches: From ``training_batches``.
+            epochs: The number of the last one, counted from 1.
+            callbacks: Keras's.
+            begun: How many epochs were trained before.
+        """
         begin = import_keras().callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: batches.begin_epoch(epoch)
         )
         callbacks = [begin, *callbacks]
         with computing_in(layers_of_backbone(self.classifier), _POLICIES[self.choice.precision]):
-            self.trained.fit(batches, epochs=epochs, verbose=0, callbacks=callbacks, shuffle=False)
+            self.trained.fit(
+                batches, epochs=epochs, initial_epoch=begun, verbose=0, callbacks=callbacks, shuffle=False
+            )
 
     def logits(self, shown: Shown, rows: NDArray[np.integer]) -> NDArray[np.float64]:
         """Log-odds of some images as they are, in 32 bits and inference mode, (n,); in batches that bound memory."""

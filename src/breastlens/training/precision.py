@@ -20,11 +20,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from breastlens.cache_folder import cache_folder, empty, write_whole
+from breastlens.cache_folder import cache_folder, empty
 from breastlens.config import TrainingPrecision
 from breastlens.machine import usable_cores
 from breastlens.models._keras import import_keras
 from breastlens.models._openvino import import_openvino
+from breastlens.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -37,6 +37,10 @@ class Shown(Protocol):
     def stage(self) -> str | None:
         """The last frozen stage, of which these are the activations; None: these are the images."""
 
+    @property
+    def views(self) -> int | None:
+        """After so many epochs they begin anew; None: every epoch has its own."""
+
     def augmented(self, rows: Rows, epoch: int) -> NDArray[Any]:
         """Images to learn from, as they are drawn in an epoch, (len(rows), ...)."""
 
@@ -48,6 +52,7 @@ class WholeImages:
     """The images themselves: every epoch augments them anew, and every step runs all layers."""
 
     stage = None
+    views = None
 
     def __init__(self, pixels: Images, recipe: TrainingRecipe) -> None:
         self._pixels = pixels
@@ -98,7 +103,7 @@ class CutImages:
             CacheError: They cannot be written, and are too many for memory.
         """
         self.stage = frozen.stage
-        self._views = views
+        self.views = views
         at_once = max(1, _BATCH_BYTES // frozen.row_bytes)
 
         def batches() -> Iterator[Images]:
@@ -118,7 +123,7 @@ class CutImages:
 
     def augmented(self, rows: Rows, epoch: int) -> NDArray[np.float32]:
         """float32 (len(rows), d)."""
-        return _stacked(self._augmented[epoch % self._views], rows)
+        return _stacked(self._augmented[epoch % self.views], rows)
 
     def still(self, rows: Rows) -> NDArray[np.float32]:
         """float32 (len(rows), d)."""

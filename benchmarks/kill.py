@@ -1,0 +1,203 @@
+"""A training killed at random moments, and at every step of every write, then gone on with: is the result the same?
+
+Run as ``python benchmarks/kill.py [--moments 20] [--every-write]``.
+
+The same small fine-tuning of phantoms is run once undisturbed, and then again and again. Each time the process is killed
+(SIGKILL, which nothing can catch), ``breastlens train --resume`` goes on, and ``predictions.csv`` is compared with that
+of the undisturbed run, byte for byte. Moments are spread at random over the time of the undisturbed run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from side_by_side import options, report, say, temporary_folder
+
+PATIENTS = 24
+RECIPE = (
+    *("--backbone", "mobilenet:0.25", "--weights", "none", "--image-size", "64"),
+    *("--strategy", "finetune", "--epochs", "4", "--folds", "2", "--no-audit"),
+)
+MOST_DEATHS = 400
+"""More steps of writing than such a run has."""
+
+KILLED_AT_A_STEP = """
+import os, signal, sys
+from breastlens import whole_files
+
+left = int(os.environ["STEPS_LEFT"])
+
+def reached(step):
+    global left
+    left -= 1
+    if left == 0:
+        print(f"killed at: {step}", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+whole_files.reached = reached
+from breastlens.__main__ import main
+main()
+"""
+"""The command, which is killed when so many steps of writes are reached."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The training, in folders of its own.
+
+    Attributes:
+        folder: Holds the images, runs and caches.
+    """
+
+    folder: Path
+
+    def begin(self, run: str) -> tuple[str, ...]:
+        """The arguments that begin it."""
+        data = self.folder / "data"
+        return (
+            *("train", str(data), "--manifest", str(data / "manifest.csv")),
+            *RECIPE,
+            *("--quiet", "--out", str(self.folder / run)),
+        )
+
+    def go_on(self, run: str) -> tuple[str, ...]:
+        """The arguments that go on with it; from the beginning, where it had got nowhere."""
+        if (self.folder / f".{run}.units" / "job.json").exists():
+            return ("train", "--quiet", "--resume", str(self.folder / run))
+        return self.begin(run)
+
+    def predictions(self, run: str) -> bytes:
+        """What it came to."""
+        return (self.folder / run / "predictions.csv").read_bytes()
+
+    def environment(self, cache: str, **more: str) -> dict[str, str]:
+        """With a cache of features of its own."""
+        return os.environ | {"BREASTLENS_CACHE": str(self.folder / cache)} | more
+
+
+@dataclass(frozen=True)
+class Death:
+    """What came of killing it once.
+
+    Attributes:
+        killed: When.
+        trainings: Finished ones that were kept.
+        epochs: Kept of those that were not finished.
+        equal: Whether the predictions came out the same, and nothing was left beside the run.
+    """
+
+    killed: str
+    trainings: int
+    epochs: int
+    equal: bool
+
+
+def main() -> None:
+    """Kill, go on, compare, and print the table."""
+    parser = options(__doc__, repeats=None)
+    parser.add_argument("--moments", type=int, default=20, help="how many random moments")
+    parser.add_argument("--every-write", action="store_true", help="also at every step of every write")
+    arguments = parser.parse_args()
+    with temporary_folder() as folder:
+        job = Job(folder)
+        write_cohort(folder / "data", PhantomSettings(patients=PATIENTS, images_per_patient=1, seed=3))
+        started = time.perf_counter()
+        run(job, "whole", job.begin("whole"))
+        lasted_s = time.perf_counter() - started
+        wanted = job.predictions("whole")
+        say(f"undisturbed: {lasted_s:.1f} s")
+        drawn = random.Random(0)
+        moments = sorted(drawn.uniform(0.0, lasted_s) for _ in range(arguments.moments))
+        deaths = [at_a_moment(job, number, moment, wanted) for number, moment in enumerate(moments)]
+        if arguments.every_write:
+            deaths += at_every_step(job, wanted)
+    equal = sum(death.equal for death in deaths)
+    report(
+        "kill",
+        f"One training killed {len(deaths)} times and gone on with: {equal} of {len(deaths)} equal, byte for byte",
+        ["killed", "trainings kept", "epochs kept", "predictions.csv"],
+        [
+            [each.killed, str(each.trainings), str(each.epochs), "equal" if each.equal else "DIFFERENT"]
+            for each in deaths
+        ],
+        arguments.out,
+        lasted_s=lasted_s,
+        deaths=deaths,
+    )
+    if equal < len(deaths):
+        raise SystemExit(1)
+
+
+def at_a_moment(job: Job, number: int, moment_s: float, wanted: bytes) -> Death:
+    """Kill it after some seconds, and go on."""
+    name = f"moment-{number}"
+    process = start(job, name, job.begin(name))
+    try:
+        process.wait(timeout=moment_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return finish(job, name, f"after {moment_s:.1f} s", wanted)
+
+
+def at_every_step(job: Job, wanted: bytes) -> list[Death]:
+    """Kill it at the first step of a write, at the second and so on, until it comes through."""
+    deaths = []
+    for steps in range(1, MOST_DEATHS):
+        name = f"step-{steps}"
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED_AT_A_STEP, *job.begin(name)],
+            env=job.environment(name + "-cache", STEPS_LEFT=str(steps)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            break
+        told = done.stdout.strip().splitlines()[-1].removeprefix("killed at: ")
+        deaths.append(finish(job, name, f"step {steps}: {told}", wanted))
+    return deaths
+
+
+def finish(job: Job, name: str, killed: str, wanted: bytes) -> Death:
+    """Go on with what was killed, compare, and tidy up."""
+    begun = job.folder / f".{name}.units"
+    finished = len(list(begun.glob("units/*.npz")))
+    epochs = sum(int(each.name.removeprefix("epoch-")) + 1 for each in begun.glob("units/*/*/epoch-*"))
+    if not (job.folder / name).exists():
+        run(job, name, job.go_on(name))
+    same = job.predictions(name) == wanted
+    for left in (job.folder / name, job.folder / f"{name}-cache"):
+        shutil.rmtree(left, ignore_errors=True)
+    strays = [path.name for path in job.folder.glob(f".{name}*")]
+    say(
+        f"killed {killed}: {finished} trainings and {epochs} epochs were kept, {'equal' if same else 'DIFFERENT'}"
+    )
+    return Death(killed, finished, epochs, same and not strays)
+
+
+def start(job: Job, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start the command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "breastlens", *command], env=job.environment(f"{name}-cache")
+    )
+
+
+def run(job: Job, name: str, command: Sequence[str]) -> None:
+    """Run the command to its end."""
+    if start(job, name, command).wait() != 0:
+        raise SystemExit(f"breastlens {' '.join(command)} failed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""The work behind a run directory while it is not complete: beside it, kept after any death, removed in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from breastlens.cohort.records import Cohort
+from breastlens.config import TrainingRecipe
+from breastlens.errors import RunDirectoryError
+from breastlens.models.backbones import get_backbone
+from breastlens.models.weights import resolve_weights
+from breastlens.progress import Progress
+from breastlens.runs.directory import begun_beside, explained_write_errors, is_unfinished, refuse_taken
+from breastlens.runs.facts import describe_versions
+from breastlens.runs.job_differences import name_differences
+from breastlens.runs.trainings import PARTS_OF_TRAINED
+from breastlens.whole_files import write_whole
+from breastlens.work.store import UnitStore
+
+logger = logging.getLogger(__name__)
+
+RUNS = "runs"
+"""In the folder of a job that makes several runs, where they lie when they are complete."""
+
+_FORMAT = 1
+_FACTS, _IMAGES, _LOCK, _UNITS = "job.json", "images.csv", "lock", "units"
+_WORTH_KEEPING = (f"**/{_UNITS}/*.npz", f"**/{_UNITS}/*/*/", f"{RUNS}/*/run.json")
+_IMAGE_COLUMNS = ["path", "frame", "category", "patient_id", "pixels_sha256", "excluded"]
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a job was begun for; with anything else it does not go on.
+
+    Attributes:
+        recipe: How to train.
+        image: How images are prepared.
+        labels: Which categories are positive and which negative.
+        weights: What the networks start from, by backbone.
+        versions: Of Python and the packages that decide figures.
+        arguments: What the command was given, for whoever goes on by name alone; empty where it was no command.
+        format: Of the job's folder.
+    """
+
+    recipe: dict[str, Any]
+    image: dict[str, Any]
+    labels: dict[str, Any]
+    weights: dict[str, str]
+    versions: dict[str, str]
+    arguments: dict[str, Any]
+    format: int = _FORMAT
+
+
+def purpose_of(
+    cohort: Cohort, recipe: TrainingRecipe, backbones: Sequence[str], arguments: Mapping[str, Any]
+) -> Purpose:
+    """What a training of these is for.
+
+    Raises:
+        WeightsError: There are no such weights.
+    """
+    kind = "none" if recipe.strategy == "scratch" else recipe.weights
+    weights = {name: resolve_weights(kind, get_backbone(name)) for name in backbones}
+    return Purpose(
+        recipe=recipe.model_dump(mode="json"),
+        image=cohort.image.model_dump(mode="json"),
+        labels=cohort.labels.model_dump(mode="json"),
+        weights={name: each.sha256 or each.description for name, each in weights.items()},
+        versions=describe_versions(),
+        arguments=dict(arguments),
+    )
+
+
+def read_arguments(out: Path) -> dict[str, Any]:
+    """What the command was given that began a job.
+
+    Raises:
+        RunDirectoryError: There is no such job, or it cannot be read.
+    """
+    return dict(_read_purpose(out).arguments)
+
+
+@contextmanager
+def open_job(
+    out: Path,
+    cohort: Cohort,
+    purpose: Purpose,
+    *,
+    resume: bool,
+    progress: Progress,
+    keep: bool = True,
+) -> Iterator[Path]:
+    """Yield the folder of a job, for this process alone; it is removed once the block has ended well.
+
+    Where the block ends otherwise and something would be lost with it, it stays, and how to go on is told: with a note
+    on the error, or where it was interrupted by ``progress``.
+
+    Args:
+        out: The run directory that comes of it.
+        cohort: The images.
+        purpose: What it is for.
+        resume: Whether to go on with one that was begun.
+        progress: Where to tell how to go on.
+        keep: Whether to leave anything where the block ends otherwise.
+
+    Raises:
+        RunDirectoryError: ``out`` exists; there is nothing to go on with, or it was begun for something else; or the
+            other way round there is something and ``resume`` is false; another process works on it; or it cannot be
+            written.
+    """
+    refuse_taken(out, cohort.scanned)
+    folder = begun_beside(out)
+    if resume:
+        earlier = _read_purpose(out)
+    elif (folder / _FACTS).exists():
+        raise RunDirectoryError(
+            f"{out} was begun and not finished: {how_to_go_on(out)} goes on with it; or remove {folder}, or choose "
+            "another --out"
+        )
+    with explained_write_errors(out):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, out):
+            if resume:
+                changed = name_differences(
+                    asdict(earlier), asdict(purpose), _read_images(folder, out), _image_table(cohort)
+                )
+                if changed:
+                    raise begun_otherwise(out, changed)
+                _remove_leftovers(out)
+            else:
+                _image_table(cohort).to_csv(folder / _IMAGES, index=False)
+                write_whole(folder / _FACTS, [json.dumps(asdict(purpose), indent=1).encode()])
+            try:
+                yield folder
+            except BaseException as error:
+                if keep and _has_begun(folder):
+                    _tell_how_to_go_on(out, error, progress)
+                else:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def unit_store(folder: Path) -> UnitStore:
+    """Where a job keeps the results of its trainings."""
+    return UnitStore(folder / _UNITS, PARTS_OF_TRAINED)
+
+
+def begun_otherwise(out: Path, changed: Sequence[str]) -> RunDirectoryError:
+    """The refusal to go on with what was begun for something else.
+
+    Args:
+        out: The run directory.
+        changed: What differs, pieces of a sentence.
+    """
+    return RunDirectoryError(
+        f"{out} was begun otherwise, so it cannot go on: {'; '.join(changed)}. Give the same again, or begin anew with "
+        "another --out"
+    )
+
+
+def how_to_go_on(out: Path) -> str:
+    """The command for that."""
+    return f"breastlens train --resume {shlex.quote(str(out))}"
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether there is anything that would be lost with a job's folder."""
+    return any(any(folder.glob(pattern)) for pattern in _WORTH_KEEPING)
+
+
+def _tell_how_to_go_on(out: Path, error: BaseException, progress: Progress) -> None:
+    if not isinstance(error, Exception):
+        progress.say(f"What was finished is kept; go on with: {how_to_go_on(out)}")
+    elif not hasattr(error, "__notes__"):  # of a job inside this one
+        error.add_note(f"What was finished is kept: {how_to_go_on(out)} goes on with it")
+
+
+def _read_purpose(out: Path) -> Purpose:
+    folder = begun_beside(out)
+    try:
+        content = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise RunDirectoryError(f"{out} was begun by another version of BreastLens: begin anew")
+        return Purpose(**content)
+    except FileNotFoundError as error:
+        if (out / "run.json").is_file():
+            raise RunDirectoryError(f"{out} is complete: there is nothing to go on with") from error
+        raise RunDirectoryError(f"{out}: there is no training to go on with (no {folder})") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(f"{folder} is damaged ({error}): remove it and begin anew") from error
+
+
+def _read_images(folder: Path, out: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(folder / _IMAGES, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{folder} is damaged ({error}): remove it and begin {out} anew") from error
+
+
+def _image_table(cohort: Cohort) -> pd.DataFrame:
+    return cohort.table[_IMAGE_COLUMNS].astype(str)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """What a process that was killed had of the run directory itself."""
+    for path in out.parent.iterdir():
+        if is_unfinished(path, out):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """Keep other processes away; the system opens the lock whenever this one ends, however it does."""
+    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            _lock(handle)
+        except BlockingIOError as error:
+            raise RunDirectoryError(f"{out}: another process is working on it") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    with contextlib.suppress(ImportError):  # Windows: two processes on one run are the user's care
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

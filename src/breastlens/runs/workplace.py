@@ -1,0 +1,83 @@
+"""Where the trainings of a run are done, and where their results are kept meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from breastlens.config import TrainingRecipe
+from breastlens.models.feature_cache import FeatureCache
+from breastlens.models.joint_features import JointFeatures
+from breastlens.progress import Progress
+from breastlens.runs.ground_files import FilesOfGround, write_ground
+from breastlens.runs.job import unit_store
+from breastlens.runs.material import Material
+from breastlens.runs.outcome import Outcome, Plan, fit_plans
+from breastlens.runs.trainings import Ground
+from breastlens.work.run import Here, Place
+from breastlens.work.store import UnitStore
+
+
+@dataclass(frozen=True, eq=False)
+class Workplace:
+    """Where trainings are done.
+
+    Attributes:
+        job: The job's folder.
+        place: This process, others, or a cluster.
+        cache: Where features are kept.
+        progress: Where to tell how far it is.
+    """
+
+    job: Path
+    place: Place
+    cache: FeatureCache
+    progress: Progress
+
+    @cached_property
+    def store(self) -> UnitStore:
+        """Where results of trainings are kept."""
+        return unit_store(self.job)
+
+    def ground(
+        self, material: Material, network: JointFeatures, recipe: TrainingRecipe, *, controls: bool
+    ) -> Ground:
+        """What trainings start from; written to disk where others than this process are to train.
+
+        Args:
+            material: What is trained on.
+            network: The material's own, or one of other random weights.
+            recipe: How to train, with the seed of that network.
+            controls: Whether the trained models are to score the occluded images too.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        files = None
+        if not isinstance(self.place, Here):
+            folder = (self.job / "ground").absolute()
+            write_ground(material, folder)
+            files = FilesOfGround(
+                folder=str(folder),
+                recipe=recipe.model_dump_json(),
+                image=material.prepared.cohort.image.model_dump_json(),
+                cache=str(self.cache.folder.absolute()),
+                cache_bytes=self.cache.limit_bytes,
+                audited=material.prepared.audited,
+                controls=controls,
+            )
+        return Ground(
+            material.images,
+            material.backbones[0],
+            network.build,
+            network.frozen_part,
+            network.identity,
+            material.occluded if controls else {},
+            self.progress,
+            files,
+        )
+
+    def fit(self, plans: list[Plan]) -> list[Outcome]:
+        """As ``fit_plans``."""
+        return fit_plans(plans, self.store, self.place)
