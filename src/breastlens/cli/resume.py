@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
-from click.core import ParameterSource
+import typer
 
 from breastlens.errors import RunDirectoryError
 
@@ -20,33 +20,44 @@ _NOT_OF_THE_JOB = frozenset({"out", "resume", "quiet", "as_json", "cache_limit",
 def resumable(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command with the option ``resume`` take everything else from the run that was begun.
 
-    What is given besides must be what was given then, or the run is not gone on with.
+    What is given besides must be what was given then, or the run is not gone on with. The command gets one argument
+    more, ``arguments``: what decides its job, as JSON can say it, folders and files by their whole paths.
     """
 
     @functools.wraps(command)
-    def run(**values: Any) -> None:
-        if values["resume"] is not None:
-            values = _restored(values)
-        command(**values)
+    def run(context: typer.Context, **values: Any) -> None:
+        if values["resume"] is None:
+            arguments = {
+                name: _plain(name, value) for name, value in values.items() if name not in _NOT_OF_THE_JOB
+            }
+        else:
+            values, arguments = _restored(context, values, paths)
+        command(arguments=arguments, **values)
 
-    run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
+    asked = dict(inspect.signature(command).parameters)
+    del asked["arguments"]
+    paths = {name for name, option in asked.items() if _is_path(option.annotation)}
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    # Typer looks at both.
+    run.__signature__ = inspect.Signature([context, *asked.values()])  # type: ignore[attr-defined]
+    run.__annotations__ = {name: option.annotation for name, option in asked.items()} | {
+        "context": typer.Context
+    }
     return run
 
 
-def given_arguments() -> dict[str, Any]:
-    """What decides the job of the running command, as JSON can say it; folders and files by their whole paths."""
-    context = click.get_current_context()
-    if context.params["resume"] is not None:
-        return dict(context.meta[__name__])
-    return {
-        name: _plain(name, value) for name, value in context.params.items() if name not in _NOT_OF_THE_JOB
-    }
+def _is_path(annotation: Any) -> bool:
+    """Whether an option, ``Annotated[...]``, is a path or nothing."""
+    kind = typing.get_args(annotation)[0]
+    return kind is Path or Path in typing.get_args(kind)
 
 
-def _restored(values: dict[str, Any]) -> dict[str, Any]:
+def _restored(
+    context: typer.Context, values: dict[str, Any], paths: set[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the command was given when the run was begun, for the command and as it was kept."""
     from breastlens.runs.job import begun_otherwise, read_arguments
 
-    context = click.get_current_context()
     out = values["resume"]
     if values["out"] not in (None, out):
         raise RunDirectoryError(
@@ -60,16 +71,16 @@ def _restored(values: dict[str, Any]) -> dict[str, Any]:
         name = parameter.name or ""
         if name not in before:
             continue
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
             now = _plain(name, values[name])
             if now != before[name]:
-                raise begun_otherwise(
-                    out, [f"{_spelt(parameter, context)} was {_told(before[name])}, is {_told(now)}"]
-                )
+                spelt = parameter.opts[0] if parameter.param_type_name == "option" else "DATA"
+                raise begun_otherwise(out, [f"{spelt} was {_told(before[name])}, is {_told(now)}"])
         else:
-            restored[name] = parameter.type_cast_value(context, before[name])
-    context.meta[__name__] = before
-    return restored
+            is_path = name in paths and before[name] is not None
+            restored[name] = Path(before[name]) if is_path else before[name]
+    return restored, before
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -78,10 +89,6 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, Path) or (name == "weights" and Path(value).exists()):
         return str(Path(value).absolute())
     return value
-
-
-def _spelt(parameter: click.Parameter, context: click.Context) -> str:
-    return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
 
 
 def _told(value: Any) -> str:

@@ -31,7 +31,7 @@ from breastlens.cli.options import (
     read_split,
 )
 from breastlens.cli.reading import read_cohort
-from breastlens.cli.resume import given_arguments, resumable
+from breastlens.cli.resume import resumable
 from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
 from breastlens.errors import DataError
@@ -169,6 +169,7 @@ def train(
     cache_limit: CacheLimit = DEFAULT_CACHE_GB,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    arguments: dict[str, Any],
 ) -> None:
     """Train a classifier, evaluate it, and leave a run directory with its report."""
     from breastlens.models._keras import require_keras
@@ -256,7 +257,7 @@ def train(
         "tensorboard": tensorboard,
         "on": on,
         "resume": resume is not None,
-        "arguments": given_arguments(),
+        "arguments": arguments,
     }
     if backbone == "all":
         with ends_soon(how):
