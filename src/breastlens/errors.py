@@ -36,6 +36,10 @@ class DecodeError(DataError):
         self.path = str(path)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
+        """How it travels to another process."""
+        return type(self), (self.path, self.reason)
+
 
 class SplitError(DataError):
     """The records cannot be divided as asked without sharing patients or leaving a class out."""
@@ -79,3 +83,8 @@ class MissingDependencyError(BreastLensError):
         )
         self.package = package
         self.extra = extra
+        self.purpose = purpose
+
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str, str]]:
+        """How it travels to another process."""
+        return type(self), (self.package, self.extra, self.purpose)

@@ -23,7 +23,7 @@ from breastlens.audit.findings import find_problems
 from breastlens.cohort.records import Cohort
 from breastlens.errors import DataError
 from breastlens.report.wording import RESEARCH_USE
-from breastlens.runs.directory import Run, new_directory
+from breastlens.runs.directory import Run
 
 COMMAND = (sys.executable, "-c", "from breastlens.cli import main; main()")
 
@@ -124,20 +124,47 @@ def test_train_answers_with_the_run_and_repeats_it_byte_for_byte(
     assert facts["command"][:3] == ["breastlens", "train", str(awkward_dir)]
 
 
-def test_where_the_model_lies_after_a_failure_is_told(
-    command: Callable[..., Any], awkward_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_training_that_failed_goes_on_by_the_name_of_its_run_alone(
+    command: Callable[..., Any],
+    holdout_run: Run,
+    awkward_dir: Path,
+    tmp_path: Path,
+    quick: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(cohort: Cohort, *, out: Path, **_: object) -> None:
-        with new_directory(out, worth_keeping="model/bundle.json") as unfinished:
-            (unfinished / "model").mkdir()
-            (unfinished / "model" / "bundle.json").touch()
-            raise DataError("nothing can be told of it")
+    out, settings = tmp_path / "run", [f"--{name}={value}" for name, value in quick.items()]
+    manifest = ["--manifest", awkward_dir / "manifest.csv", "--exclude-when", "note"]
 
-    monkeypatch.setattr("breastlens.runs.train.train", fail)
-    done = command("train", awkward_dir, "--weights", "none", "--out", tmp_path / "run")
-    (left,) = tmp_path.iterdir()
+    def fail(*_: object) -> None:
+        raise DataError("nothing can be told of it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("breastlens.runs.train.judge_outcome", fail)
+        done = command("train", awkward_dir, *manifest, "--image-size", 64, *settings, "--out", out)
     assert done.code == 2
-    assert f"Error: nothing can be told of it; What was finished lies in {left}\n" in done.err
+    assert "Error: nothing can be told of it; What was finished is kept: " in done.err
+    assert f"breastlens train --resume {out} goes on with it\n" in done.err
+
+    done = command("train", "--resume", out, "--image-size", 96)
+    assert done.code == 2
+    assert f"{out} was begun otherwise, so it cannot go on: --image-size was 64, is 96" in done.err
+    done = command("train", "--resume", out, "--out", tmp_path / "other")
+    assert "leave out --out" in done.err
+    done = command("train", awkward_dir, *settings, "--out", out)
+    assert "was begun and not finished" in done.err
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("what was trained is trained again")
+
+    monkeypatch.setattr("breastlens.runs.trainings.fit_model", refuse)
+    done = command("train", awkward_dir, "--resume", out)
+    assert done.code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    for name in ("predictions.csv", "records.csv", "metrics.json"):
+        assert (out / name).read_bytes() == (holdout_run.directory / name).read_bytes(), name
+    done = command("train", "--resume", out)
+    assert done.code == 2
+    assert "is complete: there is nothing to go on with" in done.err
 
 
 def test_the_mapping_of_labels_is_told_before_training(

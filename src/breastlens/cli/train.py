@@ -157,7 +157,10 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
     on: Annotated[
-        str, typer.Option(metavar="PLACE", help="Where to train: here, or processes[:N] of this machine.")
+        str,
+        typer.Option(
+            metavar="PLACE", help="Where to train: here, processes[:N] of this machine, or ray[:ADDRESS]."
+        ),
     ] = "here",
     resume: Annotated[
         Path | None,

@@ -30,7 +30,7 @@ _REASONS = {
 
 
 @contextmanager
-def new_directory(out: Path, *, data: Path | None = None, worth_keeping: str = "") -> Iterator[Path]:
+def new_directory(out: Path, *, data: Path | None = None) -> Iterator[Path]:
     """Yield a temporary directory beside ``out`` that takes its name once the block has ended well.
 
     A directory that a killed process leaves behind is called ``.NAME.unfinished-*`` and is never read. When
@@ -39,8 +39,6 @@ def new_directory(out: Path, *, data: Path | None = None, worth_keeping: str = "
     Args:
         out: The directory to make. It must not exist yet, or be empty.
         data: The folder whose subfolders are read as categories for it, if any.
-        worth_keeping: Glob pattern. If an error comes once there is such a file, the directory stays, and a note on the
-            error says where; what the user ends is removed nevertheless.
 
     Raises:
         RunDirectoryError: ``out`` exists or lies in ``data``, its place cannot be written, or the disk is full.
@@ -50,12 +48,8 @@ def new_directory(out: Path, *, data: Path | None = None, worth_keeping: str = "
     try:
         with explained_write_errors(out):
             yield unfinished
-    except BaseException as error:
-        if isinstance(error, Exception) and worth_keeping and any(unfinished.glob(worth_keeping)):
-            if not hasattr(error, "__notes__"):  # of a directory inside this one
-                error.add_note(f"What was finished lies in {unfinished}")
-        else:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
     try:
         if out.exists():

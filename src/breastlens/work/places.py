@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from breastlens.errors import DataError
 from breastlens.machine import usable_cores
+from breastlens.work.on_ray import OnRay
 from breastlens.work.processes import Processes
 from breastlens.work.run import Here, Place
 
@@ -15,14 +16,18 @@ def choose_place(name: str) -> Place:
 
     Args:
         name: ``here``: this process. ``processes:N``: so many processes on this machine, as many as cores where N is
-            left out.
+            left out. ``ray``: a Ray cluster on this machine for the time of the job. ``ray:ADDRESS``: one that exists,
+            by ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``.
 
     Raises:
         DataError: There is no such place.
+        MissingDependencyError: Ray is asked for and not installed.
     """
     kind, colon, more = name.partition(":")
-    if name == "processes" or (kind == "processes" and more.isdecimal() and int(more) > 0):
-        return Processes(int(more) if colon else usable_cores())
     if name == HERE:
         return Here()
-    raise DataError(f"--on takes here, processes or processes:N, received {name!r}")
+    if name == "processes" or (kind == "processes" and more.isdecimal() and int(more) > 0):
+        return Processes(int(more) if colon else usable_cores())
+    if name == "ray" or (kind == "ray" and more):
+        return OnRay(more or None)
+    raise DataError(f"--on takes here, processes, processes:N, ray or ray:ADDRESS, received {name!r}")

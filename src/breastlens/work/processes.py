@@ -5,14 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import Any
 
 from breastlens.errors import WorkerError
 from breastlens.machine import settle_for_cores, usable_cores
-from breastlens.work.run import Failed
+from breastlens.work.run import Failed, do_apart
 from breastlens.work.unit import Unit
 
 
@@ -27,28 +28,28 @@ class Processes:
         """
         self.workers = workers
 
-    def do(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, Any]]:
-        """As ``Place.do``, as they are done."""
-        if not units:
-            return
-        workers = min(self.workers, len(units))
+    def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
+        """As ``Place.do``, as they are done. A process that is killed ends it all."""
+        waiting = iter(units)
         pool = ProcessPoolExecutor(
-            workers,
+            self.workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_settle,
-            initargs=(max(1, usable_cores() // workers),),
+            initargs=(max(1, usable_cores() // self.workers),),
         )
         begun: dict[Future[Any], Unit] = {}
-        waiting, failed = list(reversed(units)), False
+        stopped = False
         try:
-            while begun or (waiting and not failed):
-                while waiting and not failed and len(begun) < workers:
-                    unit = waiting.pop()
-                    begun[pool.submit(unit.do)] = unit
+            while True:
+                for unit in islice(waiting, 0 if stopped else self.workers - len(begun)):
+                    begun[pool.submit(do_apart, unit)] = unit
+                if not begun:
+                    return
                 done, _ = concurrent.futures.wait(begun, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     unit, result = begun.pop(future), _result(future)
-                    failed = failed or isinstance(result, Failed)
+                    lost = isinstance(result, Failed) and isinstance(result.error, WorkerError)
+                    stopped = stopped or lost or (isinstance(result, Failed) and not keep_going)
                     yield unit, result
         finally:
             # what is still at work when this is closed, by Ctrl-C for one, need not end first
@@ -70,5 +71,3 @@ def _result(future: Future[Any]) -> Any:
         return Failed(
             WorkerError("a worker process was killed; perhaps the memory was full: try fewer workers")
         )
-    except Exception as error:  # noqa: BLE001  it is raised by whoever asked for the units
-        return Failed(error)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from breastlens.errors import WorkerError
 from breastlens.work.store import UnitStore
 from breastlens.work.unit import Unit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,25 +29,43 @@ class Failed:
 class Place(Protocol):
     """Where units are done."""
 
-    def do(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, Any]]:
+    def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
         """Do units, and give each with its result as that comes, in any order.
 
-        After the first that ``Failed`` no other is begun; those that had begun are still given.
+        Args:
+            units: Taken one after the other, no faster than they are done.
+            keep_going: Whether the others are done where one ``Failed``; else no other is begun, and those that had
+                begun are still given.
         """
 
 
 class Here:
     """This process: one unit after the other."""
 
-    def do(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, Any]]:
+    def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, in order."""
         for unit in units:
             try:
                 result = unit.do()
-            except Exception as error:  # noqa: BLE001  it is raised by whoever asked for the units
+            except Exception as error:  # noqa: BLE001  whoever asked for the unit is told
                 yield unit, Failed(error)
-                return
-            yield unit, result
+                if not keep_going:
+                    return
+            else:
+                yield unit, result
+
+
+def do_apart(unit: Unit) -> Any:
+    """Do a unit in a process of another's: what it raises is a result that can travel, whatever it is."""
+    try:
+        return unit.do()
+    except Exception as error:
+        logger.info("%s failed", unit.title, exc_info=True)
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301  our own, made in this line
+        except Exception:  # noqa: BLE001  of whatever class it is
+            return Failed(WorkerError(f"{type(error).__name__}: {error}"))
+        return Failed(error)
 
 
 def run_units(units: Sequence[Unit], store: UnitStore, place: Place) -> list[Any]:
@@ -65,7 +88,7 @@ def run_units(units: Sequence[Unit], store: UnitStore, place: Place) -> list[Any
     results = {unit.key: store.read(unit) for unit in units}
     left = {unit.key: unit for unit in units if results[unit.key] is None}
     failed: Exception | None = None
-    for unit, result in place.do(list(left.values())):
+    for unit, result in place.do(left.values()):
         if isinstance(result, Failed):
             store.write_failure(unit, result.error)
             failed = failed or result.error
@@ -75,3 +98,41 @@ def run_units(units: Sequence[Unit], store: UnitStore, place: Place) -> list[Any
     if failed is not None:
         raise failed
     return [results[unit.key] for unit in units]
+
+
+def stream_units(
+    units: Iterable[Unit], store: UnitStore, place: Place
+) -> Iterator[tuple[Unit, Failed | None]]:
+    """Do the units of a job that is too long to be held, those that are done already but once.
+
+    Args:
+        units: The job; taken no faster than it is done.
+        store: Where results are kept, and read from afterwards.
+        place: Where units are done.
+
+    Yields:
+        Each unit once its result is kept, in any order; one that failed with why, after which the others go on.
+
+    Raises:
+        OSError: A result cannot be written.
+    """
+    done: list[Unit] = []
+
+    def left() -> Iterator[Unit]:
+        for unit in units:
+            if store.read(unit) is None:
+                yield unit
+            else:
+                done.append(unit)
+
+    for unit, result in place.do(left(), keep_going=True):
+        while done:
+            yield done.pop(), None
+        if isinstance(result, Failed):
+            store.write_failure(unit, result.error)
+            yield unit, result
+        else:
+            store.write(unit, result)
+            yield unit, None
+    while done:
+        yield done.pop(), None
