@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,26 @@ import typer
 
 from breastlens.cli.options import AsJson, ModelPath, PatientPattern, Prevalence, Quiet
 from breastlens.cli.show import choose_progress
-from breastlens.errors import DataError, RunDirectoryError
+from breastlens.errors import DataError, RunDirectoryError, WorkerError
+from breastlens.progress import Progress
+from breastlens.work.places import HERE, choose_place
 
 if TYPE_CHECKING:
     from breastlens.inference.predictor import Prediction
+    from breastlens.models.bundle import Bundle
 
 _OTHER_MAPS = "choose another --maps"
 
 
 def predict(
     model: ModelPath,
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Image files and folders.", show_default=False)
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Image files and folders; or addresses such as s3://...",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="New file to write to instead of to the terminal.")
@@ -46,11 +55,19 @@ def predict(
         Path | None, typer.Option(metavar="CSV", help="Columns path, patient_id: whose image each is.")
     ] = None,
     prevalence: Prevalence = None,
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Where to score: here, processes[:N] or ray[:ADDRESS]; but for here, needs --out.",
+        ),
+    ] = "here",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Score images with a saved model; an unreadable file gets a row with its error."""
     from breastlens.evaluation.prevalence import rebase_scores
+    from breastlens.inference.inputs import is_remote
     from breastlens.inference.map_picture import MapFolder
     from breastlens.inference.patients import (
         name_patients,
@@ -79,16 +96,26 @@ def predict(
         )
     predictor = load(model, similar=similar)
     progress = choose_progress(quiet=quiet)
-    rebase = None
+    rebase, rebased = None, None
     if prevalence is not None:
         trained_at = require_training_prevalence(predictor.bundle.card, prevalence)
         if patients is not None:
             require_rebasing(predictor.bundle.card)
-        rebase = partial(rebase_scores, trained_at=trained_at, prevalence=prevalence)
+        rebase, rebased = (
+            partial(rebase_scores, trained_at=trained_at, prevalence=prevalence),
+            (trained_at, prevalence),
+        )
         progress.say(
             f"y_score_at_prevalence is y_score for a prevalence of {prevalence:g} instead of {trained_at:.3g}, as in "
             "training; y_pred is the same"
         )
+    if on != HERE or any(map(is_remote, names)):
+        asked = {"--maps": maps, "--patients": patients, "--json": as_json or None}
+        _predict_apart(
+            predictor.bundle, names, out, on, progress, similar=similar, rebased=rebased, asked=asked
+        )
+        return
+    paths = [Path(name) for name in names]
     files = find_images(paths, manifest)
     patient_id: list[str] = []
     if patient_pattern is not None:
@@ -127,14 +154,53 @@ def predict(
         print(table.to_csv(index=False), end="")
     if stopped is not None:
         raise stopped
-    failed = sum(one.error != "" for one in predictions)
-    if failed:
-        progress.say(f"{failed} of {len(predictions)} files could not be read; see the error column")
-    novel = sum(one.novel is True for one in predictions)
+    _say_left_out(
+        progress,
+        len(predictions),
+        unread=sum(one.error != "" for one in predictions),
+        novel=sum(one.novel is True for one in predictions),
+    )
+
+
+def _predict_apart(
+    bundle: Bundle,
+    names: list[str],
+    out: Path | None,
+    on: str,
+    progress: Progress,
+    *,
+    similar: int,
+    rebased: tuple[float, float] | None,
+    asked: Mapping[str, object],
+) -> None:
+    """Score in parts that may be done elsewhere."""
+    from breastlens.cli.interrupt import ends_soon
+    from breastlens.inference.inputs import list_inputs
+    from breastlens.inference.shards import Scoring
+    from breastlens.runs.scoring import score_to_csv
+
+    for option, value in asked.items():
+        if value is not None:
+            raise DataError(f"{option} goes with --on here and files of this machine alone")
+    if out is None:
+        raise DataError("--on and addresses need --out CSV: rows come in parts, which are put in order there")
+    place = choose_place(on)
+    scoring = Scoring.of(bundle, similar=similar, rebased=rebased)
+    with ends_soon("what was scored is kept; the same command goes on with it"):
+        counts = score_to_csv(list_inputs(names), out, scoring, place, progress)
+    _say_left_out(progress, counts.images, unread=counts.unread, novel=counts.novel)
+    if counts.set_aside:
+        raise WorkerError(
+            f"{counts.set_aside} of {counts.images} images could not be scored; their rows in {out} say why"
+        )
+
+
+def _say_left_out(progress: Progress, images: int, *, unread: int, novel: int) -> None:
+    if unread:
+        progress.say(f"{unread} of {images} files could not be read; see the error column")
     if novel:
         progress.say(
-            f"{novel} of {len(predictions)} images are unlike those of training and were refused; "
-            "their scores say nothing"
+            f"{novel} of {images} images are unlike those of training and were refused; their scores say nothing"
         )
 
 

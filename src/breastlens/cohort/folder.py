@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +108,16 @@ def visible_files(folder: Path) -> list[str]:
     Raises:
         DataError: A folder cannot be listed.
     """
-    return sorted(_walk(folder, "", frozenset()))
+    return list(walk_visible_files(folder))
+
+
+def walk_visible_files(folder: Path) -> Iterator[str]:
+    """As ``visible_files``, one after the other; no more than the folders on the way to one are held.
+
+    Raises:
+        DataError: A folder cannot be listed.
+    """
+    return _walk(folder, "", frozenset())
 
 
 def _folders(root: Path) -> list[str]:
@@ -123,7 +133,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:
+def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     try:
         identity = folder.stat()
         with os.scandir(folder) as opened:
@@ -133,14 +143,15 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[
     here = (identity.st_dev, identity.st_ino)
     if here in above:
         logger.warning("%s links back to a folder above it and is not followed", folder)
-        return []
-    found: list[str] = []
-    for name, is_folder in entries:
+        return
+    # in the order of whole paths, where the slash after a folder's name counts too
+    for name, is_folder in sorted(
+        (f"{name}/" if is_folder else name, is_folder) for name, is_folder in entries
+    ):
         if is_folder:
-            found += _walk(folder / name, f"{prefix}{name}/", above | {here})
+            yield from _walk(folder / name, prefix + name, above | {here})
         else:
-            found.append(prefix + name)
-    return found
+            yield prefix + name
 
 
 def printable(name: str) -> str:

@@ -20,10 +20,11 @@ from breastlens.cohort.folder import TEXT_SUFFIXES, printable, visible_files
 from breastlens.cohort.parallel import map_in_order
 from breastlens.config import ReadingLimits
 from breastlens.errors import DataError, DecodeError
-from breastlens.imaging.decode import IMAGE_SUFFIXES, decode
+from breastlens.imaging.decode import IMAGE_SUFFIXES
 from breastlens.imaging.preprocess import PreparedImage, preprocess
 from breastlens.inference.activation_map import Explanation, explain_row
 from breastlens.inference.answer import Answer, Answerer
+from breastlens.inference.inputs import read_input
 from breastlens.inference.map_picture import MapFolder
 from breastlens.inference.novelty import Similar
 from breastlens.models.bundle import Bundle, BundleCard, load_bundle
@@ -112,7 +113,10 @@ class Predictor:
         )
 
     def predict_files(
-        self, paths: Sequence[Path], progress: Progress | None = None, maps: MapFolder | None = None
+        self,
+        paths: Sequence[Path | str],
+        progress: Progress | None = None,
+        maps: MapFolder | None = None,
     ) -> Generator[Prediction]:
         """Score many image files in order; a file that cannot be read gives a row with its error, and the rest go on.
 
@@ -120,7 +124,7 @@ class Predictor:
         there are, and the threads end with the iterator, also where it is given up halfway.
 
         Args:
-            paths: The files.
+            paths: The files; as text also addresses in a remote store, see ``read_input``.
             progress: Where to tell how far it is.
             maps: Where a picture of what influenced each score is written, if wanted.
         """
@@ -137,7 +141,7 @@ class Predictor:
                     continue
                 prediction = self._conclude(name, row, answer)
                 if maps is not None:
-                    shown = maps.write(done, path, explain_row(image, self.bundle.card.image, row))
+                    shown = maps.write(done, Path(path), explain_row(image, self.bundle.card.image, row))
                     prediction = replace(prediction, map=shown)
                 yield prediction
 
@@ -222,10 +226,10 @@ class Predictor:
         scores = self.bundle.engine.run(images, on_done=on_done)["score"]
         return np.asarray(scores, dtype=np.float64).reshape(len(images))
 
-    def _read(self, path: Path) -> PreparedImage | str:
+    def _read(self, path: Path | str) -> PreparedImage | str:
         """The image as the network takes it, or why there is none."""
         try:
-            return preprocess(decode(path, limits=self._limits), self.bundle.card.image)
+            return preprocess(read_input(str(path), self._limits), self.bundle.card.image)
         except DecodeError as error:
             logger.info("not scored: %s", error)
             return error.reason

@@ -131,7 +131,7 @@ def open_job(
         )
     with explained_write_errors(out):
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, out):
+        with locked(folder, out):
             if resume:
                 changed = name_differences(
                     asdict(earlier), asdict(purpose), _read_images(folder, out), _image_table(cohort)
@@ -222,8 +222,16 @@ def _remove_leftovers(out: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
-    """Keep other processes away; the system opens the lock whenever this one ends, however it does."""
+def locked(folder: Path, out: Path) -> Iterator[None]:
+    """Keep other processes away from a folder; the system opens the lock whenever this one ends, however it does.
+
+    Args:
+        folder: Which; it exists.
+        out: What comes of it, for the message.
+
+    Raises:
+        RunDirectoryError: Another process works on it.
+    """
     handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:

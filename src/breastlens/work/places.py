@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from breastlens.errors import DataError
 from breastlens.machine import usable_cores
-from breastlens.work.on_ray import OnRay
-from breastlens.work.processes import Processes
-from breastlens.work.run import Here, Place
+
+if TYPE_CHECKING:
+    from breastlens.work.run import Place
 
 HERE = "here"
 
@@ -23,6 +25,10 @@ def choose_place(name: str) -> Place:
         DataError: There is no such place.
         MissingDependencyError: Ray is asked for and not installed.
     """
+    from breastlens.work.on_ray import OnRay
+    from breastlens.work.processes import Processes
+    from breastlens.work.run import Here
+
     kind, colon, more = name.partition(":")
     if name == HERE:
         return Here()
