@@ -1,0 +1,148 @@
+"""Very many images to one CSV: the rows of ``predict``, each exactly once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from breastlens.errors import BundleError, DataError
+from breastlens.inference import shards as room
+from breastlens.inference.inputs import list_inputs
+from breastlens.inference.predictor import load
+from breastlens.inference.shards import Scoring, score_shard, shards
+from breastlens.progress import Progress
+from breastlens.runs.directory import Run
+from breastlens.runs.scoring import score_to_csv
+from breastlens.work.run import Here
+from breastlens.work.unit import Unit
+
+
+@pytest.fixture
+def images(awkward_dir: Path, tmp_path: Path) -> Path:
+    """A folder of 40 images, one of them unreadable."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    sources = sorted(awkward_dir.glob("*/*.png"))
+    for number in range(39):
+        shutil.copy(sources[number % len(sources)], folder / f"{number:02}.png")
+    (folder / "39.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture
+def scoring(holdout_run: Run) -> Scoring:
+    return Scoring.of(load(holdout_run.model).bundle, similar=2, rebased=(0.5, 0.01))
+
+
+class DiesAfter(Here):
+    """A process that ends in the middle of a job."""
+
+    def __init__(self, units: int) -> None:
+        self.left = units
+
+    def do(self, units: Any, *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
+        for done in super().do(units, keep_going=keep_going):
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            yield done
+
+
+@pytest.mark.parametrize("place", ["processes:2", "file://"])
+def test_rows_are_those_of_predict_wherever_they_are_made(
+    command: Callable[..., Any],
+    holdout_run: Run,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ["--similar", 2, "--prevalence", 0.01]
+    assert command("predict", holdout_run.directory, "images", *more, "--out", "here.csv").code == 0
+    if place == "file://":
+        pytest.importorskip("fsspec")
+        done = command("predict", holdout_run.directory, f"file://{images}", *more, "--out", "there.csv")
+    else:
+        done = command("predict", holdout_run.directory, "images", *more, "--out", "there.csv", "--on", place)
+    assert done.code == 0, done.err
+    assert "1 of 40 files could not be read" in done.err
+    there = Path("there.csv").read_text().replace(f"file://{images}", "images")
+    assert there == Path("here.csv").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "images", "there.csv"]
+
+
+def test_what_was_scored_before_the_end_is_not_scored_again(
+    images: Path, tmp_path: Path, scoring: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "SHARD", 8)
+    monkeypatch.setattr(shards, "__defaults__", (8,))
+    names, out = list(list_inputs([str(images)])), tmp_path / "scores.csv"
+    with pytest.raises(KeyboardInterrupt):
+        score_to_csv(names, out, scoring, DiesAfter(3), Progress())
+    assert not out.exists()
+    assert len(list((tmp_path / ".scores.csv.units").glob("*.npz"))) == 3
+    counts = score_to_csv(names, out, scoring, DiesAfter(2), Progress())
+    assert (counts.images, counts.unread, counts.set_aside) == (40, 1, 0)
+    assert pd.read_csv(out)["path"].tolist() == names
+    assert not (tmp_path / ".scores.csv.units").exists()
+
+
+def test_a_part_that_cannot_be_scored_has_rows_that_say_so(
+    images: Path, tmp_path: Path, scoring: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "__defaults__", (8,))
+    predict = room.score_shard
+
+    def fail(scoring: Scoring, names: tuple[str, ...]) -> Any:
+        if "08.png" in names[0]:
+            raise MemoryError("no room")
+        return predict(scoring, names)
+
+    monkeypatch.setattr(room, "score_shard", fail)
+    names, out = list(list_inputs([str(images)])), tmp_path / "scores.csv"
+    counts = score_to_csv(names, out, scoring, Here(), Progress())
+    assert (counts.images, counts.set_aside) == (40, 8)
+    table = pd.read_csv(out)
+    assert table["path"].tolist() == names
+    assert table["error"].eq("not scored: no room").sum() == 8
+    assert table["y_score"].notna().sum() == 31
+
+
+def test_another_model_under_the_same_path_is_refused(scoring: Scoring, images: Path) -> None:
+    with pytest.raises(BundleError, match="another model here"):
+        score_shard(replace(scoring, version="0" * 64), [str(images / "00.png")])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "need --out CSV"),
+        (["--out", "x.csv", "--maps", "maps"], "--maps goes with --on here"),
+        (["--out", "x.csv", "--json"], "--json goes with --on here"),
+    ],
+)
+def test_what_does_not_go_together_is_told(
+    command: Callable[..., Any],
+    holdout_run: Run,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command("predict", holdout_run.directory, "images", "--on", "processes:1", *more)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_no_image_at_all_is_told(scoring: Scoring, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image file was found"):
+        score_to_csv([], tmp_path / "scores.csv", scoring, Here(), Progress())
