@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import audit, cache, data, judge, plan, predict, report, serve, train
+from breastlens.cli import audit, cache, data, judge, plan, predict, report, runs, serve, train
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
 
@@ -42,6 +42,7 @@ for command in (
     serve.serve,
     plan.plan,
     report.report,
+    runs.runs,
     data.backbones,
 ):
     app.command()(command)
