@@ -8,6 +8,7 @@ BreastLensError                 anything the user can act on; the command prints
 ├── BundleError                 a saved model is missing, damaged or of another format
 ├── CacheError                  what must not fill the memory cannot be kept on disk
 ├── RunDirectoryError           a run directory cannot be written or read
+├── TrackingError               a tracker cannot be reached, or refuses a run
 └── MissingDependencyError      an optional package is not installed
 """
 
@@ -62,6 +63,10 @@ class CacheError(BreastLensError):
 
 class RunDirectoryError(BreastLensError):
     """A run directory exists already, cannot be written, or is not complete."""
+
+
+class TrackingError(BreastLensError):
+    """A tracker cannot be reached, or refuses a run; the run directory is whole."""
 
 
 class MissingDependencyError(BreastLensError):

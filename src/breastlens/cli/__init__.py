@@ -1,6 +1,7 @@
 """The command line: reads options, calls the library, prints.
 
-Exit codes: 0 done, 1 findings under ``audit --strict``, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 findings under ``audit --strict``, 2 wrong input, 3 trained but not
+tracked, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ for command in (
     plan.plan,
     report.report,
     runs.runs,
+    runs.track,
     data.backbones,
 ):
     app.command()(command)

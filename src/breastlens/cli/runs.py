@@ -1,16 +1,23 @@
-"""The command that lists finished runs: a table to read, to filter and to put in order."""
+"""The commands about finished runs: list those under a folder, and log some to a tracker."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from breastlens.cli.options import AsJson
 from breastlens.cli.predict import refuse_file
 from breastlens.cli.show import ERRORS, print_table
+from breastlens.errors import BreastLensError, DataError
+
+if TYPE_CHECKING:
+    from breastlens.runs.tracking_mlflow import MlflowTracker
+
+NOT_TRACKED = 3
+"""Exit code of a training that was kept, but not logged."""
 
 
 def runs(
@@ -64,3 +71,56 @@ def runs(
     for title, path in (("Table", table), ("Page", page)):
         if path is not None:
             print(f"{title}: {path}")
+
+
+def track(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)
+    ],
+    tracker: Annotated[str, typer.Option("--to", metavar="TRACKER", help="mlflow.")] = "mlflow",
+) -> None:
+    """Log finished runs to MLflow, as train --track does; a run that is there already is left as it is."""
+    opened = open_tracker(tracker)
+    for run in runs:
+        logged = opened.log(run)
+        print(f"{run}: {'logged to' if logged else 'was already in'} {opened.place}")
+
+
+def open_tracker(name: str) -> MlflowTracker:
+    """Open a tracker by its name, and make sure that it answers.
+
+    Raises:
+        DataError: There is no such tracker.
+        MissingDependencyError: It is not installed.
+        TrackingError: It does not answer.
+    """
+    from breastlens.runs.tracking_mlflow import MlflowTracker
+
+    if name != "mlflow":
+        raise DataError(f"no tracker {name!r}; there is mlflow")
+    return MlflowTracker()
+
+
+def log_trained(tracker: MlflowTracker, place: Path) -> None:
+    """Log what a training has left.
+
+    Args:
+        tracker: Where to.
+        place: The run, or the folder of a comparison with its runs.
+
+    Raises:
+        typer.Exit: Something could not be logged, with exit code `NOT_TRACKED`; what was trained is whole.
+    """
+    from breastlens.report.run_list import find_runs
+
+    try:
+        for run in find_runs(place):
+            tracker.log(run, **({} if run == place else {"comparison": place.resolve().name}))
+    except BreastLensError as error:
+        ERRORS.print(
+            f"Not tracked: {error}. What was trained is whole in {place}; log it later: breastlens track RUN",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(NOT_TRACKED) from error

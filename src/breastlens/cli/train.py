@@ -30,6 +30,7 @@ from breastlens.cli.options import (
     read_split,
 )
 from breastlens.cli.reading import read_cohort
+from breastlens.cli.runs import log_trained, open_tracker
 from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
 from breastlens.errors import DataError
@@ -151,6 +152,9 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")
     ] = None,
+    track: Annotated[
+        str | None, typer.Option(metavar="TRACKER", help="Log the finished run there: mlflow.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
     cache_limit: CacheLimit = DEFAULT_CACHE_GB,
     quiet: Quiet = False,
@@ -215,6 +219,7 @@ def train(
             resolve_weights(recipe.weights, get_backbone(name))
     if out is not None:
         refuse_taken(out, None if manifest else data)
+    tracker = None if track is None else open_tracker(track)
     cohort = read_cohort(
         data,
         progress,
@@ -239,12 +244,16 @@ def train(
             print(json.dumps({"comparison": str(page)}))
         else:
             print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
+        if tracker is not None:
+            log_trained(tracker, page.parent)
         return
     run = train_run(cohort, **options, **settings)
     if as_json:
         print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
     else:
         print_verdict(run.directory)
+    if tracker is not None:
+        log_trained(tracker, run.directory)
 
 
 def demo(

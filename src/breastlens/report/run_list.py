@@ -101,7 +101,7 @@ def list_runs(folder: Path) -> tuple[list[RunLine], list[str]]:
     if not folder.is_dir():
         raise RunDirectoryError(f"{folder}: there is no such folder")
     lines, damaged = [], []
-    for run_dir in _find_runs(folder):
+    for run_dir in find_runs(folder):
         try:
             lines.append(describe_line(read_told(run_dir), run_dir.relative_to(folder).as_posix()))
         except RunDirectoryError as error:
@@ -111,8 +111,8 @@ def list_runs(folder: Path) -> tuple[list[RunLine], list[str]]:
     return lines, damaged
 
 
-def _find_runs(folder: Path) -> Iterator[Path]:
-    """Directories that hold run.json or metrics.json; in those nothing further is searched."""
+def find_runs(folder: Path) -> Iterator[Path]:
+    """Directories that hold run.json or metrics.json, in a folder and below; in those nothing further is searched."""
     for place, folders, files in os.walk(folder):
         if not {"run.json", "metrics.json"}.isdisjoint(files):
             folders.clear()
