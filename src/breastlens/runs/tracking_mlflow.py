@@ -134,6 +134,7 @@ def _import_mlflow() -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # that a store was made is no news
     return mlflow
 
 
