@@ -15,7 +15,7 @@ from breastlens.errors import MissingDependencyError, TrackingError
 from breastlens.runs import tracking_mlflow
 from breastlens.runs.directory import Run
 from breastlens.runs.tracking import describe_for_tracker
-from breastlens.runs.tracking_mlflow import EXPERIMENT, LOCAL_STORE, MlflowTracker
+from breastlens.runs.tracking_mlflow import EXPERIMENT, MlflowTracker
 
 # MLflow and what it brings warn of one another.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -43,7 +43,7 @@ def test_a_run_in_the_local_store(place: Path, holdout_run: Run) -> None:
 
     import mlflow
 
-    client = mlflow.MlflowClient(LOCAL_STORE)
+    client = mlflow.MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
     test, controls = holdout_run.metrics["test"], holdout_run.metrics["controls"]
     assert run.info.status == "FINISHED"

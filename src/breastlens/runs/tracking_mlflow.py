@@ -17,7 +17,7 @@ from breastlens.runs.tracking import Tracked, describe_for_tracker
 
 logger = logging.getLogger(__name__)
 
-LOCAL_STORE = "sqlite:///mlflow.db"
+LOCAL_STORE = "mlflow.db"
 """In the current folder, where ``mlflow ui`` looks for it; files go into ``mlruns`` beside it."""
 
 EXPERIMENT = "breastlens"
@@ -49,7 +49,9 @@ class MlflowTracker:
             TrackingError: The store cannot be reached or read.
         """
         mlflow = _import_mlflow()
-        self.store = os.environ.get("MLFLOW_TRACKING_URI") or LOCAL_STORE
+        self.store = (
+            os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(LOCAL_STORE).absolute().as_posix()}"
+        )
         self.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         with _explained(self.store):
             self._client = mlflow.MlflowClient(self.store)
@@ -135,6 +137,7 @@ def _import_mlflow() -> Any:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # that a store was made is no news
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # nor is each try; the last one is told
     return mlflow
 
 
@@ -151,6 +154,13 @@ def _explained(store: str) -> Iterator[None]:
         raise
     except Exception as error:
         logger.info("tracking failed", exc_info=True)
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        said = f"the MLflow store {store} cannot be used: {lines[0][:300]}"
+        said = f"the MLflow store {store} cannot be used: {_first_cause(error)}"
         raise TrackingError(_USER_AND_PASSWORD.sub("//", said)) from error
+
+
+def _first_cause(error: BaseException) -> str:
+    """What began a chain of errors, in a line: ``Connection refused``, not what each layer above made of it."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0][:300]
