@@ -9,6 +9,7 @@ BreastLensError                 anything the user can act on; the command prints
 ├── CacheError                  what must not fill the memory cannot be kept on disk
 ├── RunDirectoryError           a run directory cannot be written or read
 ├── WorkerError                 a part of the work was lost with the process or the machine that did it
+├── TrackingError               a tracker cannot be reached, or refuses a run
 └── MissingDependencyError      an optional package is not installed
 """
 
@@ -71,6 +72,10 @@ class RunDirectoryError(BreastLensError):
 
 class WorkerError(BreastLensError):
     """A part of the work was lost with the process or the machine that did it, more often than is worth trying."""
+
+
+class TrackingError(BreastLensError):
+    """A tracker cannot be reached, or refuses a run; the run directory is whole."""
 
 
 class MissingDependencyError(BreastLensError):

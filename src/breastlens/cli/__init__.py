@@ -1,6 +1,7 @@
 """The command line: reads options, calls the library, prints.
 
-Exit codes: 0 done, 1 findings under ``audit --strict``, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 findings under ``audit --strict``, 2 wrong input, 3 trained but not
+tracked, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import audit, cache, data, judge, plan, predict, report, serve, train
+from breastlens.cli import audit, cache, data, judge, plan, predict, report, runs, serve, train
 from breastlens.cli.interrupt import INTERRUPTED as INTERRUPTED
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
@@ -40,6 +41,8 @@ for command in (
     serve.serve,
     plan.plan,
     report.report,
+    runs.runs,
+    runs.track,
     data.backbones,
 ):
     app.command()(command)

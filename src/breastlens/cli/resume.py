@@ -13,7 +13,7 @@ import typer
 
 from breastlens.errors import RunDirectoryError
 
-_NOT_OF_THE_JOB = frozenset({"out", "resume", "quiet", "as_json", "cache_limit", "on", "workers"})
+_NOT_OF_THE_JOB = frozenset({"out", "resume", "quiet", "as_json", "cache_limit", "on", "track"})
 """What may be given anew each time: it changes nothing about the result."""
 
 

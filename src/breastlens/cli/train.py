@@ -32,6 +32,7 @@ from breastlens.cli.options import (
 )
 from breastlens.cli.reading import read_cohort
 from breastlens.cli.resume import resumable
+from breastlens.cli.runs import log_trained, open_tracker
 from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
 from breastlens.errors import DataError
@@ -155,6 +156,9 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard logs there.")
     ] = None,
+    track: Annotated[
+        str | None, typer.Option(metavar="TRACKER", help="Log the finished run there: mlflow.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
     on: Annotated[
         str,
@@ -241,6 +245,7 @@ def train(
         out = first_free(Path("runs"), "all") if backbone == "all" else default_out(recipe)
     how = f"what was finished is kept; go on with: {how_to_go_on(out)}"
     refuse_taken(out, None if manifest else data)
+    tracker = None if track is None else open_tracker(track)
     cohort = read_cohort(
         data,
         progress,
@@ -269,6 +274,8 @@ def train(
             print(json.dumps({"comparison": str(page)}))
         else:
             print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
+        if tracker is not None:
+            log_trained(tracker, page.parent)
         return
     with ends_soon(how):
         run = train_run(cohort, **options, **settings)
@@ -276,6 +283,8 @@ def train(
         print(json.dumps({"run": str(run.directory), "metrics": run.metrics}))
     else:
         print_verdict(run.directory)
+    if tracker is not None:
+        log_trained(tracker, run.directory)
 
 
 def demo(

@@ -15,6 +15,12 @@ NOT_SHOWN = "These data cannot show that the model sees the breast."
 NOT_KNOWN = "Whether the model does better than one without the breast is not known."
 PARTLY = "Part of this AUC need not come from the breast."
 UNEXPLAINED = ("No control explains the score.", "That is not yet a proof that the model sees the breast.")
+_WORDS = {
+    NOT_SHOWN: "breast not shown",
+    NOT_KNOWN: "not known",
+    PARTLY: "partly explained",
+    UNEXPLAINED[0]: "unexplained",
+}
 
 
 def meaning(files: RunFiles) -> list[str]:
@@ -41,6 +47,17 @@ def meaning(files: RunFiles) -> list[str]:
             "a shortcut's."
         )
     return said or _controls_meaning(files)
+
+
+def meaning_word(files: RunFiles) -> str:
+    """The same rules in a word or two, for a table of many runs."""
+    if files.block.auc is None:
+        return "no AUC"
+    if _chance_sentence(files):
+        return "chance"
+    if find_worst(files.controls) is None:
+        return "no control"
+    return _WORDS[_controls_meaning(files)[0]]
 
 
 def _controls_meaning(files: RunFiles) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +75,7 @@ def read_run_files(run_dir: Path) -> RunFiles:
     Raises:
         RunDirectoryError: A needed file is missing, damaged, or of another format.
     """
-    if not run_dir.exists():
-        raise RunDirectoryError(f"{run_dir}: there is no such run directory")
-    facts = RunFacts.model_validate(_read_json(run_dir, "run.json", RunFacts))
-    metrics = Metrics.model_validate(_read_json(run_dir, "metrics.json", Metrics))
-    part = next((name for name in MAIN_BLOCKS if getattr(metrics, name) is not None), None)
-    if part is None:
-        raise RunDirectoryError(
-            f"{run_dir / 'metrics.json'}: expected one of {', '.join(MAIN_BLOCKS)}, found none"
-        )
-    predictions = _read_numbers(
-        run_dir,
-        "predictions.csv",
-        {"path", "patient_id", "split"},
-        {"y_true": "int64", "y_score": "float64", "y_pred": "int64"},
-    )
+    told = read_told(run_dir)
     patients = pd.DataFrame()
     if (run_dir / "patients.csv").is_file():
         patients = _read_numbers(
@@ -99,27 +85,67 @@ def read_run_files(run_dir: Path) -> RunFiles:
             {"images": "int64", "refused": "int64", "y_score": "float64", "y_pred": "int64"},
         )
     has_history = (run_dir / "history.csv").is_file()
+    return replace(
+        told,
+        records=_read_table(
+            run_dir,
+            "records.csv",
+            _RECORD_COLUMNS,
+        ),
+        predictions=_read_predictions(run_dir, told.part),
+        patients=_of_part(patients, told.part),
+        history=_read_csv(run_dir, "history.csv") if has_history else pd.DataFrame(),
+        figures={path.stem: path.read_bytes() for path in sorted((run_dir / "figures").glob("*.png"))},
+    )
+
+
+def read_told(run_dir: Path) -> RunFiles:
+    """Read what run.json and metrics.json tell, which is quick; tables are empty, and there are no figures.
+
+    That is enough for the verdict. Only where some images have no patient are the predictions read too, since
+    how many of them were judged stands nowhere else.
+
+    Raises:
+        RunDirectoryError: A needed file is missing, damaged, or of another format.
+    """
+    if not run_dir.exists():
+        raise RunDirectoryError(f"{run_dir}: there is no such run directory")
+    facts = RunFacts.model_validate(_read_json(run_dir, "run.json", RunFacts))
+    metrics = Metrics.model_validate(_read_json(run_dir, "metrics.json", Metrics))
+    part = next((name for name in MAIN_BLOCKS if getattr(metrics, name) is not None), None)
+    if part is None:
+        raise RunDirectoryError(
+            f"{run_dir / 'metrics.json'}: expected one of {', '.join(MAIN_BLOCKS)}, found none"
+        )
+    block: Block = getattr(metrics, part)
+    nameless = block.patients and facts.data.images_without_patient != 0
     return RunFiles(
         facts=facts,
         part=part,
-        block=getattr(metrics, part),
+        block=block,
         validation=metrics.validation,
         controls=metrics.controls,
         corrected=metrics.corrected,
         matched=metrics.matched,
         activation=metrics.activation,
         nuisance=metrics.nuisance,
-        records=_read_table(
-            run_dir,
-            "records.csv",
-            _RECORD_COLUMNS,
-        ),
-        predictions=_of_part(predictions, part),
-        patients=_of_part(patients, part),
-        history=_read_csv(run_dir, "history.csv") if has_history else pd.DataFrame(),
-        figures={path.stem: path.read_bytes() for path in sorted((run_dir / "figures").glob("*.png"))},
+        records=pd.DataFrame(),
+        predictions=_read_predictions(run_dir, part) if nameless else pd.DataFrame({"patient_id": []}),
+        patients=pd.DataFrame(),
+        history=pd.DataFrame(),
+        figures={},
         further=metrics.model_extra or {},
     )
+
+
+def _read_predictions(run_dir: Path, part: str) -> pd.DataFrame:
+    predictions = _read_numbers(
+        run_dir,
+        "predictions.csv",
+        {"path", "patient_id", "split"},
+        {"y_true": "int64", "y_score": "float64", "y_pred": "int64"},
+    )
+    return _of_part(predictions, part)
 
 
 def _read_json(run_dir: Path, name: str, model: type[Facts]) -> Facts:

@@ -9,7 +9,7 @@ from breastlens.report import certainty
 from breastlens.report.canvas import threshold_text
 from breastlens.report.control_wording import find_worst, seen_by
 from breastlens.report.facts import Block, Matched
-from breastlens.report.meaning import meaning, no_interval_sentence, surely_above
+from breastlens.report.meaning import meaning, meaning_word, no_interval_sentence, surely_above
 from breastlens.report.phrasing import (
     count_text,
     figure_text,
@@ -40,6 +40,7 @@ __all__ = [
     "trained_on_sentence",
     "training_images",
     "verdict",
+    "verdict_word",
     "with_interval",
 ]
 
@@ -69,6 +70,13 @@ def verdict(files: RunFiles) -> str:
         return f"{said}; what a model reaches without the breast is not known."
     control = files.controls[name]
     return f"{said}; a model that {seen_by(name)} reaches {short_with_interval(control.auc, control)}."
+
+
+def verdict_word(files: RunFiles) -> str:
+    """What the first screen says in a word or two: what makes the figures too good comes before what they mean."""
+    if training_images(files):
+        return "trained on these"
+    return "leak" if _leaks(files) else meaning_word(files)
 
 
 def judged_on(files: RunFiles) -> str:
