@@ -2,7 +2,7 @@
 
 Run as ``python benchmarks/kill.py [--moments 20] [--every-write]``.
 
-The same small fine-tuning of phantoms is run once undisturbed, and then again and again. Each time the process is killed
+The same small training of phantoms is run once undisturbed, and then again and again. Each time the process is killed
 (SIGKILL, which nothing can catch), ``breastlens train --resume`` goes on, and ``predictions.csv`` is compared with that
 of the undisturbed run, byte for byte. Moments are spread at random over the time of the undisturbed run.
 """

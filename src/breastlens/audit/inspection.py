@@ -16,6 +16,7 @@ from breastlens.audit.near_duplicates import find_near_duplicate_problems
 from breastlens.audit.survey import survey_images
 from breastlens.cohort.batches import LoadedImages
 from breastlens.cohort.near_duplicates import NearDuplicate, duplicate_components, find_near_duplicates
+from breastlens.cohort.parallel import Mapper
 from breastlens.cohort.records import Cohort
 from breastlens.progress import Progress
 
@@ -45,13 +46,16 @@ class Inspection:
     findings: list[Finding]
 
 
-def inspect_cohort(cohort: Cohort, *, seed: int = 0, progress: Progress | None = None) -> Inspection:
+def inspect_cohort(
+    cohort: Cohort, *, seed: int = 0, progress: Progress | None = None, mapper: Mapper | None = None
+) -> Inspection:
     """Look at every image once, and at what the table says of them.
 
     Args:
         cohort: The labelled images.
         seed: Of permutation tests.
         progress: Where to tell how far it is.
+        mapper: Looks at the files elsewhere; None: in threads of this process.
 
     Raises:
         DecodeError: A file has gone or changed since the cohort was read.
@@ -59,7 +63,7 @@ def inspect_cohort(cohort: Cohort, *, seed: int = 0, progress: Progress | None =
     progress = progress or Progress()
     used = cohort.included
     with progress.task("look at images", len(used)) as advance:
-        seen = survey_images(cohort, on_progress=lambda done, _: advance(done))
+        seen = survey_images(cohort, mapper=mapper, on_progress=lambda done, _: advance(done))
     with progress.task("compare images") as advance:
         pairs = find_near_duplicates(
             seen.thumbnails, on_progress=lambda done, total: advance(done, total=total)

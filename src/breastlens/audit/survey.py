@@ -14,12 +14,14 @@ from breastlens.audit.files import FileMeasures, measure_file
 from breastlens.audit.properties import PROPERTY_COLUMNS, describe_file
 from breastlens.cohort.batches import LoadedImages, read_each
 from breastlens.cohort.image_stack import ImageStack
-from breastlens.cohort.parallel import OnProgress
+from breastlens.cohort.parallel import Mapper, OnProgress
 from breastlens.cohort.perceptual_hash import THUMBNAIL_SIDE, thumbnail
 from breastlens.cohort.records import Cohort
-from breastlens.config import ReadingLimits
+from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DecodeError
 from breastlens.imaging.decode import DEFAULT_LIMITS, DecodedImage
+from breastlens.imaging.marks import Marks
+from breastlens.imaging.measures import ImageMeasures
 from breastlens.imaging.metadata import read_metadata
 from breastlens.imaging.preprocess import PreparedImage, preprocess
 
@@ -49,11 +51,35 @@ class _Seen:
     measures: FileMeasures
 
 
+@dataclass(frozen=True)
+class _Look:
+    """Takes from one image all that is needed later."""
+
+    root: Path
+    recipe: ImageRecipe
+
+    def __call__(self, image: DecodedImage, path: Path) -> _Seen:
+        data = _read(path)
+        metadata = read_metadata(data, path.relative_to(self.root).as_posix())
+        measures = measure_file(data, metadata, image.pixels)
+        return _Seen(
+            preprocess(image, self.recipe),
+            thumbnail(image.pixels),
+            describe_file(metadata, measures.image.grey_levels),
+            measures,
+        )
+
+
+PARTS_OF_SEEN = (_Seen, PreparedImage, FileMeasures, ImageMeasures, Marks)
+"""The dataclasses that a look at an image gives."""
+
+
 def survey_images(
     cohort: Cohort,
     *,
     limits: ReadingLimits = DEFAULT_LIMITS,
     workers: int | None = None,
+    mapper: Mapper | None = None,
     on_progress: OnProgress | None = None,
 ) -> Survey:
     """Decodes each image in use once, in threads, and takes from it all that is needed later.
@@ -62,30 +88,22 @@ def survey_images(
         cohort: The images, and how they are prepared.
         limits: What a file may cost before it is refused.
         workers: Threads; None for one a processor.
+        mapper: Looks at the files elsewhere; None: in threads of this process.
         on_progress: Told after each image.
 
     Raises:
         DecodeError: A file has gone or changed since the cohort was read.
     """
     used = cohort.included
-
-    def look(image: DecodedImage, path: Path) -> _Seen:
-        data = _read(path)
-        metadata = read_metadata(data, path.relative_to(cohort.root).as_posix())
-        measures = measure_file(data, metadata, image.pixels)
-        return _Seen(
-            preprocess(image, cohort.image),
-            thumbnail(image.pixels),
-            describe_file(metadata, measures.image.grey_levels),
-            measures,
-        )
-
+    look = _Look(cohort.root, cohort.image)
     thumbnails = ImageStack(len(used), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     properties: list[dict[str, object]] = []
     measures: list[FileMeasures] = []
 
     def prepared() -> Iterator[PreparedImage]:
-        seen = read_each(cohort, used, look, limits=limits, workers=workers, on_progress=on_progress)
+        seen = read_each(
+            cohort, used, look, limits=limits, workers=workers, mapper=mapper, on_progress=on_progress
+        )
         for each in seen:
             thumbnails.append(each.thumbnail)
             properties.append(each.properties)

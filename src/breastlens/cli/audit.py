@@ -17,6 +17,7 @@ from breastlens.cli.options import (
     ManifestPath,
     Negative,
     PatientPattern,
+    Place,
     Positive,
     Quiet,
     command_line,
@@ -28,6 +29,7 @@ from breastlens.cli.reading import read_cohort
 from breastlens.cli.show import choose_progress, print_audit
 from breastlens.config import DEFAULT_CACHE_GB, AuditRecipe, ImageRecipe
 from breastlens.runs.settings import checked
+from breastlens.work.places import HERE
 
 FOUND = 1
 """Exit code under --strict where there is an error among the findings."""
@@ -78,6 +80,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Make there findings.json, audit.html and figures.")
     ] = None,
+    on: Place = HERE,
     cache_limit: CacheLimit = DEFAULT_CACHE_GB,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if there is an error among the findings.")
@@ -90,6 +93,7 @@ def audit(
     from breastlens.models.weights import resolve_weights
     from breastlens.runs.audit import audit_cohort, refuse_wide_border
     from breastlens.runs.directory import refuse_taken
+    from breastlens.runs.reading_apart import reading_apart
 
     progress = choose_progress(quiet=quiet)
     settings: dict[str, Any] = {
@@ -111,26 +115,29 @@ def audit(
         refuse_wide_border(border, image)
     if out is not None:
         refuse_taken(out, None if manifest else data)
-    cohort = read_cohort(
-        data,
-        progress,
-        manifest=manifest,
-        patient_pattern=patient_pattern,
-        positive=positive or ("sick",),
-        negative=negative or (),
-        exclude_when=exclude_when or (),
-        every_frame=every_frame,
-        image=image,
-    )
-    done = audit_cohort(
-        cohort,
-        out=out,
-        model=model,
-        cache=cache,
-        progress=progress,
-        command=command_line(),
-        **settings,
-    )
+    with reading_apart(on, out) as mapper:
+        cohort = read_cohort(
+            data if mapper is None else data.absolute(),
+            progress,
+            manifest=manifest,
+            patient_pattern=patient_pattern,
+            positive=positive or ("sick",),
+            negative=negative or (),
+            exclude_when=exclude_when or (),
+            every_frame=every_frame,
+            image=image,
+            mapper=mapper,
+        )
+        done = audit_cohort(
+            cohort,
+            out=out,
+            model=model,
+            cache=cache,
+            progress=progress,
+            command=command_line(),
+            mapper=mapper,
+            **settings,
+        )
     if as_json:
         print(json.dumps(done.facts))
     else:

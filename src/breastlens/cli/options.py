@@ -81,6 +81,14 @@ Prevalence = Annotated[
     float | None,
     typer.Option(help="Share of positives where the model is to be used, such as 0.006: re-base figures."),
 ]
+Place = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="PLACE",
+        help="Where the work is done: here, processes[:N] of this machine, or ray[:ADDRESS].",
+    ),
+]
 ImageSize = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square that the network sees.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the answer.")]
 CacheLimit = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from breastlens.cli.options import AsJson, ModelPath, PatientPattern, Prevalence, Quiet
+from breastlens.cli.options import AsJson, ModelPath, PatientPattern, Place, Prevalence, Quiet
 from breastlens.cli.show import choose_progress
 from breastlens.errors import DataError, RunDirectoryError, WorkerError
 from breastlens.progress import Progress
@@ -55,13 +55,7 @@ def predict(
         Path | None, typer.Option(metavar="CSV", help="Columns path, patient_id: whose image each is.")
     ] = None,
     prevalence: Prevalence = None,
-    on: Annotated[
-        str,
-        typer.Option(
-            metavar="PLACE",
-            help="Where to score: here, processes[:N] or ray[:ADDRESS]; but for here, needs --out.",
-        ),
-    ] = "here",
+    on: Place = HERE,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

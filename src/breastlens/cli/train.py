@@ -18,6 +18,7 @@ from breastlens.cli.options import (
     Negative,
     OptionalDataPath,
     PatientPattern,
+    Place,
     Positive,
     Prevalence,
     Quiet,
@@ -37,7 +38,7 @@ from breastlens.cli.show import choose_progress, print_verdict
 from breastlens.config import DEFAULT_CACHE_GB, ImageRecipe, TrainingRecipe
 from breastlens.errors import DataError
 from breastlens.runs.settings import checked
-from breastlens.work.places import choose_place
+from breastlens.work.places import HERE, choose_place
 
 
 @resumable
@@ -160,12 +161,7 @@ def train(
         str | None, typer.Option(metavar="TRACKER", help="Log the finished run there: mlflow.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make.")] = None,
-    on: Annotated[
-        str,
-        typer.Option(
-            metavar="PLACE", help="Where to train: here, processes[:N] of this machine, or ray[:ADDRESS]."
-        ),
-    ] = "here",
+    on: Place = HERE,
     resume: Annotated[
         Path | None,
         typer.Option(

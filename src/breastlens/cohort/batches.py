@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.cohort.image_stack import ImageStack
-from breastlens.cohort.parallel import OnProgress, map_in_order
+from breastlens.cohort.parallel import Mapper, OnProgress, map_in_order
 from breastlens.cohort.records import Cohort
 from breastlens.config import ReadingLimits
 from breastlens.imaging.decode import DEFAULT_LIMITS, DecodedImage, decode
@@ -57,6 +58,22 @@ class LoadedImages:
         return cls(pixels.as_array(), window[0], window[1], tuple(boxes))
 
 
+@dataclass(frozen=True)
+class _ReadImage(Generic[Seen]):
+    """Decodes one frame and looks at it."""
+
+    root: Path
+    limits: ReadingLimits
+    look: Callable[[DecodedImage, Path], Seen]
+
+    def file(self, place: tuple[str, int]) -> Path:
+        return self.root / place[0]
+
+    def __call__(self, place: tuple[str, int]) -> Seen:
+        path = self.file(place)
+        return self.look(decode(path, limits=self.limits, frame=place[1]), path)
+
+
 def read_each(
     cohort: Cohort,
     rows: pd.DataFrame,
@@ -64,6 +81,7 @@ def read_each(
     *,
     limits: ReadingLimits = DEFAULT_LIMITS,
     workers: int | None = None,
+    mapper: Mapper | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Seen]:
     """Decodes images and looks at each, in threads; yields what was seen in the rows' order.
@@ -74,18 +92,16 @@ def read_each(
         look: Is given a decoded image and its file.
         limits: What a file may cost before it is refused.
         workers: Threads; None for one a processor.
+        mapper: Reads the files elsewhere, for which ``look`` is to be a dataclass; None: threads of this process.
         on_progress: Told after each image.
 
     Raises:
         DecodeError: A file has gone or changed since the cohort was read.
     """
-
-    def read(place: tuple[str, int]) -> Seen:
-        path, frame = cohort.root / place[0], place[1]
-        return look(decode(path, limits=limits, frame=frame), path)
-
+    read = _ReadImage(cohort.root, limits, look)
+    each = mapper or partial(map_in_order, workers=workers)
     places = [(str(path), int(frame)) for path, frame in zip(rows["path"], rows["frame"], strict=True)]
-    return iter(map_in_order(read, places, workers=workers, on_progress=on_progress))
+    return iter(each(read, places, on_progress=on_progress))
 
 
 def prepare_each(

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from breastlens.machine import usable_cores
 
@@ -14,6 +14,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 OnProgress = Callable[[int, int], None]
 """Called in the caller's thread with how many are done and how many there are."""
+
+
+class Mapper(Protocol):
+    """Something that does what ``map_in_order`` does."""
+
+    def __call__(
+        self, function: Any, items: Sequence[Any], *, on_progress: OnProgress | None = None
+    ) -> Generator[Any]:
+        """Yield ``function(item)`` for every item, in order."""
+
 
 _AHEAD = 64
 _LEAST_AHEAD_PER_WORKER = 4

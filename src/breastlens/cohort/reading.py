@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import pandas as pd
 from breastlens.cohort.duplicates import hash_pixels, name_groups
 from breastlens.cohort.folder import NAME_NOT_UTF8, NOT_IN_A_CATEGORY, list_folder
 from breastlens.cohort.manifest import MEASURED_COLUMNS, read_manifest
-from breastlens.cohort.parallel import OnProgress, map_in_order
+from breastlens.cohort.parallel import Mapper, OnProgress, map_in_order
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DataError, DecodeError
 from breastlens.imaging.decode import DEFAULT_LIMITS, decode, decode_frames
@@ -69,6 +70,7 @@ def scan(
     every_frame: bool = False,
     limits: ReadingLimits = DEFAULT_LIMITS,
     workers: int | None = None,
+    mapper: Mapper | None = None,
     on_progress: OnProgress | None = None,
 ) -> Scan:
     """Reads every image of a folder or manifest once, in threads.
@@ -82,6 +84,7 @@ def scan(
         every_frame: One record a frame of a file with several; otherwise the first frame alone.
         limits: What a file may cost before it is refused.
         workers: Threads; None for one a processor.
+        mapper: Reads the files elsewhere; None: threads of this process.
         on_progress: Told after each file.
 
     Raises:
@@ -100,14 +103,10 @@ def scan(
         listing = read_manifest(Path(manifest), root, conditions)
     files, source = _settle_patients(listing.table, pattern)
 
-    listed = {name: files[name].to_numpy() for name in files}
-
-    def read(number: int) -> list[dict[Hashable, Any]]:
-        row: dict[Hashable, Any] = {name: values[number] for name, values in listed.items()}
-        # A pattern says of every path whose it is; a manifest may leave that to the file.
-        return _read_file(root, row, every_frame, limits, patient_from_header=source != "pattern")
-
-    found = map_in_order(read, range(len(files)), workers=workers, on_progress=on_progress)
+    # A pattern says of every path whose it is; a manifest may leave that to the file.
+    read = _ReadFile(root, every_frame, limits, patient_from_header=source != "pattern")
+    each = mapper or partial(map_in_order, workers=workers)
+    found = each(read, _Rows(files), on_progress=on_progress)
     table = _gather(record for records in found for record in records)
     if pattern is not None:
         _require_patients(table, pattern)
@@ -118,6 +117,40 @@ def scan(
     table["duplicate_group"] = name_groups(table["pixels_sha256"])
     named_by = None if manifest is None else Path(manifest)
     return Scan(root, _tidy(table), image, named_by, source, listing.ignored, listing.empty)
+
+
+class _Rows(Sequence[dict[Hashable, Any]]):
+    """The rows of a table, each made when it is asked for."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._columns = {name: table[name].to_numpy() for name in table}
+        self._count = len(table)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: Any) -> Any:
+        if number >= self._count:
+            raise IndexError(number)
+        return {name: values[number] for name, values in self._columns.items()}
+
+
+@dataclass(frozen=True)
+class _ReadFile:
+    """Makes the records of one file."""
+
+    root: Path
+    every_frame: bool
+    limits: ReadingLimits
+    patient_from_header: bool
+
+    def file(self, row: dict[Hashable, Any]) -> Path:
+        return self.root / str(row["path"])
+
+    def __call__(self, row: dict[Hashable, Any]) -> list[dict[Hashable, Any]]:
+        return _read_file(
+            self.root, row, self.every_frame, self.limits, patient_from_header=self.patient_from_header
+        )
 
 
 def _gather(records: Iterator[dict[Hashable, Any]]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breastlens.cohort.duplicates import contradictions
-from breastlens.cohort.parallel import OnProgress
+from breastlens.cohort.parallel import Mapper, OnProgress
 from breastlens.cohort.reading import COLUMN_ORDER, DEFAULT_RECIPE, PatientSource, Scan, as_names, scan
 from breastlens.cohort.spelling import find_similar, same_but_for_case
 from breastlens.cohort.splits import split_groups
@@ -71,6 +71,7 @@ class Cohort:
         every_frame: bool = False,
         limits: ReadingLimits = DEFAULT_LIMITS,
         workers: int | None = None,
+        mapper: Mapper | None = None,
         on_progress: OnProgress | None = None,
     ) -> Cohort:
         """Reads and labels the images of a folder or manifest.
@@ -87,6 +88,7 @@ class Cohort:
             every_frame: One record a frame of a file with several; otherwise the first frame alone.
             limits: What a file may cost before it is refused.
             workers: Threads; None for one a processor.
+            mapper: Reads the files elsewhere; None: threads of this process.
             on_progress: Told after each file with how many are done and how many there are.
 
         Raises:
@@ -101,6 +103,7 @@ class Cohort:
             every_frame=every_frame,
             limits=limits,
             workers=workers,
+            mapper=mapper,
             on_progress=on_progress,
         )
         return cls.from_scan(found, positive=positive, negative=negative, labels=labels)

@@ -19,6 +19,7 @@ from breastlens.audit.labels import find_doubtful_labels, find_inverted_labels
 from breastlens.audit.shortcuts import Parts
 from breastlens.audit.strata import check_specification, strata
 from breastlens.cohort.batches import prepare_each
+from breastlens.cohort.parallel import Mapper
 from breastlens.cohort.records import Cohort
 from breastlens.config import AuditRecipe, ImageRecipe
 from breastlens.errors import DataError, MissingDependencyError, SplitError, WeightsError
@@ -68,6 +69,7 @@ def audit_cohort(
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
+    mapper: Mapper | None = None,
     **settings: Any,
 ) -> Audit:
     """Look for everything that would make a reported score false.
@@ -79,6 +81,7 @@ def audit_cohort(
         cache: Where features are kept for later; None: in the user's cache folder.
         progress: Where to tell how far it is.
         command: The command line, for findings.json.
+        mapper: Looks at the files elsewhere, as ``Cohort.read`` may read them; None: in threads of this process.
         **settings: Fields of ``AuditRecipe``, such as ``backbone="vgg16"`` or ``within=("acquired:year",)``.
 
     Raises:
@@ -94,9 +97,9 @@ def audit_cohort(
     predictor = load(model) if isinstance(model, str | Path) else model
     cache = cache or FeatureCache()
     if out is None:
-        return _audit(cohort, recipe, predictor, None, cache, progress, command)
+        return _audit(cohort, recipe, predictor, None, cache, progress, command, mapper)
     with new_directory(Path(out), data=cohort.scanned) as unfinished:
-        done = _audit(cohort, recipe, predictor, unfinished, cache, progress, command)
+        done = _audit(cohort, recipe, predictor, unfinished, cache, progress, command, mapper)
         write_json(unfinished / FINDINGS_NAME, done.facts)
         write_audit_page(unfinished)
     return replace(done, directory=Path(out))
@@ -124,12 +127,13 @@ def _audit(
     cache: FeatureCache,
     progress: Progress,
     command: Sequence[str],
+    mapper: Mapper | None,
 ) -> Audit:
     watch = Stopwatch()
     for column in recipe.within:
         check_specification(cohort.included, column)  # refuses what does not exist before anything takes time
     with watch.phase("look at the data"):
-        seen = inspect_cohort(cohort, seed=recipe.seed, progress=progress)
+        seen = inspect_cohort(cohort, seed=recipe.seed, progress=progress, mapper=mapper)
     for column in recipe.within:
         strata(seen.used, column, seen.properties)
     findings = list(seen.findings)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from breastlens.errors import DataError, RunDirectoryError
+from breastlens.errors import DataError
 from breastlens.inference.predictor import Prediction
 from breastlens.inference.shards import ScoredShard, Scoring, describe_shard, header, shards
 from breastlens.progress import Progress
@@ -84,22 +84,13 @@ def score_to_csv(
             def rows() -> Iterator[bytes]:
                 yield header(scoring).encode()
                 for unit in listed:
-                    shard = failed.get(unit.key) or _read(store, unit)
+                    shard = failed.get(unit.key) or store.require(unit)
                     _count(counts, shard, set_aside=unit.key in failed)
                     yield shard.rows.encode("utf-8", "backslashreplace")
 
             write_whole(out, rows())
         shutil.rmtree(folder, ignore_errors=True)
     return counts
-
-
-def _read(store: UnitStore, unit: Unit) -> ScoredShard:
-    shard = store.read(unit)
-    if shard is None:
-        raise RunDirectoryError(
-            f"the scores of {unit.title} have gone from {store.folder} meanwhile: try again"
-        )
-    return ScoredShard(shard.rows, shard.images, shard.unread, shard.novel)
 
 
 def _of_failed(scoring: Scoring, names: tuple[str, ...], failure: Failed) -> ScoredShard:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from breastlens.errors import WorkerError
 from breastlens.whole_files import write_whole
 from breastlens.work.packing import pack, unpack
 from breastlens.work.unit import Unit
@@ -48,6 +49,17 @@ class UnitStore:
         except ValueError as error:
             logger.warning("the result of %s is not used, and made again: %s", unit.title, error)
             return None
+
+    def require(self, unit: Unit) -> Any:
+        """As ``read``, of a unit that was done.
+
+        Raises:
+            WorkerError: Its result has gone, or was damaged meanwhile.
+        """
+        result = self.read(unit)
+        if result is None:
+            raise WorkerError(f"the result of {unit.title} has gone from {self.folder} meanwhile: try again")
+        return result
 
     def write(self, unit: Unit, result: Any) -> None:
         """Keep the result of a unit.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ def content_key(*parts: Any) -> str:
     """Name content by its SHA-256, 64 hexadecimal digits.
 
     Args:
-        *parts: Arrays of numbers, bytes, or what JSON can say.
+        *parts: Arrays of numbers, bytes, or what JSON can say, with dataclasses, settings and paths in it.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -46,7 +48,19 @@ def content_key(*parts: Any) -> str:
         elif isinstance(part, bytes):
             described, content = b"bytes", part
         else:
-            described, content = b"json", json.dumps(part, sort_keys=True).encode()
+            described, content = b"json", json.dumps(part, sort_keys=True, default=_plain).encode()
         digest.update(len(described).to_bytes(8, "big") + described + len(content).to_bytes(8, "big"))
         digest.update(content)
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for."""
+    if is_dataclass(value):
+        told = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {"class": type(value).__qualname__, "fields": told}
+    if isinstance(value, BaseModel):
+        return {"class": type(value).__qualname__, "fields": value.model_dump(mode="json")}
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"the content of {type(value).__name__} has no name")

@@ -1,0 +1,48 @@
+"""Reading the files of an audit in other processes or on a cluster; what was read is kept until it is complete."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from breastlens.audit.survey import PARTS_OF_SEEN
+from breastlens.cohort.apart import MapApart
+from breastlens.cohort.parallel import Mapper
+from breastlens.runs.directory import begun_beside, explained_write_errors
+from breastlens.runs.job import locked
+from breastlens.work.places import HERE, choose_place
+from breastlens.work.store import UnitStore
+
+
+@contextmanager
+def reading_apart(on: str, out: Path | None) -> Iterator[Mapper | None]:
+    """Yield what reads files at a place, or None for this process.
+
+    Beside ``out`` lies what was read until the block has ended well; the same again goes on with it.
+
+    Args:
+        on: See ``choose_place``.
+        out: The directory that comes of it; None: what was read is kept for the block alone.
+
+    Raises:
+        DataError: There is no such place.
+        MissingDependencyError: Ray is asked for and not installed.
+        RunDirectoryError: Another process works on ``out``, or it cannot be written beside it.
+    """
+    if on == HERE:
+        yield None
+        return
+    place = choose_place(on)
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="breastlens-") as name:
+            yield MapApart(UnitStore(Path(name), PARTS_OF_SEEN), place)
+        return
+    folder = begun_beside(out)
+    with explained_write_errors(out):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, out):
+            yield MapApart(UnitStore(folder, PARTS_OF_SEEN), place)
+        shutil.rmtree(folder, ignore_errors=True)
