@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 import time
@@ -91,7 +92,10 @@ def test_without_tokens_no_name_that_is_not_its_own_is_answered_for_beyond_this_
         headers = {"authorization": f"Bearer {TOKEN}"}
         found = [httpx.get(f"{url}/v1/model", headers=headers | {"host": name}) for name in names]
         assert [answer.status_code for answer in found] == statuses
-        assert service.end() == 0
+        service.process.send_signal(signal.SIGINT)  # Ctrl-C
+        assert service.process.wait(60) == 0
+        assert service.process.stdout is not None
+        assert service.process.stdout.read() == "Stopped.\n"
 
 
 def test_nothing_of_a_request_is_logged_but_its_id(

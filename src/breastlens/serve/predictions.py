@@ -72,11 +72,13 @@ class Predictions:
             raise ProblemError("too-large", f"With map=true one request may have {most} files.")
         ticket.work()
         answered = await service.answer(model, upload, Asked(query.map, query.similar), ticket.client)
+        card = model.bundle.card
         return json_response(
             {
                 "request_id": request.state.request_id,
                 "model": name_model(model),
-                "threshold": model.bundle.card.threshold,
+                "threshold": card.threshold,
+                "distance_limit": None if card.abstention is None else card.abstention.novelty.threshold,
                 "notice": RESEARCH_NOTICE,
                 **answered,
             }

@@ -1,5 +1,4 @@
-"""HTTP/1.1 through uvicorn, for which a connection that does not ask, asks with endless headers, or goes on with a body
-behind its answer, is closed."""
+"""HTTP/1.1 through uvicorn; a connection that only waits, or sends without end where nobody reads, is closed."""
 
 from __future__ import annotations
 
