@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -157,6 +158,22 @@ def test_an_image_that_needs_more_memory_than_it_is_given_is_refused(
     with pytest.raises(DecodeError, match=r"allocate|memory"):
         decoder.decode(large, ".png", RECIPE)
     decoder.decode(image.read_bytes(), ".png", RECIPE)
+
+
+def test_an_image_that_may_need_more_memory_by_its_header_is_not_decoded(
+    start: Callable[..., Decoder],
+) -> None:
+    header = cv2.imencode(".png", np.zeros((8, 8, 4), np.uint16))[1].tobytes()[:24]
+    size = (5000).to_bytes(4, "big") * 2
+    claimed = header[:16] + size + bytes([16, 6, 0, 0, 0])
+    claimed += zlib.crc32(claimed[12:]).to_bytes(4, "big")
+    decoder = start(reading=ServiceLimits().reading.model_copy(update={"memory_bytes": 700 * MIB}))
+    with pytest.raises(DecodeError, match=r"5000x5000 px of 16 bits, which may take 762 MiB .* limit of 700"):
+        decoder.decode(claimed, ".png", RECIPE)
+    standard = start()
+    with pytest.raises(DecodeError, match=r"truncated|damaged"):
+        standard.decode(claimed, ".png", RECIPE)
+    assert decoder.lost == standard.lost == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.skipif(

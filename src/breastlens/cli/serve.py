@@ -76,7 +76,6 @@ def serve(
     for package in _NEEDED:
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(package, "serve", "serve")
-    from breastlens.config import ReadingLimits
     from breastlens.serve.front import Rules
     from breastlens.serve.limits import MIB, ServiceLimits
     from breastlens.serve.models import name_sources
@@ -94,15 +93,15 @@ def serve(
     tokens = None if token_file is None else read_tokens(token_file)
     key = None if public_key is None else read_public_key(public_key)
     standard = ServiceLimits()
+    further_bytes = max(0, max_file * MIB - standard.reading.file_bytes)
     limits = standard.model_copy(
         update={
             "waiting": max_requests,
             "body_bytes": max_body * MIB,
             "held_bytes": max(standard.held_bytes, 2 * max_body * MIB),
             "decode_s": decode_timeout,
-            "reading": ReadingLimits(
-                file_bytes=max_file * MIB, pixels=standard.reading.pixels, frames=standard.reading.frames
-            ),
+            "decoder_memory_bytes": standard.decoder_memory_bytes + 2 * further_bytes,
+            "reading": standard.reading.model_copy(update={"file_bytes": max_file * MIB}),
         }
     )
     for origin in allow_origin or ():
