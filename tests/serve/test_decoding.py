@@ -163,10 +163,9 @@ def test_an_image_that_needs_more_memory_than_it_is_given_is_refused(
 def test_an_image_that_may_need_more_memory_by_its_header_is_not_decoded(
     start: Callable[..., Decoder],
 ) -> None:
-    header = cv2.imencode(".png", np.zeros((8, 8, 4), np.uint16))[1].tobytes()[:24]
-    size = (5000).to_bytes(4, "big") * 2
-    claimed = header[:16] + size + bytes([16, 6, 0, 0, 0])
-    claimed += zlib.crc32(claimed[12:]).to_bytes(4, "big")
+    written = cv2.imencode(".png", np.zeros((8, 8, 4), np.uint16))[1].tobytes()
+    header = written[12:16] + (5000).to_bytes(4, "big") * 2 + written[24:29]
+    claimed = written[:12] + header + zlib.crc32(header).to_bytes(4, "big") + written[33:]
     decoder = start(reading=ServiceLimits().reading.model_copy(update={"memory_bytes": 700 * MIB}))
     with pytest.raises(DecodeError, match=r"5000x5000 px of 16 bits, which may take 762 MiB .* limit of 700"):
         decoder.decode(claimed, ".png", RECIPE)
