@@ -41,6 +41,11 @@ class ReadingLimits(Settings):
         default=100_000_000, gt=0, description="height times width of one frame, known before decoding"
     )
     frames: int = Field(default=2_000, gt=0)
+    memory_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="for making a square of one frame, reckoned from its header; None for no limit",
+    )
 
 
 class ImageRecipe(Settings):

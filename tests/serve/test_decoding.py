@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from breastlens.config import ImageRecipe, ReadingLimits
 from breastlens.errors import DecodeError
 from breastlens.imaging.decode import decode
-from breastlens.imaging.preprocess import preprocess
+from breastlens.imaging.preprocess import apply_window, preprocess
 from breastlens.serve.decoding import Decoder, DecoderLostError
 from breastlens.serve.limits import MIB, ServiceLimits
 
@@ -60,6 +61,20 @@ def test_squares_are_those_of_decode_and_preprocess(phantom_dir: Path, start: Ca
         preview = cv2.imdecode(np.frombuffer(found.preview, np.uint8), cv2.IMREAD_UNCHANGED)
         assert max(preview.shape[:2]) == 100
     assert decoder.lost == []  # type: ignore[attr-defined]
+
+
+def test_a_preview_has_the_window_in_which_the_network_sees_what_is_left_by_the_crop(
+    image: Path, start: Callable[..., Decoder]
+) -> None:
+    grey = cv2.imread(str(image), cv2.IMREAD_GRAYSCALE)
+    framed = np.full((grey.shape[0] * 2, grey.shape[1] * 2), 60_000, np.uint16)
+    framed[: grey.shape[0] * 3 // 2] = 500
+    y, x = grey.shape[0] // 4, grey.shape[1] // 2
+    framed[y : y + grey.shape[0], x : x + grey.shape[1]] = 1000 + grey * np.uint16(20)
+    found = start().decode(cv2.imencode(".png", framed)[1].tobytes(), ".png", RECIPE, preview_px=2000)
+    seen = found.image
+    preview = cv2.imdecode(np.frombuffer(found.preview, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(preview, apply_window(framed, seen.low, seen.high))
 
 
 def test_what_is_no_image_is_told_by_the_same_process(image: Path, start: Callable[..., Decoder]) -> None:
@@ -143,6 +158,21 @@ def test_an_image_that_needs_more_memory_than_it_is_given_is_refused(
     with pytest.raises(DecodeError, match=r"allocate|memory"):
         decoder.decode(large, ".png", RECIPE)
     decoder.decode(image.read_bytes(), ".png", RECIPE)
+
+
+def test_an_image_that_may_need_more_memory_by_its_header_is_not_decoded(
+    start: Callable[..., Decoder],
+) -> None:
+    written = cv2.imencode(".png", np.zeros((8, 8, 4), np.uint16))[1].tobytes()
+    header = written[12:16] + (5000).to_bytes(4, "big") * 2 + written[24:29]
+    claimed = written[:12] + header + zlib.crc32(header).to_bytes(4, "big") + written[33:]
+    decoder = start(reading=ServiceLimits().reading.model_copy(update={"memory_bytes": 700 * MIB}))
+    with pytest.raises(DecodeError, match=r"5000x5000 px of 16 bits, which may take 762 MiB .* limit of 700"):
+        decoder.decode(claimed, ".png", RECIPE)
+    standard = start()
+    with pytest.raises(DecodeError, match=r"truncated|damaged"):
+        standard.decode(claimed, ".png", RECIPE)
+    assert decoder.lost == standard.lost == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.skipif(

@@ -96,6 +96,16 @@ def test_only_its_own_names_are_answered_for() -> None:
     assert ask(rules, "/healthz", host="probe.example").status_code == 200
 
 
+def test_beyond_this_machine_any_number_is_answered_for_and_no_foreign_name() -> None:
+    rules = Rules(None, RateLimiter(None), ("localhost", "lab-7"), (), any_number=True)
+    for host in ("192.0.2.7:8000", "[2001:db8::7]:8000", "lab-7", "LAB-7:8000", "localhost"):
+        assert ask(rules, host=host).status_code == 200, host
+    for host in ("evil.example", "192.0.2.7.evil.example", "lab-7.evil.example", "192.0.2", "", "0x7f000001"):
+        answer = ask(rules, host="localhost", Host=host)
+        assert answer.status_code == 403, host
+        assert "--allow-host" in answer.json()["detail"]
+
+
 def test_a_page_of_another_place_may_not_ask() -> None:
     for headers in (
         {"origin": "https://evil.example"},

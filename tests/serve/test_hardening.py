@@ -35,6 +35,7 @@ from breastlens.serve.models import ModelSource, ModelTable, load_model
 from breastlens.serve.pictures import encode_layer
 from breastlens.serve.pipeline import Asked, Pipeline
 from breastlens.serve.problems import ProblemError
+from breastlens.serve.protocol import BODY_AFTER_ANSWER_S
 from breastlens.serve.service import Gate, Service
 from breastlens.serve.tokens import RateLimiter
 from breastlens.serve.uploads import UploadedFile
@@ -125,7 +126,7 @@ def test_what_waits_when_the_service_ends_is_told_at_once(bundle: Path) -> None:
         pipeline = Pipeline(1, ServiceLimits(), Measures())
         await asyncio.to_thread(pipeline.start)
         files = [UploadedFile(bytearray(slow), ".png") for _ in range(40)]
-        futures = [pipeline.submit(model, place, file, Asked()) for place, file in enumerate(files)]
+        futures = [pipeline.submit(model, place, file, Asked(), "a") for place, file in enumerate(files)]
         await asyncio.sleep(0.5)
         stopping = asyncio.create_task(asyncio.to_thread(pipeline.stop))
         answers = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 60)
@@ -179,6 +180,29 @@ def test_fields_behind_a_chunked_body_end_the_connection(service: RunningService
         pytest.raises((BrokenPipeError, ConnectionResetError)),
     ):
         endless.sendall(head + b"a: b\r\n" * 10_000_000)
+
+
+def test_a_body_that_goes_on_behind_its_answer_ends_the_connection(service: RunningService) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    head = f"POST /healthz HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000\r\n\r\n".encode()
+    with socket.create_connection((host, int(port)), timeout=60) as endless:
+        endless.sendall(head)
+        assert endless.recv(4096).startswith(b"HTTP/1.1 405 ")
+        _wait_for(lambda: not _takes(endless))
+
+
+def test_a_body_that_comes_soon_behind_its_answer_keeps_the_connection(service: RunningService) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    head = f"POST /healthz HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\n\r\n".encode()
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        for pause_s in (0, BODY_AFTER_ANSWER_S + 0.5, 0):
+            connection.sendall(head)
+            told = b""
+            while b"request_id" not in told:
+                told += connection.recv(4096)
+            assert told.startswith(b"HTTP/1.1 405 ")
+            connection.sendall(b"body")
+            time.sleep(pause_s)
 
 
 @pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\1\2\r\n\r\n"])
@@ -266,14 +290,14 @@ def test_a_bomb_as_reference_is_refused_when_the_model_is_loaded(copy: Path) -> 
 
 def test_the_gate_counts_what_arrives_apart_from_what_is_worked_on() -> None:
     gate = Gate(ServiceLimits(waiting=1, receiving=3), Measures())
-    with gate.enter() as first, gate.enter() as second:
+    with gate.enter("a") as first, gate.enter("b") as second:
         first.work()
         with pytest.raises(ProblemError):
             second.work()
-        with gate.enter(), pytest.raises(ProblemError), gate.enter():
+        with gate.enter("c"), pytest.raises(ProblemError), gate.enter("d"):
             pass
     assert (gate.requests, gate.working, gate.held_bytes) == (0, 0, 0)
-    with gate.enter() as again:
+    with gate.enter("a") as again:
         again.work()
         again.hold(10)
         assert gate.held_bytes == 10
@@ -306,6 +330,15 @@ def test_a_layer_is_as_strong_as_the_same_map_in_a_picture(
     ]
     assert (inside >= 0.8 * 255 * 0.95).mean() == pytest.approx(strong.mean(), abs=0.03)
     assert alpha.sum() == pytest.approx(inside.sum(), rel=0.05)
+
+
+def _takes(connection: socket.socket) -> bool:
+    """Whether one more byte can be sent."""
+    try:
+        connection.sendall(b"a")
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
 def _in_flight(service: RunningService) -> float:

@@ -173,6 +173,27 @@ def test_only_what_the_key_signed_is_served(copy: Path, keys: Callable[[str], tu
         load_model(source)
 
 
+def test_with_a_key_figures_are_shown_that_were_signed_with_their_model(
+    copy: Path, keys: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    private, public = keys("ours")
+    source = ModelSource("a", copy, read_public_key(public))
+    sign = ("openssl", "pkeyutl", "-sign", "-rawin", "-inkey", private, "-in")
+    card, figures = copy / "bundle.json", copy / "figures.json"
+    _run(*sign, card, "-out", copy / "bundle.json.sig")
+    assert load_model(source).figures is None, (
+        "what was signed before figures could be is served without them"
+    )
+    _run(*sign, figures, "-out", copy / "figures.json.sig")
+    assert load_model(source).figures is None, "alone they might be those of another model"
+    (tmp_path / "both").write_bytes(card.read_bytes() + figures.read_bytes())
+    _run(*sign, tmp_path / "both", "-out", copy / "figures.json.sig")
+    assert load_model(source).figures is not None
+    figures.write_text(json.dumps(json.loads(figures.read_text()) | {"verdict": "It is perfect."}))
+    assert load_model(source).figures is None
+    assert load_model(ModelSource("a", copy)).figures is not None, "nobody asked for a signature"
+
+
 def test_a_key_of_another_kind_is_told(tmp_path: Path, keys: Callable[[str], tuple[Path, Path]]) -> None:
     keys("ours")
     (tmp_path / "text.pem").write_text("no key")

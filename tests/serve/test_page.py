@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,21 +103,23 @@ def test_three_files_of_which_one_is_no_image(
 ) -> None:
     page = open_page()
     playwright.expect(page.locator("#notice")).to_contain_text("Research use only")
-    add(page, files[:3])
-    playwright.expect(page.locator(".card:not(.failed) .decision")).to_have_count(2)
+    added = [*files[:3], files[4]]
+    add(page, added)
+    playwright.expect(page.locator(".card:not(.failed) .decision")).to_have_count(3)
     failed = page.locator(".card.failed")
     playwright.expect(failed).to_have_count(1)
     playwright.expect(failed).to_contain_text("notes.md")
     playwright.expect(failed).to_contain_text("It is text, not an image that is read here")
 
     out = tmp_path / "scores.csv"
-    call = [sys.executable, "-m", "breastlens", "predict", bundle, *files[:3], "--out", out, "--quiet"]
+    call = [sys.executable, "-m", "breastlens", "predict", bundle, *added, "--out", out, "--quiet"]
     subprocess.run(call, check=True, timeout=120, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
     expected, found = pd.read_csv(out), saved_csv(page)
-    assert found["file"].tolist() == [path.name for path in files[:3]]
+    found = found.set_index("file").loc[[path.name for path in added]].reset_index()
+    assert found["decision"].tolist()[3] == "refused"
     for name in ("y_score", "distance"):
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-6)
-    for name in ("y_pred", "category", "decision", "prediction_set"):
+    for name in ("y_pred", "category", "decision", "prediction_set", "novel"):
         pd.testing.assert_series_equal(found[name], expected[name], check_dtype=False)
     assert found["model_version"][0] in page.locator("#imprint").inner_text()
 
@@ -217,6 +220,9 @@ def test_a_matrix_is_shown_as_a_picture_and_a_stranger_is_refused(
     assert matrix.locator(".stage img").first.evaluate("image => image.naturalWidth") > 0
     playwright.expect(noise.locator(".decision")).to_contain_text("not like the training images")
     assert noise.locator(".scale").count() == 0, "a score that says nothing is not shown"
+    playwright.expect(noise.locator(".explain")).to_contain_text(", limit ")
+    assert noise.get_by_role("button", name="Agree").count() == 0, "there is nothing to agree with"
+    assert noise.get_by_role("textbox").count() == 1
 
 
 def test_long_batches_can_be_cancelled_and_taken_up_again(
@@ -230,6 +236,68 @@ def test_long_batches_can_be_cancelled_and_taken_up_again(
     assert 0 < cancelled <= 40
     page.locator(".card.failed").first.get_by_role("button", name="Try again").click()
     playwright.expect(page.locator(".card.failed")).to_have_count(cancelled - 1)
+
+
+def test_a_patient_whose_images_were_cancelled_does_not_wait(
+    open_page: Callable[..., Any], phantom_dir: Path
+) -> None:
+    page = open_page()
+    page.locator("#patient").fill("Anna")
+    page.locator("#files").set_input_files(sorted(phantom_dir.rglob("*.png"))[:40])
+    page.locator(".card:not(.failed) .decision").first.wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    playwright.expect(page.locator("#cancel")).to_be_hidden()
+    head = page.locator(".group-head")
+    playwright.expect(head).to_contain_text("There is no result together yet.")
+    head.get_by_role("button", name="Try again").click()
+    playwright.expect(head).to_contain_text("of 40 images counted")
+    playwright.expect(head.get_by_role("button")).to_have_count(0)
+
+
+def test_where_a_patient_is_decided_otherwise_than_its_one_image_it_says_why(
+    open_page: Callable[..., Any], files: list[Path]
+) -> None:
+    page = open_page()
+    together = re.compile(r"predictions\?model=breast$")  # images alone are asked about with map=true
+    page.locator("#patient").fill("Anna")
+    with page.expect_response(together) as answered:
+        add(page, files[:1])
+    result = page.locator(".group-result")
+    playwright.expect(result).to_contain_text("(1 of 1 images counted)")
+    assert "limits of their own" not in result.inner_text()
+    told = answered.value.json()
+    [patient], [image] = told["patients"], told["predictions"]
+    assert patient["decision"] == image["decision"]
+    patient["decision"] = "positive" if image["decision"] == "refer" else "refer"
+    page.route(together, lambda route: route.fulfill(json=told))
+    page.locator("#patient").fill("Berta")
+    add(page, files[:1])
+    playwright.expect(result.nth(1)).to_contain_text("limits of their own")
+
+
+def test_what_is_chosen_stands_in_natural_order_and_of_a_folder_other_files_are_skipped(
+    open_page: Callable[..., Any], files: list[Path], tmp_path: Path
+) -> None:
+    page = open_page()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("10.png", "2.png", "1.png"):
+        shutil.copy(files[0], folder / name)
+    page.locator("#files").set_input_files([folder / "10.png", folder / "2.png"])
+    playwright.expect(page.locator(".card h4")).to_have_count(2)
+    assert [name.split()[0] for name in page.locator(".card h4").all_inner_texts()] == ["2.png", "10.png"]
+    page.get_by_role("button", name="Remove all").click()
+    np.savetxt(folder / "celsius.csv", np.load(files[3]), fmt="%.2f", delimiter=";")
+    (folder / "manifest.csv").write_text("path,category\n1.png,sick\n")
+    (folder / "paper.pdf").write_bytes(b"%PDF-1.7")
+    (folder / "LICENCE").write_text("Nobody may.")
+    (folder / ".hidden.png").write_text("")
+    page.locator("#folder").set_input_files(folder)
+    playwright.expect(page.locator(".card[aria-busy=false] h4")).to_have_count(4, timeout=60_000)
+    shown = [name.split()[0].removeprefix("folder/") for name in page.locator(".card h4").all_inner_texts()]
+    assert shown == ["1.png", "2.png", "10.png", "celsius.csv"]
+    playwright.expect(page.locator("#message")).to_have_text("Other files skipped: 3.")
+    assert page.locator(".card.failed").count() == 0
 
 
 def test_a_folder_that_is_dropped_is_searched(open_page: Callable[..., Any], files: list[Path]) -> None:
@@ -248,7 +316,8 @@ def test_a_folder_that_is_dropped_is_searched(open_page: Callable[..., Any], fil
             },
           });
           const below = folder("b", [entry("2.png")]);
-          const tree = folder("a", [entry("3.png"), entry("1.png"), below, entry(".hidden.png")]);
+          const others = [entry("paper.pdf"), entry("list.csv"), entry(".hidden.png")];
+          const tree = folder("a", [entry("3.png"), entry("1.png"), below, ...others]);
           const event = new Event("drop", { cancelable: true });
           event.dataTransfer = { items: [{ webkitGetAsEntry: () => tree }], files: [] };
           document.dispatchEvent(event);
@@ -257,6 +326,7 @@ def test_a_folder_that_is_dropped_is_searched(open_page: Callable[..., Any], fil
     )
     playwright.expect(page.locator(".card[aria-busy=false]")).to_have_count(3, timeout=60_000)
     assert sorted(page.locator(".card h4").all_inner_texts())[0].startswith("1.png")
+    playwright.expect(page.locator("#message")).to_have_text("Other files skipped: 2.")
 
 
 def test_a_picture_can_be_pasted(open_page: Callable[..., Any], files: list[Path]) -> None:
@@ -359,6 +429,9 @@ def test_printed_it_names_model_and_data(
         assert not page.locator(hidden).first.is_visible(), hidden
     for shown in ("#notice", "#imprint", ".decision", ".verdict"):
         assert page.locator(shown).first.is_visible(), shown
+    for origin in page.locator(".card .origin").all_inner_texts():
+        assert "AUC" in origin
+        assert "Worst control" in origin
     imprint = page.locator("#imprint").inner_text()
     assert "version" in imprint
     assert "training data" in imprint
@@ -366,7 +439,6 @@ def test_printed_it_names_model_and_data(
 
 def test_the_strings_of_all_languages_say_the_same_things() -> None:
     import json
-    import re
 
     folder = Path(sys.modules["breastlens"].__file__ or "").parent / "serve" / "page" / "strings"
     tables = {path.stem: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}

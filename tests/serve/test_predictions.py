@@ -63,6 +63,7 @@ def test_the_figures_are_those_of_predict_in_order(
         assert found["similar"] == []
     assert answer["patients"] == []
     assert answer["threshold"] == predictor.bundle.card.threshold
+    assert answer["distance_limit"] == predictor.bundle.card.abstention.novelty.threshold
     assert "research use only" in answer["notice"].lower()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 import time
@@ -70,6 +71,31 @@ def test_the_page_and_its_files_are_served_and_nothing_else(client: httpx.Client
 def test_it_answers_for_its_own_name_alone(service: RunningService) -> None:
     answer = httpx.get(f"{service.url}/v1/model", headers={"host": "evil.example"})
     assert answer.status_code == 403
+
+
+def test_without_tokens_no_name_that_is_not_its_own_is_answered_for_beyond_this_machine(
+    start_service: Callable[..., RunningService], bundle: Path, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"lab {TOKEN}\n")
+    names = ("192.0.2.7", "localhost", socket.gethostname(), "evil.example")
+    open_, named, guarded = (
+        start_service(bundle, "--host", "0.0.0.0", *more)
+        for more in (("--no-auth",), ("--no-auth", "--allow-host", "evil.example"), ("--token-file", tokens))
+    )
+    for service, statuses in (
+        (open_, [200, 200, 200, 403]),
+        (named, [403, 403, 403, 200]),
+        (guarded, [200, 200, 200, 200]),
+    ):
+        url = service.url.replace("0.0.0.0", "127.0.0.1")
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        found = [httpx.get(f"{url}/v1/model", headers=headers | {"host": name}) for name in names]
+        assert [answer.status_code for answer in found] == statuses
+        service.process.send_signal(signal.SIGINT)  # Ctrl-C
+        assert service.process.wait(60) == 0
+        assert service.process.stdout is not None
+        assert service.process.stdout.read() == "Stopped.\n"
 
 
 def test_nothing_of_a_request_is_logged_but_its_id(

@@ -47,7 +47,8 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Name that requests may be sent to; repeatable. [default: any, on loopback its own]",
+            help="Name that requests may be sent to; repeatable. [default: its own names and addresses; with "
+            "--token-file, beyond this machine, any]",
         ),
     ] = None,
     allow_origin: Annotated[
@@ -75,11 +76,10 @@ def serve(
     for package in _NEEDED:
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(package, "serve", "serve")
-    from breastlens.config import ReadingLimits
     from breastlens.serve.front import Rules
     from breastlens.serve.limits import MIB, ServiceLimits
     from breastlens.serve.models import name_sources
-    from breastlens.serve.run import LOOPBACK, Address
+    from breastlens.serve.run import Address
     from breastlens.serve.run import serve as run_service
     from breastlens.serve.signature import read_public_key
     from breastlens.serve.tokens import RateLimiter, read_tokens
@@ -93,15 +93,15 @@ def serve(
     tokens = None if token_file is None else read_tokens(token_file)
     key = None if public_key is None else read_public_key(public_key)
     standard = ServiceLimits()
+    further_bytes = max(0, max_file * MIB - standard.reading.file_bytes)
     limits = standard.model_copy(
         update={
             "waiting": max_requests,
             "body_bytes": max_body * MIB,
-            "held_bytes": max(standard.held_bytes, max_body * MIB),
+            "held_bytes": max(standard.held_bytes, 2 * max_body * MIB),
             "decode_s": decode_timeout,
-            "reading": ReadingLimits(
-                file_bytes=max_file * MIB, pixels=standard.reading.pixels, frames=standard.reading.frames
-            ),
+            "decoder_memory_bytes": standard.decoder_memory_bytes + 2 * further_bytes,
+            "reading": standard.reading.model_copy(update={"file_bytes": max_file * MIB}),
         }
     )
     for origin in allow_origin or ():
@@ -109,12 +109,19 @@ def serve(
             raise DataError(
                 f"--allow-origin {origin}: expected a scheme and a host, such as https://lab.example"
             )
-    hosts = tuple(name.lower().rpartition("://")[2].split("/")[0] for name in allow_host or ()) or (
-        LOOPBACK if address.is_loopback else ()
+    hosts = tuple(name.lower().rpartition("://")[2].split("/")[0] for name in allow_host or ())
+    # Who has a token is no page that was pointed at this machine; without tokens the name alone tells them apart.
+    own_names = not hosts and (address.is_loopback or tokens is None)
+    rules = Rules(
+        tokens,
+        RateLimiter(rate_limit),
+        address.own_names() if own_names else hosts,
+        tuple(allow_origin or ()),
+        any_number=own_names and not address.is_loopback,
     )
-    rules = Rules(tokens, RateLimiter(rate_limit), hosts, tuple(allow_origin or ()))
     logging.getLogger("breastlens.serve").setLevel(logging.INFO)
     run_service(name_sources(models, key), address, rules, limits, workers=workers, on_ready=_announce)
+    print("Stopped.")
 
 
 def _announce(url: str, models: ModelTable) -> None:

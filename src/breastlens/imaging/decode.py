@@ -90,6 +90,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftyp", "HEIC, AVIF or video"),
     (0, b"\0\0\0\x0cjP", "JPEG 2000"),
 )
+_WORK_BYTES = 16
+"""For a pixel and each byte of its samples: all copies of four channels, and what is computed with wider numbers."""
 _KINDS_READ = "PNG, JPEG, TIFF, BMP, WebP, PGM/PPM, DICOM, or temperatures as .txt, .csv or .npy"
 
 
@@ -266,6 +268,12 @@ def _identify(data: bytes, suffix: str, limits: ReadingLimits) -> tuple[_Reader,
     if header.width * header.height > limits.pixels:
         raise ValueError(
             f"it has {header.width}x{header.height} px, more than the limit of {limits.pixels} in one frame"
+        )
+    needed = header.width * header.height * _WORK_BYTES * min(max(header.bits, 8), 32) // 8
+    if limits.memory_bytes is not None and needed > limits.memory_bytes:
+        raise ValueError(
+            f"it has {header.width}x{header.height} px of {header.bits} bits, which may take "
+            f"{needed // 2**20} MiB to decode, more than the limit of {limits.memory_bytes // 2**20}; make it smaller"
         )
     if header.frames > limits.frames:
         raise ValueError(f"it has {header.frames} frames, more than the limit of {limits.frames}")

@@ -88,7 +88,11 @@ def _to_grey_or_rgb(stored: Pixels, *, multiply_alpha: bool) -> Pixels:
     alpha = stored[..., 3:]
     if not multiply_alpha or (alpha == full).all():
         return rgb
-    return ((rgb.astype(np.uint64) * alpha + full // 2) // full).astype(stored.dtype)
+    # In as few bits as hold the product, and in place: of a large image each further copy counts.
+    product = np.multiply(rgb, alpha, dtype=np.uint16 if stored.dtype == np.uint8 else np.uint32)
+    np.add(product, full // 2, out=product)
+    np.floor_divide(product, full, out=product)
+    return np.asarray(product, stored.dtype)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -25,7 +25,7 @@ RESEARCH_NOTICE = (
     "For research use only. Not a medical device: not for diagnosis, screening or any decision about a "
     "patient's care."
 )
-_CARD = "bundle.json"
+CARD = "bundle.json"
 _KERAS = "model.keras"
 _GRAPH = "model.xml"
 _GRAPH_WEIGHTS = "model.bin"
@@ -37,12 +37,12 @@ THUMBNAILS = "thumbnails.npz"
 """Small pictures of the training images, where their maker allowed that."""
 
 FIGURES = "figures.json"
-"""How well the model does, for who uses it; not vouched for, since it is written after the model."""
+"""How well the model does, for who uses it; bundle.json does not vouch for it, since it is written after the model."""
 
 _PIECE_BYTES = 2**20
 _MOST_SMALL_BYTES = 4 * 2**20
 _MOST_BYTES = {
-    _CARD: 64 * 2**20,
+    CARD: 64 * 2**20,
     _KERAS: 4 * 2**30,
     _GRAPH: 64 * 2**20,
     _GRAPH_WEIGHTS: 4 * 2**30,
@@ -187,7 +187,7 @@ def save_bundle(
     names = (*_FILES, *further)
     complete = card.model_copy(update={"files": {name: _sha256(directory / name) for name in names}})
     written = (complete.model_dump_json(indent=2) + "\n").encode()
-    (directory / _CARD).write_bytes(written)
+    (directory / CARD).write_bytes(written)
     return Bundle(complete, directory, hashlib.sha256(written).hexdigest())
 
 
@@ -203,7 +203,7 @@ def copy_bundle(directory: Path, target: Path, further: Iterable[str] = ()) -> N
         BundleError: A file is missing, a link, or larger than such a file may be.
     """
     try:
-        for name in (_CARD, _GRAPH, _GRAPH_WEIGHTS):
+        for name in (CARD, _GRAPH, _GRAPH_WEIGHTS):
             _copy(directory / name, target / name, _MOST_BYTES[name])
         for name in (REFERENCE, THUMBNAILS, *further):
             path = directory / name
@@ -226,7 +226,7 @@ def _copy(path: Path, target: Path, most_bytes: int) -> None:
 
 def find_bundle(directory: Path) -> Path:
     """The bundle itself, where a directory is one or is a run directory that has it as ``model/``."""
-    if not (directory / _CARD).exists() and (directory / "model" / _CARD).exists():
+    if not (directory / CARD).exists() and (directory / "model" / CARD).exists():
         return directory / "model"
     return directory
 
@@ -249,16 +249,16 @@ def load_bundle(
     """
     directory = find_bundle(directory)
     try:
-        content = _read_whole(directory / _CARD)
+        content = _read_whole(directory / CARD)
         check_card(content)
-        card = _parse_card(directory / _CARD, content)
+        card = _parse_card(directory / CARD, content)
         names = [name for name in _FILES if keras_model or name != _KERAS]
         names += [REFERENCE] if card.abstention is not None else []
         names += [THUMBNAILS] if THUMBNAILS in card.files else []
         for name in names:
             if _sha256(_regular(directory / name)) != card.files.get(name):
                 raise BundleError(
-                    f"{directory / name} is not the file that was saved (its SHA-256 differs from {_CARD}): "
+                    f"{directory / name} is not the file that was saved (its SHA-256 differs from {CARD}): "
                     "copy the bundle again from its source, or train anew"
                 )
     except OSError as error:

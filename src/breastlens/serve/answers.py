@@ -145,6 +145,9 @@ class PredictionsAnswer(Answer):
     request_id: str
     model: ModelName
     threshold: float = Field(description="a score at or above it is called positive")
+    distance_limit: float | None = Field(
+        default=None, description="an image farther than that is refused; None from a model that refuses none"
+    )
     notice: str = Field(examples=[RESEARCH_NOTICE])
     predictions: list[ImageAnswer] = Field(description="one a file, in the order they were sent")
     patients: list[PatientAnswer] = Field(description="one a patient; empty where no patient_id was sent")

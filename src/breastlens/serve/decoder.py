@@ -111,7 +111,7 @@ def _answer(
     try:
         decoded = decode_bytes(bytes(data), suffix=question["suffix"], limits=limits)
         image = preprocess(decoded, recipe)
-        preview = encode_preview(decoded, recipe, question["preview_px"]) if question["preview_px"] else b""
+        preview = encode_preview(decoded, image, question["preview_px"]) if question["preview_px"] else b""
     except DecodeError as error:
         return {"error": error.reason}, []
     except MemoryError:

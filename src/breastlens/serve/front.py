@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +34,9 @@ _CLIENT_GONE = 499
 
 ROUTE = "breastlens.route"
 """Where in a scope a route that answers directly says what it is called in the log."""
+
+CLIENT = "breastlens.client"
+"""Where in a scope stands whose request it is: the name of a token, else the address it came from."""
 
 _OPEN = ("/healthz", "/readyz")
 GUARDED = ("/v1/", "/metrics", "/openapi.json")
@@ -75,12 +79,18 @@ class Rules:
         hosts: Names of this service that a request may be sent to, without port; empty for any. It keeps a page that
             points its own name at this machine from reading answers.
         origins: Pages of other places that may ask.
+        any_number: Whether any IP address is among the hosts. No page can point such a name elsewhere.
     """
 
     tokens: Tokens | None
     rate: RateLimiter
     hosts: Sequence[str]
     origins: Sequence[str]
+    any_number: bool = False
+
+    def answers_for(self, host: str | None) -> bool:
+        """Whether a request may name this host, which has no port."""
+        return not self.hosts or host in self.hosts or (self.any_number and _is_number(host))
 
 
 class Front:
@@ -164,9 +174,12 @@ class Front:
         if path in _OPEN:
             return
         rules = self._rules
-        host = _name_of_host(headers.get(b"host", ""))
-        if rules.hosts and host not in rules.hosts:
-            self._refuse("host", "forbidden", "The request names another host than this service answers for.")
+        if not rules.answers_for(_name_of_host(headers.get(b"host", ""))):
+            self._refuse(
+                "host",
+                "forbidden",
+                "The request names another host than this service answers for; --allow-host adds a name.",
+            )
         origin = headers.get(b"origin")
         foreign = headers.get(b"sec-fetch-site", "none") not in _SAME_SITE or (
             origin is not None
@@ -176,7 +189,8 @@ class Front:
             self._refuse("origin", "forbidden", "A page of another place may not ask this service.")
         if not path.startswith(GUARDED):
             return
-        name = ""
+        name, peer = "", scope.get("client")
+        scope[CLIENT] = peer[0] if peer else ""
         if rules.tokens is not None:
             scheme, _, token = headers.get(b"authorization", "").partition(" ")
             found = rules.tokens.find(token.strip()) if scheme.lower() == "bearer" else None
@@ -187,7 +201,7 @@ class Front:
                     "Send the header Authorization: Bearer TOKEN with a token of this service.",
                     {"www-authenticate": 'Bearer realm="breastlens"'},
                 )
-            name = found or ""
+            name = scope[CLIENT] = found or ""
         wait_s = rules.rate.wait_s(name)
         if wait_s > 0:
             seconds = str(max(1, round(wait_s + 0.5)))
@@ -243,6 +257,14 @@ async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]
 
 def _is_preflight(scope: Scope, headers: Mapping[bytes, str]) -> bool:
     return scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
+
+
+def _is_number(host: str | None) -> bool:
+    try:
+        ip_address(host or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _name_of_host(host: str) -> str | None:

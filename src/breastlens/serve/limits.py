@@ -15,11 +15,15 @@ class ServiceLimits(Settings):
     body_bytes: int = Field(default=256 * MIB, gt=0, description="of one request, all files together")
     files: int = Field(default=256, gt=0, description="in one request")
     reading: ReadingLimits = Field(
-        default=ReadingLimits(file_bytes=64 * MIB, pixels=25_000_000, frames=2_000),
+        default=ReadingLimits(file_bytes=64 * MIB, pixels=25_000_000, frames=2_000, memory_bytes=1408 * MIB),
         description="of one file; held again by whoever decodes it",
     )
     decode_s: float = Field(default=20.0, gt=0, description="until a decoder that has not ended is killed")
-    decoder_memory_bytes: int = Field(default=4096 * MIB, gt=0, description="address space of one decoder")
+    decoder_memory_bytes: int = Field(
+        default=2048 * MIB,
+        gt=0,
+        description="address space of one decoder: libraries, a file twice, and what reading may take",
+    )
     wait_s: float = Field(
         default=30.0, gt=0, description="until an image that waits for a decoder is given up"
     )

@@ -19,10 +19,10 @@ from breastlens.imaging.preprocess import PreparedImage
 from breastlens.inference.activation_map import Explanation, explain_row
 from breastlens.inference.predictor import Predictor
 from breastlens.inference.thumbnails import read_thumbnails
-from breastlens.models.bundle import FIGURES, Bundle, copy_bundle, find_bundle, load_bundle
+from breastlens.models.bundle import CARD, FIGURES, Bundle, copy_bundle, find_bundle, load_bundle
 from breastlens.serve.pictures import encode_layer
+from breastlens.serve.signature import FIGURES_NAME, are_figures_signed, require_signature
 from breastlens.serve.signature import NAME as SIGNATURE
-from breastlens.serve.signature import require_signature
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def load_model(source: ModelSource) -> ServedModel:
     directory = find_bundle(source.directory)
     with tempfile.TemporaryDirectory(prefix="breastlens-") as name:
         copy = Path(name)
-        copy_bundle(directory, copy, (FIGURES, SIGNATURE))
+        copy_bundle(directory, copy, (FIGURES, SIGNATURE, FIGURES_NAME))
         try:
             return _load(source, copy)
         except BundleError as error:
@@ -109,7 +109,7 @@ def _load(source: ModelSource, directory: Path) -> ServedModel:
     bundle = load_bundle(directory, keras_model=False, **check)
     path = bundle.thumbnails_path
     thumbnails = {} if path is None else read_thumbnails(path)
-    model = ServedModel(source.name, Predictor(bundle), _read_figures(directory), thumbnails)
+    model = ServedModel(source.name, Predictor(bundle), _read_figures(directory, key), thumbnails)
     _try(model)
     return model
 
@@ -138,9 +138,14 @@ def _try(model: ServedModel) -> None:
         encode_layer(explanation)
 
 
-def _read_figures(directory: Path) -> dict[str, Any] | None:
+def _read_figures(directory: Path, public_key: bytes | None) -> dict[str, Any] | None:
     path = directory / FIGURES
     if not path.exists():
+        return None
+    if public_key is not None and not are_figures_signed(directory, public_key):
+        logger.warning(
+            "%s of a model has no %s by the key of --public-key and is not shown", FIGURES, FIGURES_NAME
+        )
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
@@ -212,7 +217,7 @@ def _look_at(source: ModelSource) -> tuple[int, ...] | None:
     found: list[int] = []
     folder = find_bundle(source.directory)
     try:
-        for name in ("bundle.json", FIGURES):
+        for name in (CARD, FIGURES, FIGURES_NAME):
             status = (folder / name).stat()
             found += status.st_ino, status.st_mtime_ns, status.st_size
     except OSError:

@@ -1,14 +1,13 @@
 """From uploaded files to answers: threads that each drive a decoder, and threads that drive the networks.
 
 What waits for a network is taken together, since the network's weights and what novelty is measured from are then
-fetched from memory once for many images.
+fetched from memory once for many images. Before decoders and networks clients take turns.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from breastlens.serve.models import Row, ServedModel
 from breastlens.serve.pictures import encode_layer
 from breastlens.serve.preview import PREVIEW_PX
 from breastlens.serve.problems import ProblemError
+from breastlens.serve.turns import Turns
 from breastlens.serve.uploads import UploadedFile
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class _Job:
         index: The file's place in its request.
         file: What was sent; emptied once it is decoded.
         asked: What is wanted.
+        client: Whose it is.
         tell: Takes the answer, or the error of this program.
         begun: When it came, in seconds of ``time.perf_counter``.
     """
@@ -69,6 +70,7 @@ class _Job:
     index: int
     file: UploadedFile
     asked: Asked
+    client: str
     tell: Callable[[Answered | Exception], None]
     begun: float
 
@@ -86,11 +88,12 @@ class Pipeline:
         """
         self._measures, self._limits = measures, limits
         self._ending = False
-        self._arrived: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._decoded: queue.SimpleQueue[tuple[_Job, Decoded] | None] = queue.SimpleQueue()
+        self._arrived: Turns[_Job] = Turns()
+        self._decoded: Turns[tuple[_Job, Decoded]] = Turns()
         lost = measures.decoders_lost.inc
         self._decoders = [Decoder(limits, on_lost=lost) for _ in range(count)]
-        self._threads: list[threading.Thread] = []
+        self._decoding: list[threading.Thread] = []
+        self._computing: list[threading.Thread] = []
 
     def start(self) -> None:
         """Wait for the decoders, and start the threads.
@@ -100,30 +103,33 @@ class Pipeline:
         """
         for decoder in self._decoders:
             decoder.wait_until_ready()
-        works: list[Callable[[], None]] = [partial(self._decode_all, decoder) for decoder in self._decoders]
-        works += [self._compute_all] * _NETWORK_THREADS
-        for work in works:
-            thread = threading.Thread(target=work, name="breastlens-serve", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._decoding = [_begin(partial(self._decode_all, decoder)) for decoder in self._decoders]
+        self._computing = [_begin(self._compute_all) for _ in range(_NETWORK_THREADS)]
 
     def stop(self) -> None:
         """End decoders and threads at once; what still waits is told so."""
         self._ending = True
         for decoder in self._decoders:
             decoder.process.kill()
-        for _ in self._threads:
-            self._arrived.put(None)
-            self._decoded.put(None)
-        for thread in self._threads:
-            thread.join(_END_S)
+        for waiting, threads in ((self._arrived, self._decoding), (self._decoded, self._computing)):
+            waiting.end()
+            for thread in threads:
+                thread.join(_END_S)
         for decoder in self._decoders:
             decoder.end()
 
     def submit(
-        self, model: ServedModel, index: int, file: UploadedFile, asked: Asked
+        self, model: ServedModel, index: int, file: UploadedFile, asked: Asked, client: str
     ) -> asyncio.Future[Answered]:
-        """Answer one file; for use in an event loop, in which the future is settled."""
+        """Answer one file; for use in an event loop, in which the future is settled.
+
+        Args:
+            model: That is asked.
+            index: The file's place in its request.
+            file: What was sent.
+            asked: What is wanted.
+            client: Whose it is; clients take turns.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answered] = loop.create_future()
 
@@ -138,11 +144,12 @@ class Pipeline:
         def tell(found: Answered | Exception) -> None:
             loop.call_soon_threadsafe(settle, found)
 
-        self._arrived.put(_Job(model, index, file, asked, tell, time.perf_counter()))
+        self._arrived.put(client, _Job(model, index, file, asked, client, tell, time.perf_counter()))
         return future
 
     def _decode_all(self, decoder: Decoder) -> None:
-        while (job := self._arrived.get()) is not None:
+        while taken := self._arrived.take():
+            job = taken.pop()
             waited_s = time.perf_counter() - job.begun
             if self._ending or waited_s > self._limits.wait_s:
                 job.tell(ProblemError("busy", _TOO_LATE, headers={"retry-after": "1"}))
@@ -158,7 +165,7 @@ class Pipeline:
                 job.tell(error)
             else:
                 self._measures.phase_seconds.labels("decode").observe(time.perf_counter() - job.begun)
-                self._decoded.put((job, decoded))
+                self._decoded.put(job.client, (job, decoded))
                 del decoded
             finally:
                 job.file.data.clear()  # not needed any more
@@ -170,21 +177,11 @@ class Pipeline:
         return refuse_file(job.index, ProblemError("unreadable-image", _sentence(error.reason)))
 
     def _compute_all(self) -> None:
-        while (first := self._decoded.get()) is not None:
-            part = [first]
-            while len(part) < _TOGETHER:
-                try:
-                    another = self._decoded.get_nowait()
-                except queue.Empty:
-                    break
-                if another is None:
-                    self._decoded.put(None)  # for the next turn
-                    break
-                part.append(another)
+        while part := self._decoded.take(_TOGETHER):
             for model, similar in {(job.model, job.asked.similar): None for job, _ in part}:
                 own = [one for one in part if one[0].model is model and one[0].asked.similar == similar]
                 self._compute(model, similar, own)
-            del first, part, own, model
+            del part, own, model
 
     def _compute(self, model: ServedModel, similar: int, part: Sequence[tuple[_Job, Decoded]]) -> None:
         begun = time.perf_counter()
@@ -207,6 +204,12 @@ class Pipeline:
             return
         self._measures.images.labels(model.name, "scored").inc(len(part))
         self._measures.phase_seconds.labels("network").observe(time.perf_counter() - begun)
+
+
+def _begin(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, name="breastlens-serve", daemon=True)
+    thread.start()
+    return thread
 
 
 def refuse_file(index: int, problem: ProblemError) -> Answered:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from breastlens.models.bundle import RESEARCH_NOTICE
 from breastlens.serve.answers import PredictionsAnswer, name_model
-from breastlens.serve.front import ROUTE, Receive, Scope, Send
+from breastlens.serve.front import CLIENT, ROUTE, Receive, Scope, Send
 from breastlens.serve.models import ServedModel
 from breastlens.serve.pipeline import Asked
 from breastlens.serve.problems import ProblemError
@@ -52,7 +52,9 @@ class Predictions:
         """
         scope[ROUTE] = self.PATH
         request, service = Request(scope, receive), self._service
-        with service.gate.enter() as ticket:  # until the client has its answer, which may be large
+        with service.gate.enter(
+            scope.get(CLIENT, "")
+        ) as ticket:  # until the client has its answer, which may be large
             response = await self._answer(request, ticket)
             ticket.hold(len(response.body))
             async with asyncio.timeout(service.limits.send_s):
@@ -61,21 +63,22 @@ class Predictions:
     async def _answer(self, request: Request, ticket: Ticket) -> Response:
         service, query = self._service, read_query(request)
         model = find_model(service, query.model)
-        if not service.gate.has_a_place():
-            raise service.gate.busy("requests")
-        _check_length(request, service)
+        ticket.require_a_place()
+        _check_length(request, service, ticket)
         content_type = request.headers.get("content-type", "")
         upload = await read_upload(request.stream(), content_type, service.limits, on_bytes=ticket.hold)
         most = service.limits.pictures
         if query.map and len(upload.files) > most:
             raise ProblemError("too-large", f"With map=true one request may have {most} files.")
         ticket.work()
-        answered = await service.answer(model, upload, Asked(query.map, query.similar))
+        answered = await service.answer(model, upload, Asked(query.map, query.similar), ticket.client)
+        card = model.bundle.card
         return json_response(
             {
                 "request_id": request.state.request_id,
                 "model": name_model(model),
-                "threshold": model.bundle.card.threshold,
+                "threshold": card.threshold,
+                "distance_limit": None if card.abstention is None else card.abstention.novelty.threshold,
                 "notice": RESEARCH_NOTICE,
                 **answered,
             }
@@ -129,7 +132,7 @@ def json_response(content: Any) -> Response:
     return Response(json.dumps(content, allow_nan=False), media_type="application/json")
 
 
-def _check_length(request: Request, service: Service) -> None:
+def _check_length(request: Request, service: Service, ticket: Ticket) -> None:
     """Refuse a body that says it is too large, before any of it is read.
 
     Raises:
@@ -140,8 +143,7 @@ def _check_length(request: Request, service: Service) -> None:
         return
     if int(length) > service.limits.body_bytes:
         raise too_large(service.limits)
-    if not service.gate.has_room(int(length)):
-        raise service.gate.busy("bytes")
+    ticket.require_room(int(length))
 
 
 _UPLOAD = {

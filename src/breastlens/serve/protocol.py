@@ -1,4 +1,4 @@
-"""HTTP/1.1 through uvicorn, for which a connection that does not ask, or asks with endless headers, is closed."""
+"""HTTP/1.1 through uvicorn; a connection that only waits, or sends without end where nobody reads, is closed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from breastlens.serve.problems import MEDIA_TYPE, ProblemError
 
 HEADERS_WITHIN_S = 10.0
+BODY_AFTER_ANSWER_S = 5.0
+"""How long a body may still come that nobody reads any more; closed at once, the client might lose its answer."""
 MOST_HEADER_BYTES = 64 * 1024
 
 
@@ -61,6 +63,18 @@ class _GuardedProtocol(HttpToolsProtocol):
             self._overdue.cancel()
             self._overdue = None
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        cycle = self.cycle
+        if cycle is not None and cycle.response_complete and cycle.more_body and self._overdue is None:
+            self._overdue = self.loop.call_later(BODY_AFTER_ANSWER_S, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._overdue is not None:

@@ -40,6 +40,13 @@ class Address:
         """Whether only this machine can reach it."""
         return self.host in LOOPBACK
 
+    def own_names(self) -> tuple[str, ...]:
+        """What whoever reaches it may call it without being told to: loopback, and the names that this machine has."""
+        if self.is_loopback:
+            return LOOPBACK
+        name = socket.gethostname().lower()
+        return *LOOPBACK, self.host.lower(), name, name.partition(".")[0], f"{name}.local"
+
     def bind(self) -> socket.socket:
         """Listen there.
 

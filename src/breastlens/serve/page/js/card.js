@@ -13,7 +13,7 @@ export function decisionWords(decision, model) {
 
 /**
  * Build the card of an item and keep it in step with what becomes of it.
- * The item is {file, name, patient, state, answer, model, threshold, thumbnails, reading, agrees, note, readFirst, error}.
+ * The item is {file, name, patient, state, answer, model, figures, threshold, distanceLimit, thumbnails, reading, agrees, note, readFirst, error}.
  */
 export function makeCard(item, { onRemove, onRetry, onRead }) {
   const element = make("article", { className: "card" });
@@ -70,10 +70,10 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
     const words = decisionWords(answer.decision, model);
     const plain = answer.prediction_set === null && answer.decision !== "refused";
     const why = plain ? "explain.plain" : `explain.${answer.decision}`;
-    const distance = answer.distance === null ? "" : number(answer.distance, 1);
+    const [distance, limit] = [answer.distance, item.distanceLimit].map((value) => (value === null ? "" : number(value, 2)));
     const parts = [
       make("p", { className: `decision ${answer.decision}`, tabIndex: -1 }, sign(answer.decision), words),
-      make("p", { className: "explain" }, text(why, { ...names, distance })),
+      make("p", { className: "explain" }, text(why, { ...names, distance, limit })),
     ];
     if (answer.decision !== "refused") parts.splice(1, 0, scale(answer, model, threshold));
     return parts;
@@ -94,8 +94,12 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
     );
   };
 
-  /** Which model said it; it stands on every card, since a print may hold cards of several. */
-  const origin = () => make("p", { className: "origin" }, text("card.origin", { ...item.model, fingerprint: item.model.data_fingerprint.slice(0, 16) }));
+  /** Which model said it, and how well that does; it stands on every card, since a print may hold cards of several. */
+  const origin = () => {
+    const words = text("card.origin", { ...item.model, fingerprint: item.model.data_fingerprint.slice(0, 16) });
+    const figures = (item.figures?.key_figures ?? []).slice(0, 2).map((one) => `${one.label} ${one.figure} (${one.interval})`);
+    return make("p", { className: "origin" }, words, figures.length ? make("span", { lang: "en" }, `. ${figures.join(", ")}`) : null);
+  };
 
   const own = (hidden) => {
     const { model } = item;
@@ -121,7 +125,7 @@ export function makeCard(item, { onRemove, onRetry, onRead }) {
       "div",
       { className: "own", role: "group", "aria-label": text("own.after") },
       make("p", {}, read ? text("own.said", { reading: read }) : text("own.after")),
-      make("div", { className: "choices" }, ...buttons),
+      item.answer.decision === "refused" ? null : make("div", { className: "choices" }, ...buttons),
       note,
       printed,
     );

@@ -1,4 +1,5 @@
-// The session as a table: every answer with all its digits, and what the reader said.
+// The session as a table: every answer with all its digits, and what the reader said. Columns that `predict` has, too, say
+// the same: a refused image has a score, which says nothing, and neither side nor set.
 const COLUMNS = [
   ["file", (item) => item.name],
   ["patient", (item) => item.patient],
@@ -35,6 +36,7 @@ function shown(item) {
  * that no separator in one begins another cell. */
 function cell(value) {
   if (value === null || value === undefined) return "";
+  if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value !== "string") return String(value);
   const harmless = /^[\s"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]/.test(value) ? `'${value}` : value;
   return `"${harmless.replaceAll('"', '""')}"`;

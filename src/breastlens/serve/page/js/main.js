@@ -3,7 +3,7 @@ import { drawAbout } from "./about.js";
 import { decisionWords, makeCard } from "./card.js";
 import { save, toCsv } from "./csv.js";
 import { make } from "./dom.js";
-import { droppedFiles, pastedFiles, visible } from "./files.js";
+import { droppedFiles, imagesOf, pastedFiles, pathOf, sorted, visible } from "./files.js";
 import { describeModel, listModels, predictImage, predictPatient, ServiceError, setToken } from "./service.js";
 import { apply, moment, percent, preferredLanguage, text, useLanguage } from "./strings.js";
 
@@ -11,6 +11,7 @@ const AT_ONCE = 3;
 const find = (id) => document.getElementById(id);
 const items = [];
 const groups = new Map();
+const figures = new Map();
 const opened = new Date();
 let about = null;
 let working = null;
@@ -45,6 +46,7 @@ async function connect() {
 
 async function showModel(name) {
   about = await describeModel(name);
+  figures.set(about.model.version, about.figures);
   drawModel();
 }
 
@@ -66,7 +68,8 @@ function bind() {
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    add(await droppedFiles(event.dataTransfer));
+    const { files, skipped } = await droppedFiles(event.dataTransfer);
+    add(files, skipped);
   });
   document.addEventListener("paste", (event) => {
     const files = pastedFiles(event.clipboardData);
@@ -74,9 +77,13 @@ function bind() {
   });
   find("choose").addEventListener("click", () => find("files").click());
   find("choose-folder").addEventListener("click", () => find("folder").click());
-  for (const input of [find("files"), find("folder")]) {
-    input.addEventListener("change", () => { add([...input.files]); input.value = ""; });
-  }
+  find("files").addEventListener("change", ({ target }) => { add(visible(sorted(target.files))); target.value = ""; });
+  find("folder").addEventListener("change", async ({ target }) => {
+    const given = sorted(target.files);
+    target.value = "";
+    const { files, skipped } = await imagesOf(given);
+    add(files, skipped);
+  });
   find("token-form").addEventListener("submit", (event) => {
     event.preventDefault();
     setToken(find("token").value.trim());
@@ -94,19 +101,15 @@ function bind() {
   find("clear").addEventListener("click", clear);
 }
 
-function add(given) {
-  const files = visible(given);
+function add(files, skipped = 0) {
   if (find("intake").hidden) return;
-  say("");
-  if (files.length === 0) {
-    say(text("message.nothing"));
-    return;
-  }
+  const said = [files.length ? "" : text("message.nothing"), skipped ? text("message.skipped", { count: skipped }) : ""];
+  say(said.filter(Boolean).join(" "));
+  if (files.length === 0) return;
   const patient = find("patient").value.trim();
   const readFirst = find("read-first").checked;
   for (const file of files) {
-    const name = file.webkitRelativePath || file.name;
-    const item = { file, name, patient, readFirst, model: about.model, threshold: 0, thumbnails: about.thumbnails, state: "waiting", answer: null, together: null, reading: "", agrees: "", note: "", error: "", at: "" };
+    const item = { file, name: pathOf(file), patient, readFirst, model: about.model, figures: about.figures, threshold: 0, distanceLimit: null, thumbnails: about.thumbnails, state: "waiting", answer: null, together: null, reading: "", agrees: "", note: "", error: "", at: "" };
     items.push(item);
     item.card = makeCard(item, { onRemove: () => remove(item), onRetry: () => retry(item), onRead: drawGroups });
     place(item);
@@ -130,8 +133,9 @@ function place(item) {
   if (!group) {
     const title = make("h3", {}, text("patient.title", { name: item.patient }));
     const result = make("p", { className: "group-result" });
-    const element = make("section", { className: "group", "aria-label": text("patient.title", { name: item.patient }) }, make("div", { className: "group-head" }, title, result));
-    group = { patient: item.patient, element, title, result, answer: null, stale: true };
+    const again = make("button", { type: "button", className: "small", hidden: true, onclick: work }, text("card.again"));
+    const element = make("section", { className: "group", "aria-label": text("patient.title", { name: item.patient }) }, make("div", { className: "group-head" }, title, result, again));
+    group = { patient: item.patient, element, title, result, again, answer: null, stale: true };
     groups.set(keyOf(item), group);
     find("cards").append(element);
   }
@@ -159,15 +163,15 @@ async function work() {
   if (!signal.aborted) await scorePatients(signal);
   working = null;
   drawProgress();
-  if (!signal.aborted && next()) work();
+  if (next()) work();
 }
 
 async function score(item, signal) {
   try {
     const answer = await predictImage(item.model.name, item.file, signal);
     const [prediction] = answer.predictions;
-    notice(answer.model);
-    Object.assign(item, { model: answer.model, threshold: answer.threshold, at: new Date().toISOString() });
+    await notice(answer.model);
+    Object.assign(item, { model: answer.model, figures: figures.get(answer.model.version) ?? null, threshold: answer.threshold, distanceLimit: answer.distance_limit, at: new Date().toISOString() });
     if (prediction.problem) fail(item, prediction.problem.detail, { canRetry: false, language: "en" });
     else Object.assign(item, { state: "done", answer: prediction, error: "" });
   } catch (error) {
@@ -189,11 +193,25 @@ function fail(item, error, { canRetry, language }) {
   Object.assign(item, { state: "failed", error, canRetry, errorLanguage: language });
 }
 
-/** Tell once where another version of the model has begun to answer. */
-function notice(model) {
-  if (!about || model.name !== about.model.name || model.version === about.model.version) return;
-  say(text("message.new"));
-  showModel(model.name).catch(() => say(text("message.offline")));
+/** Tell once where another version of a model has begun to answer, and learn how well it does. */
+async function notice(model) {
+  if (figures.has(model.version)) return;
+  figures.set(model.version, null);
+  try {
+    if (model.name === about.model.name) {
+      say(text("message.new"));
+      await showModel(model.name);
+    } else {
+      const found = await describeModel(model.name);
+      figures.set(found.model.version, found.figures);
+    }
+  } catch {
+    say(text("message.offline"));
+  }
+  for (const item of items.filter((each) => each.state === "done" && each.model.version === model.version)) {
+    item.figures = figures.get(model.version);
+    item.card.draw();
+  }
 }
 
 async function scorePatients(signal) {
@@ -205,7 +223,7 @@ async function scorePatients(signal) {
     try {
       group.answer = scored.length ? await predictPatient(scored[0].model.name, scored.map((item) => item.file), signal) : null;
     } catch (error) {
-      group.stale = error.name === "AbortError";
+      group.stale = true;
       if (error.name !== "AbortError") say(error instanceof ServiceError ? error.message : text("message.offline"));
     }
     const same = own.every((item) => item.state !== "done" || item.model.version === group.answer?.version);
@@ -220,19 +238,29 @@ function drawGroups() {
     group.title.textContent = text("patient.title", { name: group.patient });
     group.element.setAttribute("aria-label", group.title.textContent);
     group.result.textContent = together(group, own);
+    group.again.textContent = text("card.again");
+    group.again.hidden = !isGivenUp(group, own);
   }
   drawTally();
 }
 
+/** Whether scores are there and nobody is at work to bring them together: it was cancelled, or failed. */
+function isGivenUp(group, own) {
+  return group.stale && !working && own.some((item) => item.state === "done");
+}
+
 function together(group, own) {
-  if (own.some((item) => item.state === "waiting") || group.stale) return text("patient.waiting");
+  if (isGivenUp(group, own)) return text("patient.notYet");
+  if (own.some((item) => item.state === "waiting") || (group.stale && working)) return text("patient.waiting");
   if (own.some((item) => item.state === "done" && item.readFirst && !item.reading)) return text("patient.hidden");
   const { answer } = group;
   if (answer && own.some((item) => item.state === "done" && item.model.version !== answer.version)) return text("patient.mixed");
   if (!answer) return text("patient.none");
   if (answer.decision === "refused") return text("patient.refused", { images: answer.images });
-  const { model } = own.find((item) => item.state === "done");
-  return text("patient.result", { answer: decisionWords(answer.decision, model), positive: model.positive, score: percent(answer.y_score), counted: answer.images - answer.refused - answer.unreadable, images: answer.images });
+  const counted = own.filter((item) => item.state === "done" && item.answer.decision !== "refused");
+  const [{ model, answer: first }] = counted;
+  const said = text("patient.result", { answer: decisionWords(answer.decision, model), positive: model.positive, score: percent(answer.y_score), counted: counted.length, images: own.length });
+  return counted.length === 1 && first.decision !== answer.decision ? `${said} ${text("patient.differs")}` : said;
 }
 
 function drawProgress() {
