@@ -17,6 +17,7 @@ from breastlens.models.backbones import ALL_COMPARED
 from breastlens.progress import Progress
 from breastlens.runs.compare import train_all
 from breastlens.runs.directory import Run
+from breastlens.runs.train import train
 
 
 class Heard(Progress):
@@ -108,3 +109,29 @@ def test_an_interrupt_stops_all_of_them(
     with pytest.raises(KeyboardInterrupt):
         train_all(awkward, out=tmp_path / "all", weights="none")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_goes_on_with_the_network_that_was_not_finished(
+    awkward: Cohort, quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("keras")
+    settings = {name: value for name, value in quick.items() if name != "backbone"}
+    names, begun = ("mobilenet:0.25", "mobilenet:0.5"), []
+
+    def stop_at_the_second(*given: Any, **named: Any) -> Run:
+        begun.append(named["backbone"])
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return train(*given, **named)
+
+    monkeypatch.setattr("breastlens.runs.compare.train", stop_at_the_second)
+    out, heard = tmp_path / "all", Heard()
+    with pytest.raises(KeyboardInterrupt):
+        train_all(awkward, out=out, backbones=names, progress=heard, **settings)
+    assert heard.lines[-1] == f"What was finished is kept; go on with: breastlens train --resume {out}"
+    assert [path.name for path in tmp_path.iterdir()] == [".all.units"]
+    page = train_all(awkward, out=out, backbones=names, resume=True, **settings)
+    assert begun == [names[0], names[1], names[1]]
+    assert [path.name for path in tmp_path.iterdir()] == ["all"]
+    assert pd.read_csv(page.parent / "comparison.csv")["run"].tolist() == list(names)
+    assert Run.read(out / "mobilenet-0.25").report.is_file()

@@ -55,7 +55,10 @@ def train(
     image: ImageRecipe,
     backbone: Annotated[
         str | None,
-        typer.Option(help="A name that `breastlens backbones` lists, or all. [default: mobilenetv2]"),
+        typer.Option(
+            metavar="NAME[,NAME]|all",
+            help="As `breastlens backbones` lists them; several are compared on one split. [default: mobilenetv2]",
+        ),
     ] = None,
     ensemble: Annotated[
         str | None,
@@ -222,7 +225,8 @@ def train(
         "augmentation": read_augmentation(augment),
         "audit": not no_audit,
     }
-    if backbone is not None and backbone != "all":
+    compared = _read_compared(backbone)
+    if backbone is not None and not compared:
         settings["backbone"] = backbone
     settings = {name: value for name, value in settings.items() if value is not None}
     if backbone is not None and ensemble is not None:
@@ -234,11 +238,10 @@ def train(
     if recipe.precision == "int8":
         require_quantisation()
     cache = open_cache(cache_limit)
-    if backbone != "all":
-        for name in recipe.backbones:
-            resolve_weights(recipe.weights, get_backbone(name))
+    for name in () if backbone == "all" else compared or recipe.backbones:
+        resolve_weights(recipe.weights, get_backbone(name))
     if out is None:
-        out = first_free(Path("runs"), "all") if backbone == "all" else default_out(recipe)
+        out = first_free(Path("runs"), "all") if compared else default_out(recipe)
     how = f"what was finished is kept; go on with: {how_to_go_on(out)}"
     refuse_taken(out, None if manifest else data)
     tracker = None if track is None else open_tracker(track)
@@ -263,9 +266,9 @@ def train(
         "resume": resume is not None,
         "arguments": arguments,
     }
-    if backbone == "all":
+    if compared:
         with ends_soon(how):
-            page = train_all(cohort, **options, **settings)
+            page = train_all(cohort, backbones=compared, **options, **settings)
         if as_json:
             print(json.dumps({"comparison": str(page)}))
         else:
@@ -281,6 +284,20 @@ def train(
         print_verdict(run.directory)
     if tracker is not None:
         log_trained(tracker, run.directory)
+
+
+def _read_compared(backbone: str | None) -> tuple[str, ...]:
+    """The networks to compare; empty where there is but one."""
+    from breastlens.models.backbones import ALL_COMPARED
+
+    if backbone == "all":
+        return ALL_COMPARED
+    if backbone is None or "," not in backbone:
+        return ()
+    names = read_names("--backbone", backbone)
+    if len(set(names)) < len(names):
+        raise DataError(f"--backbone names one network twice: {backbone}")
+    return names
 
 
 def demo(

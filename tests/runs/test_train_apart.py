@@ -1,0 +1,47 @@
+"""Trainings in other processes and on a cluster come to what one process does, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from breastlens.cohort.records import Cohort
+from breastlens.runs.train import train
+
+SETTINGS = {"weights": "none", "backbone": "mobilenet:0.25", "folds": 3, "repeats": 2}
+SAME = ("predictions.csv", "records.csv", "repeats.csv", "metrics.json")
+
+
+@pytest.fixture(scope="module")
+def wanted(awkward: Cohort, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a run of this process."""
+    pytest.importorskip("keras")
+    run = train(awkward, out=tmp_path_factory.mktemp("here") / "run", **SETTINGS)
+    return {name: (run.directory / name).read_bytes() for name in SAME}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["processes:2", "ray"])
+def test_a_run_is_the_same_wherever_it_is_trained(
+    awkward: Cohort, wanted: dict[str, bytes], tmp_path: Path, place: str
+) -> None:
+    if place == "ray":
+        pytest.importorskip("ray")
+    run = train(awkward, out=tmp_path / "run", on=place, **SETTINGS)
+    assert {name: (run.directory / name).read_bytes() for name in SAME} == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.slow
+def test_the_only_training_of_a_run_may_be_done_elsewhere_and_its_network_comes_back(
+    awkward: Cohort, tmp_path: Path
+) -> None:
+    pytest.importorskip("keras")
+    settings = SETTINGS | {"strategy": "scratch", "epochs": 1, "folds": None, "repeats": 1}
+    here = train(awkward, out=tmp_path / "here", **settings)
+    there = train(awkward, out=tmp_path / "there", on="processes:1", **settings)
+    for name in ("predictions.csv", "metrics.json"):
+        assert (there.directory / name).read_bytes() == (here.directory / name).read_bytes()
+    assert json.loads((there.directory / "run.json").read_text())["kept"] == "scratch"
