@@ -153,6 +153,31 @@ def open_job(
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def kept_beside(out: Path) -> Iterator[Path]:
+    """Yield a folder beside ``out`` for results of units, for this process alone.
+
+    It goes where the block ends well, or with nothing in it; else the same again goes on with what is there.
+
+    Args:
+        out: The file or directory that comes of them.
+
+    Raises:
+        RunDirectoryError: Another process works on it, or it cannot be written.
+    """
+    folder = begun_beside(out)
+    with explained_write_errors(out):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, out):
+            try:
+                yield folder
+            except BaseException:
+                if not any(folder.glob("*.npz")):
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def unit_store(folder: Path) -> UnitStore:
     """Where a job keeps the results of its trainings."""
     return UnitStore(folder / _UNITS, PARTS_OF_TRAINED)

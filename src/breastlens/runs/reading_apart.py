@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,7 @@ from pathlib import Path
 from breastlens.audit.survey import PARTS_OF_SEEN
 from breastlens.cohort.apart import MapApart
 from breastlens.cohort.parallel import Mapper
-from breastlens.runs.directory import begun_beside, explained_write_errors
-from breastlens.runs.job import locked
+from breastlens.runs.job import kept_beside
 from breastlens.work.places import HERE, choose_place
 from breastlens.work.store import UnitStore
 
@@ -40,9 +38,5 @@ def reading_apart(on: str, out: Path | None) -> Iterator[Mapper | None]:
         with tempfile.TemporaryDirectory(prefix="breastlens-") as name:
             yield MapApart(UnitStore(Path(name), PARTS_OF_SEEN), place)
         return
-    folder = begun_beside(out)
-    with explained_write_errors(out):
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, out):
-            yield MapApart(UnitStore(folder, PARTS_OF_SEEN), place)
-        shutil.rmtree(folder, ignore_errors=True)
+    with kept_beside(out) as folder:
+        yield MapApart(UnitStore(folder, PARTS_OF_SEEN), place)

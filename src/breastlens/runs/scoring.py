@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,7 @@ from breastlens.errors import DataError
 from breastlens.inference.predictor import Prediction
 from breastlens.inference.shards import ScoredShard, Scoring, describe_shard, header, shards
 from breastlens.progress import Progress
-from breastlens.runs.directory import begun_beside, explained_write_errors
-from breastlens.runs.job import locked
+from breastlens.runs.job import kept_beside
 from breastlens.whole_files import write_whole
 from breastlens.work.run import Failed, Place, stream_units
 from breastlens.work.store import UnitStore
@@ -54,42 +52,38 @@ def score_to_csv(
         DataError: There is no image.
         RunDirectoryError: The CSV or the parts cannot be written, or another process works on them.
     """
-    folder = begun_beside(out)
-    with explained_write_errors(out):
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, out), progress.task("predict") as advance:
-            store = UnitStore(folder, [ScoredShard])
-            listed: list[Unit] = []
+    with kept_beside(out) as folder, progress.task("predict") as advance:
+        store = UnitStore(folder, [ScoredShard])
+        listed: list[Unit] = []
 
-            def told() -> Iterator[Unit]:
-                for unit in shards(names, scoring):
-                    listed.append(
-                        Unit(unit.title, unit.key, unit.function, ())
-                    )  # of many, only the names are too many
-                    yield unit
+        def told() -> Iterator[Unit]:
+            for unit in shards(names, scoring):
+                listed.append(
+                    Unit(unit.title, unit.key, unit.function, ())
+                )  # of very many, names are too many
+                yield unit
 
-            failed: dict[str, ScoredShard] = {}
-            done = 0
-            for unit, failure in stream_units(told(), store, place):
-                part = unit.arguments[1]
-                if failure is not None:
-                    failed[unit.key] = _of_failed(scoring, part, failure)
-                    progress.say(f"{unit.title} could not be scored: {failure.error}")
-                done += len(part)
-                advance(done)
-            if not listed:
-                raise DataError("no image file was found")
-            counts = Counts()
+        failed: dict[str, ScoredShard] = {}
+        done = 0
+        for unit, failure in stream_units(told(), store, place):
+            part = unit.arguments[1]
+            if failure is not None:
+                failed[unit.key] = _of_failed(scoring, part, failure)
+                progress.say(f"{unit.title} could not be scored: {failure.error}")
+            done += len(part)
+            advance(done)
+        if not listed:
+            raise DataError("no image file was found")
+        counts = Counts()
 
-            def rows() -> Iterator[bytes]:
-                yield header(scoring).encode()
-                for unit in listed:
-                    shard = failed.get(unit.key) or store.require(unit)
-                    _count(counts, shard, set_aside=unit.key in failed)
-                    yield shard.rows.encode("utf-8", "backslashreplace")
+        def rows() -> Iterator[bytes]:
+            yield header(scoring).encode()
+            for unit in listed:
+                shard = failed.get(unit.key) or store.require(unit)
+                _count(counts, shard, set_aside=unit.key in failed)
+                yield shard.rows.encode("utf-8", "backslashreplace")
 
-            write_whole(out, rows())
-        shutil.rmtree(folder, ignore_errors=True)
+        write_whole(out, rows())
     return counts
 
 
