@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import hypothesis
 import pandas as pd
 import pytest
@@ -61,9 +62,15 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty simulated patients with two images each; ``manifest.csv`` is inside."""
+    """Thirty simulated patients with two images each; ``manifest.csv`` is inside.
+
+    Half as wide and high as the phantom writes them: every training and audit looks at every pixel.
+    """
     folder = tmp_path_factory.mktemp("phantom") / "images"
     write_cohort(folder, PhantomSettings(patients=30, images_per_patient=2, seed=1))
+    for path in folder.glob("*/*.png"):
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     return folder
 
 
