@@ -109,14 +109,21 @@ Write = Callable[..., Written]
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Write]:
-    """Writes a cohort with the given traps, once. An image that was simulated before is taken from memory."""
+    """Writes a cohort with the given traps, once. What was simulated or encoded before is taken from memory."""
     simulate, known = phantom.simulate_temperature, {}
+    encode, encoded = phantom.encode_image, {}
     written: dict[Any, Written] = {}
 
     def remember(anatomy: Anatomy, pose: Pose, generator: np.random.Generator) -> Plane:
         if pose not in known:
             known[pose] = simulate(anatomy, pose, generator)
         return known[pose]
+
+    def remember_file(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+        content = pixels.shape, pixels.tobytes(), suffix
+        if content not in encoded:
+            encoded[content] = encode(pixels, suffix)
+        return encoded[content]
 
     def call(*traps: Trap, again: bool = False, **values: Any) -> Written:
         chosen = PhantomSettings.model_validate(
@@ -130,6 +137,7 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Write]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phantom, "simulate_temperature", remember)
+        patch.setattr(phantom, "encode_image", remember_file)
         yield call
 
 
