@@ -12,12 +12,17 @@ from typing import Any
 
 import cv2
 import hypothesis
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
+from breastlens.imaging import phantom
+from breastlens.imaging.anatomy import Anatomy
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.imaging.thermogram import Plane, Pose
 from breastlens.runs.directory import Run
 
 # A busy machine may take any time for a case; how fast the code is, the benchmarks tell.
@@ -25,6 +30,18 @@ hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+LONG = ("real", "browser", "slow")
+"""Marks of tests that take long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with long tests first, so that no worker is left alone with one of them at the end."""
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    items.sort(key=lambda item: marks[item.path].isdisjoint(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,6 +89,30 @@ def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     return folder
+
+
+@pytest.fixture(scope="module")
+def remembered_phantoms() -> Iterator[None]:
+    """An image that was simulated or encoded before is taken from memory, also for a cohort with other traps."""
+    simulate, encode = phantom.simulate_temperature, phantom.encode_image
+    planes: dict[Pose, Plane] = {}
+    files: dict[tuple[tuple[int, ...], bytes, str], bytes] = {}
+
+    def remember_plane(anatomy: Anatomy, pose: Pose, generator: np.random.Generator) -> Plane:
+        if pose not in planes:
+            planes[pose] = simulate(anatomy, pose, generator)
+        return planes[pose]
+
+    def remember_file(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+        content = pixels.shape, pixels.tobytes(), suffix
+        if content not in files:
+            files[content] = encode(pixels, suffix)
+        return files[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "simulate_temperature", remember_plane)
+        patch.setattr(phantom, "encode_image", remember_file)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def small(phantom_dir: Path, no_weights: None) -> Cohort:
 
 
 @pytest.fixture
-def audited(tmp_path: Path, no_weights: None) -> Callable[..., Audit]:
+def audited(tmp_path: Path, no_weights: None, remembered_phantoms: None) -> Callable[..., Audit]:
     """Audits sixty simulated patients with one image each, with traps."""
 
     def run(*traps: AnyTrap) -> Audit:
