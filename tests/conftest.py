@@ -21,6 +21,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
 from breastlens.imaging import phantom
 from breastlens.imaging.anatomy import Anatomy
+from breastlens.imaging.marks import Marks
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.thermogram import Plane, Pose
 from breastlens.runs.directory import Run
@@ -113,6 +114,12 @@ def remembered_phantoms() -> Iterator[None]:
         patch.setattr(phantom, "simulate_temperature", remember_plane)
         patch.setattr(phantom, "encode_image", remember_file)
         yield
+
+
+@pytest.fixture
+def marks_not_sought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of what a look at an image costs is the search for marks; for tests that hang on other findings."""
+    monkeypatch.setattr("breastlens.audit.files.find_marks", lambda _: Marks((), (), 0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

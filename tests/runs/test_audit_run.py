@@ -86,6 +86,7 @@ def test_a_clean_cohort_has_no_shortcut(audited: Callable[..., Audit]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("marks_not_sought")
 @pytest.mark.parametrize(
     ("trap", "expected", "unexpected"),
     [
@@ -108,6 +109,7 @@ def test_a_trap_is_told_by_its_control_and_not_by_another(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("marks_not_sought")
 def test_years_are_told_and_the_score_is_made_within_them(audited: Callable[..., Audit]) -> None:
     done = audited(Era())
     assert {"column-tells-label", "shortcut-file", "shortcut-intensity"} <= codes(done)
