@@ -131,6 +131,12 @@ def marks_not_sought(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("breastlens.audit.files.find_marks", lambda _: Marks((), (), 0.0, 0.0))
 
 
+@pytest.fixture
+def figures_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of what a small training costs are its figures; for tests that look at none."""
+    monkeypatch.setattr("breastlens.runs.train.draw_figures", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def phantoms(phantom_dir: Path) -> Cohort:
     """The simulated patients as a cohort."""

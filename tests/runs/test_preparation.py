@@ -20,6 +20,8 @@ from breastlens.progress import Progress
 from breastlens.runs.preparation import prepare
 from breastlens.runs.train import train
 
+pytestmark = pytest.mark.usefixtures("figures_not_drawn")
+
 
 class Listener(Progress):
     """Keeps what is said."""
