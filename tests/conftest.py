@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cv2
 import hypothesis
 import numpy as np
 import pandas as pd
@@ -79,25 +78,10 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_small() -> Callable[[Path, PhantomSettings], None]:
-    """Writes a cohort half as wide and high as the phantom does: every training and audit looks at every pixel."""
-
-    def write(folder: Path, settings: PhantomSettings) -> None:
-        write_cohort(folder, settings)
-        for path in folder.glob("*/*.png"):
-            pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            cv2.imwrite(str(path), cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def phantom_dir(
-    write_small: Callable[[Path, PhantomSettings], None], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Thirty simulated patients with two small images each; ``manifest.csv`` is inside."""
+def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty simulated patients with two images each; ``manifest.csv`` is inside."""
     folder = tmp_path_factory.mktemp("phantom") / "images"
-    write_small(folder, PhantomSettings(patients=30, images_per_patient=2, seed=1))
+    write_cohort(folder, PhantomSettings(patients=30, images_per_patient=2, seed=1))
     return folder
 
 

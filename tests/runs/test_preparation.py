@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
 from breastlens.errors import SplitError
-from breastlens.imaging.phantom import PhantomSettings
+from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.progress import Progress
 from breastlens.runs.preparation import prepare
 from breastlens.runs.train import train
@@ -34,12 +33,16 @@ class Listener(Progress):
 
 
 @pytest.fixture(scope="module")
-def folder(
-    write_small: Callable[[Path, PhantomSettings], None], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Twenty-four patients with an image each, one image twice under another patient, one brightened under another."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty-four patients with an image each, one image twice under another patient, one brightened under another.
+
+    Half as wide and high as the phantom writes them, since a training looks at every pixel.
+    """
     root = tmp_path_factory.mktemp("images") / "x"
-    write_small(root, PhantomSettings(patients=24, images_per_patient=1, seed=4))
+    write_cohort(root, PhantomSettings(patients=24, images_per_patient=1, seed=4))
+    for path in root.glob("*/*.png"):
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     (root / "manifest.csv").unlink()
     healthy, sick = (sorted((root / side).glob("*.png")) for side in ("healthy", "sick"))
     shutil.copy(sick[0], root / "sick" / "P9001.1.png")
