@@ -27,9 +27,10 @@ demo: install
 	@test ! -e '$(DEMO)' || { echo "$(DEMO) exists already: make demo DEMO=demo2 makes another, or move it away first"; exit 2; }
 	$(BIN)/breastlens demo --out $(DEMO)
 
-# Each worker's linear algebra keeps to one thread: two that wait for each other are many times slower than one.
+# Each worker's linear algebra keeps to one thread: two that wait for each other are many times slower than one. Files
+# are dealt in the order of tests/conftest.py, those that take long first.
 test: $(VENV)/.installed-dev
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m 'not slow and not real'

@@ -11,12 +11,18 @@ from types import ModuleType
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from breastlens.cohort.records import Cohort
 from breastlens.config import ImageRecipe
+from breastlens.imaging import phantom
+from breastlens.imaging.anatomy import Anatomy
+from breastlens.imaging.marks import Marks
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
+from breastlens.imaging.thermogram import Plane, Pose
 from breastlens.runs.directory import Run
 
 # A busy machine may take any time for a case; how fast the code is, the benchmarks tell.
@@ -24,6 +30,18 @@ hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+LONG = ("real", "browser", "slow")
+"""Marks of tests that take long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with long tests first, so that no worker is left alone with one of them at the end."""
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    items.sort(key=lambda item: marks[item.path].isdisjoint(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,6 +83,42 @@ def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom") / "images"
     write_cohort(folder, PhantomSettings(patients=30, images_per_patient=2, seed=1))
     return folder
+
+
+@pytest.fixture(scope="module")
+def remembered_phantoms() -> Iterator[None]:
+    """An image that was simulated or encoded before is taken from memory, also for a cohort with other traps."""
+    simulate, encode = phantom.simulate_temperature, phantom.encode_image
+    planes: dict[Pose, Plane] = {}
+    files: dict[tuple[tuple[int, ...], bytes, str], bytes] = {}
+
+    def remember_plane(anatomy: Anatomy, pose: Pose, generator: np.random.Generator) -> Plane:
+        if pose not in planes:
+            planes[pose] = simulate(anatomy, pose, generator)
+        return planes[pose]
+
+    def remember_file(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+        content = pixels.shape, pixels.tobytes(), suffix
+        if content not in files:
+            files[content] = encode(pixels, suffix)
+        return files[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "simulate_temperature", remember_plane)
+        patch.setattr(phantom, "encode_image", remember_file)
+        yield
+
+
+@pytest.fixture
+def marks_not_sought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of what a look at an image costs is the search for marks; for tests that hang on other findings."""
+    monkeypatch.setattr("breastlens.audit.files.find_marks", lambda _: Marks((), (), 0.0, 0.0))
+
+
+@pytest.fixture
+def figures_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of what a small training costs are its figures; for tests that look at none."""
+    monkeypatch.setattr("breastlens.runs.train.draw_figures", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

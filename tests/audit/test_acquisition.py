@@ -659,6 +659,7 @@ class TestEffects:
         assert -1 <= cliffs_delta(values.astype(float), labels) <= 1
 
 
+@pytest.mark.usefixtures("marks_not_sought")
 class TestRealFiles:
     def test_properties_of_files_are_read_in_the_order_of_the_rows(self, tmp_path):
         rng = np.random.default_rng(0)
@@ -684,6 +685,7 @@ class TestRealFiles:
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("marks_not_sought")
 class TestReal:
     def test_thermograms(self, shared_dir):
         root = shared_dir / "data/dmr"

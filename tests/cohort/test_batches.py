@@ -76,10 +76,8 @@ def test_threads_run_ahead_of_the_consumer_but_not_far():
     for taken in range(1, 301):
         assert next(results) == (taken - 1) ** 2
         assert len(begun) <= taken + 63
-    until = time.monotonic() + 60
-    while len(begun) < taken + 16 and time.monotonic() < until:
+    while len(begun) < taken + 16:  # they go on while nothing is taken
         time.sleep(0.001)
-    assert len(begun) >= taken + 16, "they go on while nothing is taken"
     results.close()
     assert len(begun) <= taken + 63
 

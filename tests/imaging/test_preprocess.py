@@ -363,6 +363,7 @@ def small_dir(phantom_dir: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 def test_a_model_prepares_images_as_it_was_trained_without_being_told(
     small_dir: Path, quick: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -24,9 +24,7 @@ from breastlens.audit.finding import CODES
 from breastlens.audit.findings import find_problems
 from breastlens.cohort.records import Cohort
 from breastlens.errors import DataError
-from breastlens.imaging import phantom
 from breastlens.imaging.acquisition_traps import Border, CameraNoise, Era, Format, Marker
-from breastlens.imaging.anatomy import Anatomy
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.planting import PlannedRecord, Trap
 from breastlens.imaging.record_traps import (
@@ -40,7 +38,6 @@ from breastlens.imaging.record_traps import (
     PatientInBothCategories,
     SimilarPatientIds,
 )
-from breastlens.imaging.thermogram import Plane, Pose
 from breastlens.imaging.traps import TRAP_NAMES, plan_traps
 
 KINDS: tuple[Callable[..., Trap], ...] = (
@@ -108,15 +105,9 @@ Write = Callable[..., Written]
 
 
 @pytest.fixture(scope="module")
-def write(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Write]:
-    """Writes a cohort with the given traps, once. An image that was simulated before is taken from memory."""
-    simulate, known = phantom.simulate_temperature, {}
+def write(remembered_phantoms: None, tmp_path_factory: pytest.TempPathFactory) -> Write:
+    """Writes a cohort with the given traps, once."""
     written: dict[Any, Written] = {}
-
-    def remember(anatomy: Anatomy, pose: Pose, generator: np.random.Generator) -> Plane:
-        if pose not in known:
-            known[pose] = simulate(anatomy, pose, generator)
-        return known[pose]
 
     def call(*traps: Trap, again: bool = False, **values: Any) -> Written:
         chosen = PhantomSettings.model_validate(
@@ -128,9 +119,7 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Write]:
             written[chosen] = Written(folder)
         return written[chosen]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phantom, "simulate_temperature", remember)
-        yield call
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         read_thumbnails(tmp_path / "none.npz")
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 def test_a_bundle_has_those_of_its_training_images_only_where_that_was_asked_for(
     holdout_run: Run, awkward: Cohort, quick: dict[str, Any], tmp_path: Path
 ) -> None:

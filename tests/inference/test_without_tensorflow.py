@@ -36,7 +36,6 @@ def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 

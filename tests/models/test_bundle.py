@@ -157,7 +157,6 @@ def test_a_model_is_used_without_keras(saved):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
     )
     assert done.stdout == "False\n[0.5 0.5]\n[]\n"
 

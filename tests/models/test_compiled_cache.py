@@ -177,7 +177,7 @@ def test_a_full_disk_costs_a_line_and_leaves_nothing(graph, folder, expected, ca
 
 def test_a_process_that_is_killed_while_it_writes_does_no_harm(graph, folder, expected):
     kill = "import os; os.fsync = lambda _: os.kill(os.getpid(), 9)\n"
-    done = subprocess.run([sys.executable, "-c", kill + LOAD, str(graph)], timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", kill + LOAD, str(graph)], check=False)
     assert done.returncode == -9
     left = only(folder)
     assert left.name.startswith(".unfinished-")
@@ -193,7 +193,7 @@ def test_processes_at_once_do_not_disturb_each_other(graph, folder, expected):
         subprocess.Popen([sys.executable, "-c", LOAD, str(graph)], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    assert [one.communicate(timeout=120)[0].strip() for one in running] == [expected.tobytes().hex()] * 3
+    assert [one.communicate()[0].strip() for one in running] == [expected.tobytes().hex()] * 3
     assert only(folder).suffix == ".compiled"
 
 

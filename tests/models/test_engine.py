@@ -259,7 +259,6 @@ def test_openvino_does_not_report_its_use(network, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
         env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
     )
     assert done.stdout == "None\n"

@@ -31,9 +31,7 @@ def test_import_says_nothing_and_does_not_swallow_later_stderr():
         "import os, sys; from breastlens.models._keras import import_keras, require_keras; keras = import_keras();"
         "keras.ops.ones((2, 2)); os.write(2, b'after'); print(keras is import_keras())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "after"
     assert done.stdout == "True\n"
 
@@ -45,9 +43,7 @@ def test_stderr_comes_back_when_the_import_fails():
         "    os.write(2, b'reason from C++')\n"
         "    raise OSError('broken library')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "reason from C++" in done.stderr
     assert "OSError: broken library" in done.stderr

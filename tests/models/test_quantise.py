@@ -110,7 +110,6 @@ def test_nothing_is_printed_and_nobody_is_called(graph, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
         env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
     )
     assert done.stdout == "True None\n[]\n"

@@ -325,7 +325,6 @@ def test_unreachable_downloads_end_in_one_line_and_leave_nothing(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=300,  # a download that waits for ever is what this would end
         env=environment,
     )
     refused, nothing, silent, nothing_still, cut_short = done.stdout.splitlines()

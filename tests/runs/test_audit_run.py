@@ -32,25 +32,33 @@ from breastlens.runs.probes import choose_features, texture_instead
 FOLDS = 3
 
 
-@pytest.fixture
-def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def no_weights() -> Iterator[None]:
     """ImageNet weights are out of reach, so that the probes use texture."""
 
     def refuse(*_: object, **__: object) -> None:
         raise WeightsError("the network is unreachable")
 
-    monkeypatch.setattr("breastlens.models.feature_network.resolve_weights", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("breastlens.models.feature_network.resolve_weights", refuse)
+        yield
 
 
-@pytest.fixture
-def small(phantom_dir: Path, no_weights: None) -> Cohort:
+@pytest.fixture(scope="module")
+def small(phantom_dir: Path) -> Cohort:
     """Thirty simulated patients with an image of 32 px each."""
     cohort = Cohort.read(phantom_dir, manifest=phantom_dir / "manifest.csv", image=ImageRecipe(image_size=32))
     return replace(cohort, table=cohort.table.drop_duplicates("patient_id").reset_index(drop=True))
 
 
+@pytest.fixture(scope="module")
+def small_facts(small: Cohort, no_weights: None) -> dict[str, Any]:
+    """What an audit of them says, with seed 0; to be read only."""
+    return audit_cohort(small, folds=2).facts
+
+
 @pytest.fixture
-def audited(tmp_path: Path, no_weights: None) -> Callable[..., Audit]:
+def audited(tmp_path: Path, remembered_phantoms: None) -> Callable[..., Audit]:
     """Audits sixty simulated patients with one image each, with traps."""
 
     def run(*traps: AnyTrap) -> Audit:
@@ -78,6 +86,7 @@ def test_a_clean_cohort_has_no_shortcut(audited: Callable[..., Audit]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("marks_not_sought")
 @pytest.mark.parametrize(
     ("trap", "expected", "unexpected"),
     [
@@ -100,6 +109,7 @@ def test_a_trap_is_told_by_its_control_and_not_by_another(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("marks_not_sought")
 def test_years_are_told_and_the_score_is_made_within_them(audited: Callable[..., Audit]) -> None:
     done = audited(Era())
     assert {"column-tells-label", "shortcut-file", "shortcut-intensity"} <= codes(done)
@@ -130,8 +140,8 @@ def test_facts_and_files_say_the_same(small: Cohort, tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(facts)
 
 
-def test_margins_are_the_difference_and_the_corrected_auc_follows(small: Cohort) -> None:
-    facts = audit_cohort(small, folds=2).facts
+def test_margins_are_the_difference_and_the_corrected_auc_follows(small_facts: dict[str, Any]) -> None:
+    facts = small_facts
     for name, control in facts["controls"].items():
         if name == "labels":
             assert "margin" not in control
@@ -161,8 +171,8 @@ def test_too_few_patients_for_the_folds_leave_a_note_and_no_score(small: Cohort,
     assert "No probe could be trained" in page
 
 
-def test_unreachable_weights_are_replaced_by_texture_and_told(small: Cohort) -> None:
-    facts = audit_cohort(small, folds=2).facts["features"]
+def test_unreachable_weights_are_replaced_by_texture_and_told(small_facts: dict[str, Any]) -> None:
+    facts = small_facts["features"]
     assert facts["name"] == "oriented gradients and local binary patterns"
     assert facts["note"].endswith("which see less than a network: the network is unreachable.")
 
@@ -178,10 +188,9 @@ def test_the_note_on_texture_has_no_more_of_a_failed_download_than_what_to_do() 
 
 
 def test_texture_replaces_all_features_where_only_some_were_kept_and_the_weights_are_unreachable(
-    small: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Cohort, small_facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A training has left the features of whole images in the cache, and none of the controls that an audit makes."""
-    expected = audit_cohort(small, folds=2).facts
     monkeypatch.setattr("breastlens.models.feature_network.resolve_weights", resolve_weights)
 
     def refuse(*_: object, **__: object) -> None:
@@ -197,12 +206,12 @@ def test_texture_replaces_all_features_where_only_some_were_kept_and_the_weights
         network.identity, [pixels], lambda batches: np.concatenate([b[:, 0, :, 0] for b in batches])
     )
     facts = audit_cohort(small, folds=2, cache=cache).facts
-    assert facts["features"] == expected["features"]
-    assert facts["controls"] == expected["controls"]
-    assert facts["whole"] == expected["whole"]
+    assert facts["features"] == small_facts["features"]
+    assert facts["controls"] == small_facts["controls"]
+    assert facts["whole"] == small_facts["whole"]
 
 
-def test_weights_that_were_named_are_never_replaced(no_weights: None) -> None:
+def test_weights_that_were_named_are_never_replaced() -> None:
     with pytest.raises(WeightsError, match="unreachable"):
         choose_features(AuditRecipe(weights="mine.h5"), 32, FeatureCache())
     with pytest.raises(DataError, match="no backbone is called 'nonet'"):
@@ -210,13 +219,10 @@ def test_weights_that_were_named_are_never_replaced(no_weights: None) -> None:
 
 
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
-def test_features_are_a_row_an_image(
-    weights: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_features_are_a_row_an_image(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if weights == "none":
         pytest.importorskip("keras")
-    else:
-        request.getfixturevalue("no_weights")
+        monkeypatch.setattr("breastlens.models.feature_network.resolve_weights", resolve_weights)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     features = choose_features(AuditRecipe(backbone="mobilenet:0.25", weights=weights), 32, FeatureCache())
     whole = features.run([pixels])

@@ -254,6 +254,7 @@ def test_int8_without_nncf_is_refused_before_anything_is_read(phantoms, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 @pytest.mark.parametrize(
     "asked", [pytest.param("bf16", marks=needs_bf16), pytest.param("int8", marks=needs_nncf)]
 )

@@ -19,6 +19,8 @@ from breastlens.progress import Progress
 from breastlens.runs.preparation import prepare
 from breastlens.runs.train import train
 
+pytestmark = pytest.mark.usefixtures("figures_not_drawn")
+
 
 class Listener(Progress):
     """Keeps what is said."""
@@ -32,9 +34,15 @@ class Listener(Progress):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four patients with an image each, one image twice under another patient, one brightened under another."""
+    """Twenty-four patients with an image each, one image twice under another patient, one brightened under another.
+
+    Half as wide and high as the phantom writes them, since a training looks at every pixel.
+    """
     root = tmp_path_factory.mktemp("images") / "x"
     write_cohort(root, PhantomSettings(patients=24, images_per_patient=1, seed=4))
+    for path in root.glob("*/*.png"):
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     (root / "manifest.csv").unlink()
     healthy, sick = (sorted((root / side).glob("*.png")) for side in ("healthy", "sick"))
     shutil.copy(sick[0], root / "sick" / "P9001.1.png")

@@ -37,6 +37,7 @@ def rows(repeated: Run) -> pd.DataFrame:
     return table.join(known, on="path")
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 def test_the_first_repeat_is_what_a_run_without_repeats_gives(
     repeated: Run, rows: pd.DataFrame, phantoms: Cohort, quick: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_every_repeat_scores_every_image_once_in_folds_that_share_no_patient(
         assert each["proof"]["patients_shared"] == each["proof"]["duplicates_shared"] == 0
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 def test_the_second_repeat_is_what_the_next_seed_gives(
     rows: pd.DataFrame,
     phantoms: Cohort,

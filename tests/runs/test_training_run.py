@@ -369,6 +369,7 @@ def test_folds_are_dealt_anew_and_it_is_said(folds_run: Run) -> None:
     assert last.startswith("The model that was saved is trained on ")
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 def test_shares_that_the_manifest_overrules_are_told(
     with_split: Cohort, quick: dict[str, Any], tmp_path: Path, manifest_run: Run
 ) -> None:
@@ -379,6 +380,7 @@ def test_shares_that_the_manifest_overrules_are_told(
     assert manifest_run.facts["notes"] == [], "and nothing is said where nobody asked"
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 def test_nothing_is_learnt_or_chosen_from_the_test_part(
     manifest_run: Run, with_split: Cohort, quick: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -490,6 +492,7 @@ def train_again(awkward: Cohort, quick: dict[str, Any], tmp_path: Path) -> Calla
     return call
 
 
+@pytest.mark.usefixtures("figures_not_drawn")
 def test_another_seed_is_another_run_and_a_target_sensitivity_is_kept(
     holdout_run: Run, train_again: Callable[..., Run]
 ) -> None:
