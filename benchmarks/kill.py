@@ -26,8 +26,10 @@ from side_by_side import options, report, say, temporary_folder
 PATIENTS = 24
 RECIPE = (
     *("--backbone", "mobilenet:0.25", "--weights", "none", "--image-size", "64"),
-    *("--strategy", "finetune", "--epochs", "4", "--folds", "2", "--no-audit"),
+    *("--epochs", "4", "--folds", "2", "--no-audit"),
 )
+STRATEGIES = ("finetune", "scratch")
+"""In turn: the one trains the upper part on activations that are kept, the other all of it, and always trains again."""
 MOST_DEATHS = 400
 """More steps of writing than such a run has."""
 
@@ -57,9 +59,11 @@ class Job:
 
     Attributes:
         folder: Holds the images, runs and caches.
+        strategy: One of ``STRATEGIES``.
     """
 
     folder: Path
+    strategy: str
 
     def begin(self, run: str) -> tuple[str, ...]:
         """The arguments that begin it."""
@@ -67,6 +71,7 @@ class Job:
         return (
             *("train", str(data), "--manifest", str(data / "manifest.csv")),
             *RECIPE,
+            *("--strategy", self.strategy),
             *("--quiet", "--out", str(self.folder / run)),
         )
 
@@ -90,12 +95,14 @@ class Death:
     """What came of killing it once.
 
     Attributes:
+        strategy: Of the training.
         killed: When.
         trainings: Finished ones that were kept.
         epochs: Kept of those that were not finished.
         equal: Whether the predictions came out the same, and nothing was left beside the run.
     """
 
+    strategy: str
     killed: str
     trainings: int
     epochs: int
@@ -108,30 +115,40 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=20, help="how many random moments")
     parser.add_argument("--every-write", action="store_true", help="also at every step of every write")
     arguments = parser.parse_args()
+    deaths: list[Death] = []
+    drawn = random.Random(0)
     with temporary_folder() as folder:
-        job = Job(folder)
         write_cohort(folder / "data", PhantomSettings(patients=PATIENTS, images_per_patient=1, seed=3))
-        started = time.perf_counter()
-        run(job, "whole", job.begin("whole"))
-        lasted_s = time.perf_counter() - started
-        wanted = job.predictions("whole")
-        say(f"undisturbed: {lasted_s:.1f} s")
-        drawn = random.Random(0)
-        moments = sorted(drawn.uniform(0.0, lasted_s) for _ in range(arguments.moments))
-        deaths = [at_a_moment(job, number, moment, wanted) for number, moment in enumerate(moments)]
-        if arguments.every_write:
-            deaths += at_every_step(job, wanted)
+        for number, strategy in enumerate(STRATEGIES):
+            job = Job(folder, strategy)
+            started = time.perf_counter()
+            run(job, f"whole-{strategy}", job.begin(f"whole-{strategy}"))
+            lasted_s = time.perf_counter() - started
+            wanted = job.predictions(f"whole-{strategy}")
+            say(f"{strategy}, undisturbed: {lasted_s:.1f} s")
+            moments = sorted(
+                drawn.uniform(0.0, lasted_s) for _ in range(number, arguments.moments, len(STRATEGIES))
+            )
+            deaths += [at_a_moment(job, each, moment, wanted) for each, moment in enumerate(moments)]
+            if arguments.every_write:
+                deaths += at_every_step(job, wanted)
     equal = sum(death.equal for death in deaths)
     report(
         "kill",
         f"One training killed {len(deaths)} times and gone on with: {equal} of {len(deaths)} equal, byte for byte",
-        ["killed", "trainings kept", "epochs kept", "predictions.csv"],
+        ["strategy", "killed", "trainings kept", "epochs kept", "predictions.csv"],
         [
-            [each.killed, str(each.trainings), str(each.epochs), "equal" if each.equal else "DIFFERENT"]
+            [
+                each.strategy,
+                each.killed,
+                str(each.trainings),
+                str(each.epochs),
+                "equal" if each.equal else "DIFFERENT",
+            ]
             for each in deaths
         ],
         arguments.out,
-        lasted_s=lasted_s,
+        left=2,
         deaths=deaths,
     )
     if equal < len(deaths):
@@ -140,7 +157,7 @@ def main() -> None:
 
 def at_a_moment(job: Job, number: int, moment_s: float, wanted: bytes) -> Death:
     """Kill it after some seconds, and go on."""
-    name = f"moment-{number}"
+    name = f"{job.strategy}-moment-{number}"
     process = start(job, name, job.begin(name))
     try:
         process.wait(timeout=moment_s)
@@ -154,7 +171,7 @@ def at_every_step(job: Job, wanted: bytes) -> list[Death]:
     """Kill it at the first step of a write, at the second and so on, until it comes through."""
     deaths = []
     for steps in range(1, MOST_DEATHS):
-        name = f"step-{steps}"
+        name = f"{job.strategy}-step-{steps}"
         done = subprocess.run(
             [sys.executable, "-c", KILLED_AT_A_STEP, *job.begin(name)],
             env=job.environment(name + "-cache", STEPS_LEFT=str(steps)),
@@ -183,7 +200,7 @@ def finish(job: Job, name: str, killed: str, wanted: bytes) -> Death:
     say(
         f"killed {killed}: {finished} trainings and {epochs} epochs were kept, {'equal' if same else 'DIFFERENT'}"
     )
-    return Death(killed, finished, epochs, same and not strays)
+    return Death(job.strategy, killed, finished, epochs, same and not strays)
 
 
 def start(job: Job, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
