@@ -100,3 +100,46 @@ def test_an_interrupt_while_the_packages_load_leaves_no_traceback() -> None:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+IN_THE_MIDDLE_OF_A_STEP = """
+import hashlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from breastlens.cli import interrupt
+interrupt.PATIENCE_S = float(sys.argv[1])
+with interrupt.ends_soon("go on with: that"):
+    print("begun", flush=True)
+    # Python sees no signal in here, as in a step of a network; it would take hours
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
+@pytest.mark.parametrize(("patience", "signals"), [("0.1", 1), ("1e6", 2)])
+def test_a_step_that_takes_long_is_left_where_it_is(patience: str, signals: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_THE_MIDDLE_OF_A_STEP, patience],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.readline()
+        assert told == "Stopping; Ctrl-C again ends at once.\n"
+        if signals == 2:
+            process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "Interrupted: go on with: that\n"
+    assert process.returncode == 130
+
+
+def test_work_that_ends_by_itself_leaves_signals_as_they_were() -> None:
+    from breastlens.cli.interrupt import ends_soon
+
+    before = signal.set_wakeup_fd(-1)
+    with ends_soon("never told"):
+        assert signal.set_wakeup_fd(-1) != -1
+    assert signal.set_wakeup_fd(before) == -1
