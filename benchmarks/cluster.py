@@ -3,9 +3,9 @@
 Run as ``python benchmarks/cluster.py [--images 200000] [--workers 1 2 4] [--scaling-images 20000]``.
 
 First the scaling: the same images by one process here, and by 1, 2 and 4 nodes of one processor each. Then the death:
-all images on two nodes, and when a third of them are scored one node is killed. What is shown is that each image has its
-row exactly once, and the score that one process gives it. Processors are the machine's: beyond as many as it has, nodes
-only share them.
+all images on two nodes, and when a third of them are scored one node is killed. What is shown is that each image has
+its row exactly once, and the score that one process gives it. Processors are the machine's: beyond as many as it has,
+nodes only share them.
 """
 
 from __future__ import annotations
