@@ -8,6 +8,7 @@ BreastLensError                 anything the user can act on; the command prints
 ├── BundleError                 a saved model is missing, damaged or of another format
 ├── CacheError                  what must not fill the memory cannot be kept on disk
 ├── RunDirectoryError           a run directory cannot be written or read
+├── ExportError                 a saved model cannot be had in another format, or gives other scores there
 └── MissingDependencyError      an optional package is not installed
 """
 
@@ -62,6 +63,10 @@ class CacheError(BreastLensError):
 
 class RunDirectoryError(BreastLensError):
     """A run directory exists already, cannot be written, or is not complete."""
+
+
+class ExportError(BreastLensError):
+    """A saved model cannot be written in another format, or its scores there are not those of the bundle."""
 
 
 class MissingDependencyError(BreastLensError):
