@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -79,8 +80,10 @@ def _run_images(model: Path, recipe: ImageRecipe) -> CheckImages | None:
     except (RunDirectoryError, FileNotFoundError):
         return None
     used = records[records["split"] != ""]
+    if used.empty:
+        return None
     folders = [Path(word) for word in run.facts["command"]]
-    root = next((each for each in folders if len(used) and (each / used["path"].iloc[0]).is_file()), None)
+    root = next((each for each in folders if os.path.lexists(each / used["path"].iloc[0])), None)
     if root is None:
         return None
     held_out = used["split"].to_numpy() == "validation"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from breastlens.errors import DataError, ExportError, MissingDependencyError
+from breastlens.errors import BreastLensError, DataError, ExportError
 from breastlens.export.check import compare, last_line, require_equal, run_exported
 from breastlens.export.convert import Batch, score_network
 from breastlens.export.describe import describe_export
@@ -81,8 +81,7 @@ def export_model(
     with new_directory(out) as unfinished:
         shown = choose_images(model, [Path(path) for path in images], bundle.card.image)
         with progress.task(f"convert to {chosen.name}"):
-            source = _source(bundle, chosen)
-            _convert(chosen, source, unfinished, batch)
+            source = _convert(bundle, chosen, unfinished, batch)
         with progress.task(f"check in {chosen.title}"):
             opened, scores = run_exported(chosen, unfinished, shown, batch)
             check = compare(bundle, chosen, source, shown, scores)
@@ -101,22 +100,24 @@ def export_model(
     return Exported(out, facts)
 
 
-def _source(bundle: Bundle, chosen: Format) -> Any:
-    """What a format is made of: the Keras network, or the OpenVINO graph."""
-    if chosen.from_keras:
-        return score_network(
-            import_keras().models.load_model(bundle.keras_path, compile=False, safe_mode=True)
-        )
-    return import_openvino().Core().read_model(bundle.graph_path)
+def _convert(bundle: Bundle, chosen: Format, folder: Path, batch: Batch) -> Any:
+    """Write the files, and give what they were made of: the Keras network, or the OpenVINO graph.
 
-
-def _convert(chosen: Format, source: Any, folder: Path, batch: Batch) -> None:
+    Raises:
+        ExportError: The bundle's network cannot be read, or not be converted.
+    """
     try:
+        if chosen.from_keras:
+            loaded = import_keras().models.load_model(bundle.keras_path, compile=False, safe_mode=True)
+            source = score_network(loaded)
+        else:
+            source = import_openvino().Core().read_model(bundle.graph_path)
         chosen.write(source, folder, batch)
-    except (OSError, MissingDependencyError):
+    except (OSError, BreastLensError):
         raise
     except Exception as error:
         raise ExportError(f"this model cannot be converted to {chosen.name}: {last_line(error)}") from error
+    return source
 
 
 def _now() -> str:

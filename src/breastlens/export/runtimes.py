@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breastlens.export.convert import OUTPUT, Batch
-from breastlens.models._keras import import_keras
+from breastlens.models._keras import import_keras, native_stderr_held_back
 from breastlens.models._openvino import import_openvino
 
 Images = NDArray[np.uint8]
@@ -94,13 +94,16 @@ def open_litert(folder: Path) -> Opened:
     """Open ``model.tflite`` in LiteRT's interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(folder / "model.tflite"))
+    with native_stderr_held_back():  # it tells which of its kernels it takes
+        interpreter = Interpreter(model_path=str(folder / "model.tflite"))
+        interpreter.allocate_tensors()
     (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
-    ((_, names),) = interpreter.get_signature_list().items()
+    (names,) = interpreter.get_signature_list().values()
 
     def call(images: Images) -> Any:
-        interpreter.resize_tensor_input(given["index"], images.shape)
-        interpreter.allocate_tensors()
+        if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+            interpreter.resize_tensor_input(given["index"], images.shape)
+            interpreter.allocate_tensors()
         interpreter.set_tensor(given["index"], images)
         interpreter.invoke()
         return interpreter.get_tensor(made["index"])
