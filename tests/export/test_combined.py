@@ -28,7 +28,9 @@ def combined(card: Any, squares: np.ndarray, tmp_path_factory: pytest.TempPathFa
     """Two networks, ten views, left against right, a bent calibration; in int8 where that can be made."""
     pytest.importorskip("keras")
     members = [
-        build_features(get_backbone("mobilenet:0.25"), image_size=32, weights="none", seed=seed, pooling="sides")
+        build_features(
+            get_backbone("mobilenet:0.25"), image_size=32, weights="none", seed=seed, pooling="sides"
+        )
         for seed in (0, 1)
     ]
     features = join_features(members, VIEWS["flip-shift"])

@@ -18,7 +18,8 @@ from breastlens.export import formats
 from breastlens.export.formats import FORMATS
 from breastlens.export.model import export_model
 from breastlens.inference.predictor import Predictor
-from breastlens.models.bundle import save_bundle
+from breastlens.models._openvino import import_openvino
+from breastlens.models.bundle import load_bundle, save_bundle
 from breastlens.models.engine import convert
 
 
@@ -159,3 +160,12 @@ def test_bf16_is_held_to_the_network_in_32_bits(network, card, squares, tmp_path
     assert check["largest_difference"] <= 1e-6
     if bundle.engine.precision == "bf16":
         assert check["largest_difference_from_bundle_in_use"] > 1e-5
+
+
+def test_of_a_trained_model_the_score_alone_is_exported(holdout_run, tmp_path):
+    """Its graph gives features and maps, too."""
+    made = export_model(holdout_run.directory, "openvino", out=tmp_path / "out")
+    graph = import_openvino().Core().read_model(made.directory / "model.xml")
+    assert [output.any_name for output in graph.outputs] == ["score"]
+    assert {"activation_map", "features"} <= set(load_bundle(holdout_run.model).engine.outputs)
+    assert made.facts["check"]["images"] == 64
