@@ -17,7 +17,7 @@ score = session.run(["score"], {"image": images})[0][0, 0]""",
     ),
     "openvino": (
         """sys.modules.setdefault("openvino_telemetry", None)  # else OpenVINO may report its use to its maker
-import openvino  # noqa: E402""",
+import openvino""",
         """settings = {"INFERENCE_PRECISION_HINT": "f32"}  # else some processors compute in 16 bits
 network = openvino.Core().compile_model(FOLDER / "model.xml", "CPU", settings)
 score = network(images)["score"][0, 0]""",

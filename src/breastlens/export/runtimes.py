@@ -126,14 +126,13 @@ def open_saved_model(folder: Path) -> Opened:
     signature = loaded.signatures["serving_default"]
     ((name, given),) = signature.structured_input_signature[1].items()
     made = signature.structured_outputs[OUTPUT]
-    return Opened(
-        # the signature needs what was loaded, and does not hold it
-        lambda images, _kept=loaded: signature(**{name: tf.constant(images)})[OUTPUT],
-        name,
-        OUTPUT,
-        tuple(given.shape),
-        tuple(made.shape),
-    )
+
+    def call(
+        images: Images, kept: Any = loaded
+    ) -> Any:  # the signature needs what was loaded, and does not hold it
+        return signature(**{name: tf.constant(images)})[OUTPUT]
+
+    return Opened(call, name, OUTPUT, tuple(given.shape), tuple(made.shape))
 
 
 def _shape(sides: Any) -> tuple[int | None, ...]:
