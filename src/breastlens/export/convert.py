@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from breastlens.models._keras import import_keras, native_stderr_held_back
 from breastlens.models._openvino import import_openvino
 from breastlens.models.engine import save_graph
@@ -74,6 +76,7 @@ def write_onnx(network: Any, folder: Path, batch: Batch) -> None:
     """
     import onnx
 
+    _hold_constants_as_arrays(network)
     path = folder / "model.onnx"
     _export(network, path, batch, format="onnx", opset_version=OPSET)
     made = onnx.load(path)
@@ -83,6 +86,20 @@ def write_onnx(network: Any, folder: Path, batch: Batch) -> None:
     made.doc_string = "For research use only."
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, path)
+
+
+def _hold_constants_as_arrays(network: Any) -> None:
+    """Let normalisation layers hold their constants as arrays, of the same numbers.
+
+    EfficientNetV2 begins with one. Of tensors that a network refers to and that are no variables, tf2onnx makes further
+    inputs.
+    """
+    keras = import_keras()
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            _hold_constants_as_arrays(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
 
 
 def write_litert(network: Any, folder: Path, batch: Batch) -> None:
