@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         BundleError,
         DataError,
         DecodeError,
+        ExportError,
         MissingDependencyError,
         RunDirectoryError,
         SplitError,
         WeightsError,
     )
+    from breastlens.export.model import Exported, export_model
     from breastlens.inference.activation_map import Explanation
     from breastlens.inference.predictor import Prediction, Predictor, load
     from breastlens.runs.audit import Audit, audit_cohort
@@ -40,6 +42,8 @@ _HOME = {
     "Cohort": "cohort.records",
     "DataError": "errors",
     "DecodeError": "errors",
+    "ExportError": "errors",
+    "Exported": "export.model",
     "Explanation": "inference.activation_map",
     "ImageRecipe": "config",
     "LabelMap": "config",
@@ -55,6 +59,7 @@ _HOME = {
     "audit_cohort": "runs.audit",
     "compare_runs": "runs.compare",
     "evaluate": "runs.evaluate",
+    "export_model": "export.model",
     "load": "inference.predictor",
     "train": "runs.train",
     "train_all": "runs.compare",
@@ -69,6 +74,8 @@ __all__ = [
     "DataError",
     "DecodeError",
     "Explanation",
+    "ExportError",
+    "Exported",
     "ImageRecipe",
     "LabelMap",
     "MissingDependencyError",
@@ -84,6 +91,7 @@ __all__ = [
     "audit_cohort",
     "compare_runs",
     "evaluate",
+    "export_model",
     "load",
     "train",
     "train_all",

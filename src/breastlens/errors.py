@@ -10,6 +10,7 @@ BreastLensError                 anything the user can act on; the command prints
 ├── RunDirectoryError           a run directory cannot be written or read
 ├── WorkerError                 a part of the work was lost with the process or the machine that did it
 ├── TrackingError               a tracker cannot be reached, or refuses a run
+├── ExportError                 a saved model cannot be had in another format, or gives other scores there
 └── MissingDependencyError      an optional package is not installed
 """
 
@@ -76,6 +77,10 @@ class WorkerError(BreastLensError):
 
 class TrackingError(BreastLensError):
     """A tracker cannot be reached, or refuses a run; the run directory is whole."""
+
+
+class ExportError(BreastLensError):
+    """A saved model cannot be written in another format, or its scores there are not those of the bundle."""
 
 
 class MissingDependencyError(BreastLensError):

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from breastlens.export.convert import score_network
+from breastlens.export.formats import FORMATS
 from breastlens.models._keras import import_keras
-from breastlens.models.backbones import Backbone, get_backbone, list_backbones
+from breastlens.models.backbones import ALL_COMPARED, Backbone, get_backbone, list_backbones
 from breastlens.models.classifier import (
     build_classifier,
     build_features,
     set_trainable,
 )
-from breastlens.models.engine import Engine
+from breastlens.models.engine import Engine, convert
 from breastlens.models.head import Head, compress
 
 IMAGE_SIZE = 64
@@ -182,6 +184,24 @@ def test_openvino_agrees_with_keras(built):
     assert out["score"].shape == built.score.shape
     assert np.abs(out["score"] - built.score).max() <= 1e-4
     assert np.abs(out["features"] - built.features).max() <= 1e-4 * np.abs(built.features).max()
+
+
+def test_exported_to_onnx_and_openvino_it_scores_the_same(built, tmp_path):
+    """By the runtimes of both; the other formats are written of the same graph."""
+    sources = {"onnx": score_network(built.classifier), "openvino": convert(built.classifier)}
+    for name, source in sources.items():
+        FORMATS[name].write(source, tmp_path, None)
+        scores = FORMATS[name].open(tmp_path).score(built.images, None)
+        assert np.abs(scores - built.score[:, 0]).max() <= 1e-4, name
+
+
+def test_exported_to_litert_and_saved_model_it_scores_the_same(built, tmp_path):
+    if built.backbone.name not in ALL_COMPARED:
+        pytest.skip("LiteRT and SavedModel are tried on the backbones that are compared by default")
+    for name in ("litert", "savedmodel"):
+        FORMATS[name].write(score_network(built.classifier), tmp_path, None)
+        scores = FORMATS[name].open(tmp_path).score(built.images, None)
+        assert np.abs(scores - built.score[:, 0]).max() <= 1e-4, name
 
 
 def test_from_scratch_everything_learns_and_batch_norm_follows_the_batch(built):

@@ -38,8 +38,8 @@ def test_import_says_nothing_and_does_not_swallow_later_stderr():
 
 def test_stderr_comes_back_when_the_import_fails():
     code = (
-        "import os; from breastlens.models._keras import _native_stderr_held_back\n"
-        "with _native_stderr_held_back():\n"
+        "import os; from breastlens.models._keras import native_stderr_held_back\n"
+        "with native_stderr_held_back():\n"
         "    os.write(2, b'reason from C++')\n"
         "    raise OSError('broken library')\n"
     )

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from breastlens import __version__
-from breastlens.cli import audit, cache, data, judge, plan, predict, report, runs, serve, train
+from breastlens.cli import audit, cache, data, export, judge, plan, predict, report, runs, serve, train
 from breastlens.cli.interrupt import INTERRUPTED as INTERRUPTED
 from breastlens.cli.show import ERRORS
 from breastlens.errors import BreastLensError
@@ -38,6 +38,7 @@ for command in (
     judge.evaluate,
     judge.compare,
     predict.predict,
+    export.export,
     serve.serve,
     plan.plan,
     report.report,

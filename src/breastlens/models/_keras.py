@@ -17,7 +17,7 @@ PURPOSE = "training a network"
 
 
 @contextlib.contextmanager
-def _native_stderr_held_back() -> Iterator[None]:
+def native_stderr_held_back() -> Iterator[None]:
     """Keep what C++ writes to file descriptor 2; give it back only if the block fails.
 
     TensorFlow writes two lines about oneDNN before its own log level is read, so no environment variable
@@ -74,7 +74,7 @@ def import_keras() -> Any:
         return sys.modules["keras"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        with _native_stderr_held_back():
+        with native_stderr_held_back():
             import keras
     except ModuleNotFoundError as error:
         package = (error.name or "keras").partition(".")[0]

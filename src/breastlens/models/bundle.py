@@ -135,7 +135,7 @@ class Bundle:
     def engine(self) -> Engine:
         """The compiled network; made on first use, or found in the user's cache folder."""
         return Engine.load(
-            self.directory / _GRAPH,
+            self.graph_path,
             precision="bf16" if self.card.precision == "bf16" else "fp32",
             content=" ".join(self.card.files[name] for name in (_GRAPH, _GRAPH_WEIGHTS)),
         )
@@ -149,6 +149,11 @@ class Bundle:
     def thumbnails_path(self) -> Path | None:
         """Small pictures of the training images; None where the bundle carries none."""
         return self.directory / THUMBNAILS if THUMBNAILS in self.card.files else None
+
+    @property
+    def graph_path(self) -> Path:
+        """The network as OpenVINO reads it; its weights stand beside it."""
+        return self.directory / _GRAPH
 
     @property
     def keras_path(self) -> Path:

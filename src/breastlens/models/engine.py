@@ -209,7 +209,8 @@ def convert(model: Any) -> Any:
         warnings.filterwarnings("ignore", message="The structure of `inputs` doesn't match")
         graph = openvino.convert_model(model)
     if len(graph.outputs) == 1:
-        graph.output().get_tensor().set_names(set(model.output_names))
+        named = model.output if isinstance(model.output, dict) else model.output_names
+        graph.output().get_tensor().set_names(set(named))
     return graph
 
 
