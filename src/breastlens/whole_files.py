@@ -38,6 +38,7 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            Path(name).chmod(0o666 & ~current_umask())
             for part in parts:
                 file.write(part)
                 reached("part written")
@@ -67,6 +68,7 @@ def new_whole_directory(path: Path) -> Iterator[Path]:
     reached("directory begun")
     unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     try:
+        unfinished.chmod(0o777 & ~current_umask())
         yield unfinished
         reached("directory filled")
         for file in unfinished.iterdir():
@@ -79,6 +81,13 @@ def new_whole_directory(path: Path) -> Iterator[Path]:
         raise
     sync_folder(path.parent)
     reached("directory renamed")
+
+
+def current_umask() -> int:
+    """What the user withholds from others of every new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from breastlens.audit.survey import PARTS_OF_SEEN, survey_images
 from breastlens.cohort.apart import MapApart
 from breastlens.cohort.records import Cohort
+from breastlens.progress import Progress
 from breastlens.runs.reading_apart import reading_apart
 from breastlens.work.run import Here
 from breastlens.work.store import UnitStore
@@ -58,13 +59,13 @@ def test_what_was_read_before_the_end_is_not_read_again_unless_it_changed(
 
 def test_what_was_read_stays_where_the_audit_fails(tmp_path: Path) -> None:
     def fail() -> None:
-        with reading_apart("processes:1", tmp_path / "audit"):
+        with reading_apart("processes:1", tmp_path / "audit", Progress()):
             (tmp_path / ".audit.units" / "0.npz").touch()
             raise RuntimeError("a bug of ours")
 
     with pytest.raises(RuntimeError):
         fail()
     assert [path.name for path in tmp_path.iterdir()] == [".audit.units"]
-    with reading_apart("processes:1", tmp_path / "audit"):
+    with reading_apart("processes:1", tmp_path / "audit", Progress()):
         pass
     assert list(tmp_path.iterdir()) == []

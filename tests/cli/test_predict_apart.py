@@ -81,7 +81,6 @@ def test_rows_are_those_of_predict_wherever_they_are_made(
 def test_what_was_scored_before_the_end_is_not_scored_again(
     images: Path, tmp_path: Path, scoring: Scoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "SHARD", 8)
     monkeypatch.setattr(shards, "__defaults__", (8,))
     names, out = list(list_inputs([str(images)])), tmp_path / "scores.csv"
     with pytest.raises(KeyboardInterrupt):
@@ -126,6 +125,7 @@ def test_another_model_under_the_same_path_is_refused(scoring: Scoring, images: 
         ([], "need --out CSV"),
         (["--out", "x.csv", "--maps", "maps"], "--maps goes with --on here"),
         (["--out", "x.csv", "--json"], "--json goes with --on here"),
+        (["--out", "/dev/null"], "expected a new file, not a device"),
     ],
 )
 def test_what_does_not_go_together_is_told(

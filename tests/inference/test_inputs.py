@@ -37,6 +37,18 @@ def test_a_folder_is_walked_in_the_order_of_whole_paths(folder: Path) -> None:
     assert list(list_inputs([str(folder)])) == list(map(str, find_images([folder])))
 
 
+def test_a_flat_folder_of_matrices_is_listed_as_by_predict(tmp_path: Path) -> None:
+    for name in ("1.txt", "2.csv"):
+        (tmp_path / name).write_text("1 2")
+    names = [str(tmp_path), str(tmp_path)]
+    assert list(list_inputs(names)) == list(map(str, find_images([tmp_path])))
+
+
+def test_a_name_that_is_misspelt_is_told_before_anything_is_listed(folder: Path) -> None:
+    with pytest.raises(DataError, match="1 of 2 paths do not exist: nowhere"):
+        next(list_inputs([str(folder), "nowhere"]))
+
+
 def test_a_folder_is_listed_no_further_than_is_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
@@ -61,7 +73,7 @@ def test_what_is_read_from_an_address_is_what_the_file_holds(tmp_path: Path) -> 
     limits = ReadingLimits()
     here, there = read_input(str(path), limits), read_input(f"file://{path}", limits)
     np.testing.assert_array_equal(here.pixels, there.pixels)
-    with pytest.raises(DecodeError, match="more than the limit of 10"):
+    with pytest.raises(DecodeError, match="more bytes than the limit of 10"):
         read_input(f"file://{path}", ReadingLimits(file_bytes=10))
     with pytest.raises(DecodeError, match="cannot be read"):
         read_input(f"file://{path}.gone", limits)
@@ -70,7 +82,7 @@ def test_what_is_read_from_an_address_is_what_the_file_holds(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nowhere", "nowhere does not exist"),
+        ("nowhere", "1 of 1 paths do not exist: nowhere"),
         ("nothing-known://bucket/folder", "nothing-known"),
         ("file:///nowhere/at/all", "no image file was found"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
 from breastlens.errors import DataError, RunDirectoryError
 from breastlens.progress import Progress
-from breastlens.runs.job import Purpose, open_job, purpose_of, read_arguments, unit_store
+from breastlens.runs.job import Purpose, open_job, purpose_of, read_purpose, unit_store
 from breastlens.work.run import Here, run_units
 from breastlens.work.unit import Unit, content_key
 
@@ -37,7 +38,7 @@ def double(number: int) -> int:
 @pytest.fixture
 def purpose(awkward: Cohort) -> Purpose:
     recipe = TrainingRecipe(weights="none", folds=3)
-    return purpose_of(awkward, recipe, recipe.backbones, ARGUMENTS)
+    return purpose_of(awkward, recipe, arguments=ARGUMENTS, command=["breastlens", "train"])
 
 
 def begin(
@@ -70,7 +71,7 @@ def test_an_error_is_told_with_how_to_go_on(awkward: Cohort, purpose: Purpose, t
     assert error.value.__notes__ == [
         f"What was finished is kept: breastlens train --resume '{out}' goes on with it"
     ]
-    assert read_arguments(out) == ARGUMENTS
+    assert read_purpose(out).arguments == ARGUMENTS
     with open_job(out, awkward, purpose, resume=True, progress=Progress()) as job:
         assert len(list(job.glob("units/*.npz"))) == 1
     assert list(tmp_path.iterdir()) == []
@@ -167,7 +168,7 @@ def test_two_processes_never_work_on_one_run(awkward: Cohort, purpose: Purpose, 
 def test_there_must_be_something_to_go_on_with(tmp_path: Path, make: Any, told: str) -> None:
     make(tmp_path / "run")
     with pytest.raises(RunDirectoryError, match=told):
-        read_arguments(tmp_path / "run")
+        read_purpose(tmp_path / "run")
 
 
 def test_a_damaged_job_is_told_in_a_line(awkward: Cohort, purpose: Purpose, tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_a_damaged_job_is_told_in_a_line(awkward: Cohort, purpose: Purpose, tmp_
         begin(out, awkward, purpose, DataError("bad"))
     (tmp_path / ".run.units" / "job.json").write_text('{"format"')
     with pytest.raises(RunDirectoryError, match="is damaged"):
-        read_arguments(out)
+        read_purpose(out)
 
 
 def test_what_a_killed_process_had_of_the_run_is_removed(
@@ -189,3 +190,51 @@ def test_what_a_killed_process_had_of_the_run_is_removed(
     with open_job(out, awkward, purpose, resume=True, progress=Progress()):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_split_of_the_manifest_is_noticed(
+    awkward: Cohort, purpose: Purpose, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    parts = awkward.table.assign(split="train")
+    with pytest.raises(DataError):
+        begin(out, dataclasses.replace(awkward, table=parts), purpose, DataError("bad"))
+    parts = parts.assign(split="test")
+    with (
+        pytest.raises(RunDirectoryError, match=r"images are changed \("),
+        open_job(out, dataclasses.replace(awkward, table=parts), purpose, resume=True, progress=Progress()),
+    ):
+        pass
+
+
+def test_where_weights_lie_does_not_matter_but_what_they_are(awkward: Cohort) -> None:
+    of = [
+        purpose_of(awkward, TrainingRecipe(weights=name, strategy="scratch"), arguments=None, command=())
+        for name in ("none", "imagenet")
+    ]
+    assert of[0] == of[1]
+
+
+def test_the_rest_of_a_job_whose_run_is_complete_is_removed(
+    awkward: Cohort, purpose: Purpose, tmp_path: Path
+) -> None:
+    """The process was killed between giving the run its name and removing its folder."""
+    out = tmp_path / "run"
+    with pytest.raises(DataError):
+        begin(out, awkward, purpose, DataError("bad"))
+    out.mkdir()
+    (out / "run.json").write_text("{}")
+    with pytest.raises(RunDirectoryError, match="is complete"):
+        read_purpose(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    awkward: Cohort, purpose: Purpose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def no_locks(handle: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("breastlens.runs.job._lock", no_locks)
+    begin(tmp_path / "run", awkward, purpose, None)
+    assert "has no locks" in caplog.text

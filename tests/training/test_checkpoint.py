@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,17 @@ def test_what_early_stopping_has_counted_is_kept(
     assert_same(fit(tmp_path, patience=1, learning_rate=1e-6), whole)
 
 
-def test_the_best_weights_are_written_once_and_kept(fit: Train, tmp_path: Path) -> None:
-    fit(tmp_path)
+def test_the_best_weights_are_written_once_and_kept(
+    fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    savez = np.savez
+    monkeypatch.setattr(np, "savez", lambda path, *arrays: written.append(path.name) or savez(path, *arrays))
+    kept = fit(tmp_path)
+    candidates = kept.history[EPOCHS // 2 :]
+    best = [max(row["val_auc"] for row in candidates[: n + 1]) for n in range(len(candidates))]
+    assert written.count("variables.npz") == EPOCHS
+    assert written.count("best.npz") == 1 + sum(later > earlier for earlier, later in pairwise(best))
     (newest,) = tmp_path.glob("epoch-*")
     assert newest.name == f"epoch-{EPOCHS - 1:05}"
     assert {path.name for path in newest.iterdir()} == {"state.json", "variables.npz", "best.npz"}
@@ -190,12 +200,18 @@ def test_training_again_on_all_goes_on_too(
     assert_same(again(tmp_path), whole)
 
 
-@pytest.mark.parametrize("spoil", ["state.json", "all"])
+@pytest.mark.parametrize("states", [1, 3])
+@pytest.mark.parametrize("spoil", ["state.json", "variables.npz", "all"])
 def test_a_damaged_state_is_not_used(
-    fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, spoil: str
+    fit: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    spoil: str,
+    states: int,
 ) -> None:
     with monkeypatch.context() as patch:
-        end_after(patch, 3)
+        end_after(patch, states)
         with pytest.raises(PowerCut):
             fit(tmp_path)
     for newest in tmp_path.glob("epoch-*"):
@@ -216,4 +232,5 @@ def test_a_state_of_other_views_is_not_used(
             fit(tmp_path)
     monkeypatch.setattr(WholeImages, "views", 4)
     assert room.newest_checkpoint(tmp_path, WholeImages) is None
+    assert list(tmp_path.iterdir()) == []
     assert "room for another number of views" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,8 +127,39 @@ def test_units_are_taken_no_faster_than_they_are_done(cluster: Any, tmp_path: Pa
         assert taken <= finished + 3
 
 
+def test_workers_of_other_versions_are_refused(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breastlens.work.on_ray._versions", lambda: {"keras": "0.0"})
+    with pytest.raises(WorkerError, match=r"a worker of the Ray cluster has \S+ \S+, here it is"):
+        run_units(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
+
+
+def test_workers_that_cannot_begin_are_not_asked_for_again_and_again(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self) -> None:
+            raise OSError("no room to begin")
+
+        def versions(self) -> None: ...
+
+    monkeypatch.setattr("breastlens.work.on_ray._Worker", Broken)
+    with pytest.raises(WorkerError, match=r"workers of the Ray cluster cannot begin: .*no room to begin"):
+        run_units(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
+
+
+def test_a_result_that_cannot_travel_is_told_as_it_is(cluster: Any, tmp_path: Path) -> None:
+    unit = Unit("a lock", content_key("lock"), threading.Lock, ())
+    with pytest.raises(Exception, match=r"[Pp]ickle"):
+        run_units([unit], UnitStore(tmp_path, ()), OnRay())
+
+
+def test_nobody_is_asked_where_there_is_nothing_to_do() -> None:
+    assert list(OnRay("127.0.0.1:9").do([])) == []
+
+
 def test_a_node_that_is_lost_loses_nothing(cluster: Any, tmp_path: Path) -> None:
-    """The last of these tests: the node does not come back."""
     node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     store = UnitStore(tmp_path / "units", ())
     ended = []
@@ -138,6 +170,18 @@ def test_a_node_that_is_lost_loses_nothing(cluster: Any, tmp_path: Path) -> None
             cluster.remove_node(node, allow_graceful=False)
     assert sorted(ended) == sorted(f"square of {n}" for n in range(20))
     assert sorted(map(len, begun(tmp_path).values()))[-1] <= 2
+
+
+def test_a_cluster_without_processors_is_told(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its nodes are lost, but for the head, which has none."""
+    for node in [*cluster.worker_nodes]:
+        cluster.remove_node(node, allow_graceful=False)
+    monkeypatch.setattr("breastlens.work.on_ray.LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr("breastlens.work.on_ray._LOOK_EVERY_S", 0.5)
+    with pytest.raises(WorkerError, match="has had no processor to spare"):
+        run_units(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
 
 
 def test_an_address_without_a_cluster_is_told(tmp_path: Path) -> None:

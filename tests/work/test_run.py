@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from breastlens import whole_files
 from breastlens.errors import DataError, WorkerError
 from breastlens.work.places import choose_place
 from breastlens.work.processes import Processes
-from breastlens.work.run import Here, Place, run_units
+from breastlens.work.run import Here, Place, run_units, stream_units
 from breastlens.work.store import UnitStore
 from breastlens.work.unit import Unit, content_key
 
@@ -31,9 +34,26 @@ def refuse(number: int) -> int:
     raise DataError(f"{number} is not possible")
 
 
-def die() -> int:
+def die(folder: Path) -> int:
+    with (folder / "deaths").open("a") as trace:
+        trace.write("x")
     os.kill(os.getpid(), signal.SIGKILL)
     return 0
+
+
+def die_once(folder: Path) -> int:
+    return 7 if (folder / "deaths").exists() else die(folder)
+
+
+def give_what_cannot_travel() -> object:
+    return lambda: None
+
+
+def report_pid(folder: Path) -> None:
+    """Tell who this is, and take as long as it takes."""
+    (folder / "pid").write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.05)
 
 
 def counting(folder: Path, numbers: range) -> list[Unit]:
@@ -77,10 +97,51 @@ def test_a_unit_that_failed_says_why_and_is_tried_again_alone(tmp_path: Path, pl
     assert not list((tmp_path / "units").glob("*.failed.json"))
 
 
-def test_a_process_that_is_killed_is_told_in_words(tmp_path: Path) -> None:
-    unit = Unit("the last one", content_key("die"), die, ())
-    with pytest.raises(WorkerError, match="a worker process was killed"):
+def test_what_a_killed_process_had_begun_is_done_again(tmp_path: Path) -> None:
+    units = [Unit("dies once", content_key("once"), die_once, (tmp_path,)), *counting(tmp_path, range(4))]
+    assert run_units(units, UnitStore(tmp_path / "units", ()), Processes(2)) == [7, 0, 1, 4, 9]
+    assert (tmp_path / "deaths").read_text() == "x"
+
+
+def test_a_unit_that_kills_processes_is_set_aside_and_all_others_are_done(tmp_path: Path) -> None:
+    units = [*counting(tmp_path, range(9))]
+    units.insert(3, Unit("the bad one", content_key("die"), die, (tmp_path,)))
+    ended = list(stream_units(iter(units), UnitStore(tmp_path / "units", ()), Processes(2)))
+    assert sorted(unit.key for unit, _ in ended) == sorted(unit.key for unit in units)
+    failed = {unit.title: failure for unit, failure in ended if failure is not None}
+    assert failed.keys() == {"the bad one"}
+    assert isinstance(failed["the bad one"].error, WorkerError)
+    assert "3 processes were killed while they did it" in str(failed["the bad one"].error)
+
+
+def test_a_result_that_cannot_travel_is_told_as_it_is(tmp_path: Path) -> None:
+    unit = Unit("a function", content_key("function"), give_what_cannot_travel, ())
+    with pytest.raises(Exception, match=r"[Pp]ickle"):
         run_units([unit], UnitStore(tmp_path, ()), Processes(1))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the system does not show its processes")
+def test_no_process_outlives_the_one_it_works_for(tmp_path: Path) -> None:
+    begin = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);"
+        "from test_run import *\n"
+        "if __name__ == '__main__':\n"
+        "    folder = Path(sys.argv[1])\n"
+        "    unit = Unit('long', content_key('long'), report_pid, (folder,))\n"
+        "    run_units([unit], UnitStore(folder / 'units', ()), Processes(1))\n"
+    )
+    script = tmp_path / "begin.py"
+    script.write_text(begin)
+    driver = subprocess.Popen([sys.executable, script, tmp_path, Path(__file__).parent])
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert driver.poll() is None
+        time.sleep(0.05)
+    worker = Path("/proc") / (tmp_path / "pid").read_text()
+    assert worker.exists()
+    driver.kill()
+    driver.wait()
+    while worker.exists() and "Z" not in (worker / "stat").read_text().rsplit(")", 1)[1].split()[0]:
+        time.sleep(0.05)
 
 
 def test_a_damaged_result_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

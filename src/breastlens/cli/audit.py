@@ -115,7 +115,7 @@ def audit(
         refuse_wide_border(border, image)
     if out is not None:
         refuse_taken(out, None if manifest else data)
-    with reading_apart(on, out) as mapper:
+    with reading_apart(on, out, progress) as mapper:
         cohort = read_cohort(
             data if mapper is None else data.absolute(),
             progress,

@@ -178,6 +178,8 @@ def _predict_apart(
             raise DataError(f"{option} goes with --on here and files of this machine alone")
     if out is None:
         raise DataError("--on and addresses need --out CSV: rows come in parts, which are put in order there")
+    if out.exists():
+        raise RunDirectoryError(f"--out {out}: expected a new file, not a device, where rows come in parts")
     place = choose_place(on)
     scoring = Scoring.of(bundle, similar=similar, rebased=rebased)
     with ends_soon("what was scored is kept; the same command goes on with it"):

@@ -13,8 +13,11 @@ import typer
 
 from breastlens.errors import RunDirectoryError
 
-_NOT_OF_THE_JOB = frozenset({"out", "resume", "quiet", "as_json", "cache_limit", "on", "track"})
-"""What may be given anew each time: it changes nothing about the result."""
+_OF_EACH_TIME = frozenset({"out", "resume", "quiet", "as_json"})
+"""What is given anew each time."""
+
+_MAY_DIFFER = frozenset({"on", "track"})
+"""What is as it was unless it is given otherwise: it changes nothing about the result."""
 
 
 def resumable(command: Callable[..., None]) -> Callable[..., None]:
@@ -28,7 +31,7 @@ def resumable(command: Callable[..., None]) -> Callable[..., None]:
     def run(context: typer.Context, **values: Any) -> None:
         if values["resume"] is None:
             arguments = {
-                name: _plain(name, value) for name, value in values.items() if name not in _NOT_OF_THE_JOB
+                name: _plain(name, value) for name, value in values.items() if name not in _OF_EACH_TIME
             }
         else:
             values, arguments = _restored(context, values, paths)
@@ -56,14 +59,14 @@ def _restored(
     context: typer.Context, values: dict[str, Any], paths: set[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the command was given when the run was begun, for the command and as it was kept."""
-    from breastlens.runs.job import begun_otherwise, read_arguments
+    from breastlens.runs.job import begun_otherwise, read_purpose
 
     out = values["resume"]
     if values["out"] not in (None, out):
         raise RunDirectoryError(
             f"--resume {out} makes {out}, and --out says {values['out']}; leave out --out"
         )
-    before = read_arguments(out)
+    before = read_purpose(out).arguments
     if not before:
         raise RunDirectoryError(f"{out} was not begun by this command: whoever began it goes on with it")
     restored = dict(values) | {"out": out}
@@ -74,7 +77,7 @@ def _restored(
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             now = _plain(name, values[name])
-            if now != before[name]:
+            if now != before[name] and name not in _MAY_DIFFER:
                 spelt = parameter.opts[0] if parameter.param_type_name == "option" else "DATA"
                 raise begun_otherwise(out, [f"{spelt} was {_told(before[name])}, is {_told(now)}"])
         else:

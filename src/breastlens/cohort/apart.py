@@ -67,7 +67,7 @@ class MapApart:
 
         for unit, failure in stream_units(told(), self._store, self._place):
             failed = failed or failure
-            done += len(unit.arguments[1])
+            done += unit.size
             if on_progress is not None:
                 on_progress(done, len(items))
         if isinstance(failed, Failed):
@@ -81,13 +81,14 @@ def _units(function: OfFile[Item, Any], items: Iterable[Item]) -> Iterator[Unit]
     first = 1
     while part := list(islice(rest, TOGETHER)):
         key = content_key(
-            "files", version("breastlens"), function, part, [_identity(function.file(item)) for item in part]
+            "files", version("breastlens"), function, part, [identify(function.file(item)) for item in part]
         )
-        yield Unit(f"files {first} to {first + len(part) - 1}", key, _do_each, (function, part))
+        title = f"files {first} to {first + len(part) - 1}"
+        yield Unit(title, key, _do_each, (function, part), size=len(part))
         first += len(part)
 
 
-def _identity(path: Path) -> list[int]:
+def identify(path: Path) -> list[int]:
     """Size and time of a file: where one changed, what was made of it is made again."""
     try:
         status = path.stat()

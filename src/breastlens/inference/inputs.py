@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ def is_remote(name: str) -> bool:
 def list_inputs(names: Sequence[str]) -> Iterator[str]:
     """Files as given, and for each folder the images anywhere below it, by name; nothing is held but one folder.
 
-    Hidden files are passed over, and text files directly in a folder that is given, which may be notes.
+    Hidden files are passed over. So are text files directly in a folder whose images lie in folders below it, as by
+    ``find_images``, and directly in what an address names. What is given twice is taken once.
 
     Args:
         names: Paths, or addresses.
@@ -29,17 +31,32 @@ def list_inputs(names: Sequence[str]) -> Iterator[str]:
     Raises:
         DataError: One does not exist, cannot be listed, or needs a package for its kind of store.
     """
-    for name in names:
+    missing = [printable(name) for name in names if not is_remote(name) and not os.path.lexists(name)]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(names)} paths do not exist: {', '.join(missing[:5])}")
+    for name in dict.fromkeys(names):
         if is_remote(name):
             yield from _list_remote(name)
         elif (path := Path(name)).is_dir():
-            for found in walk_visible_files(path):
-                if _is_image(found):
-                    yield str(path / found)
-        elif path.exists():
-            yield str(path)
+            yield from (str(path / found) for found in _images_below(path))
         else:
-            raise DataError(f"{printable(name)} does not exist")
+            yield str(path)
+
+
+def _images_below(folder: Path) -> Iterator[str]:
+    notes_beside: bool | None = (
+        None  # whether text directly in the folder is notes: images lie in folders then
+    )
+    for found in walk_visible_files(folder):
+        suffix = posixpath.splitext(found)[1].lower()
+        if suffix not in IMAGE_SUFFIXES:
+            continue
+        if "/" not in found and suffix in TEXT_SUFFIXES:
+            if notes_beside is None:
+                notes_beside = any("/" in each and _is_image(each) for each in walk_visible_files(folder))
+            if notes_beside:
+                continue
+        yield found
 
 
 def read_input(name: str, limits: ReadingLimits) -> DecodedImage:
@@ -50,14 +67,14 @@ def read_input(name: str, limits: ReadingLimits) -> DecodedImage:
     """
     if not is_remote(name):
         return decode(name, limits=limits)
+    system, path = _open_store(name)
     try:
-        system, path = _open_store(name)
-        size = int(system.size(path) or 0)
-        if size > limits.file_bytes:
-            raise DecodeError(name, f"it has {size} bytes, more than the limit of {limits.file_bytes}")
-        data = system.cat_file(path)
-    except (OSError, ValueError) as error:
+        with system.open(path, "rb") as file:
+            data = file.read(limits.file_bytes + 1)
+    except Exception as error:  # every kind of store has its own
         raise DecodeError(name, f"it cannot be read: {error}") from error
+    if len(data) > limits.file_bytes:
+        raise DecodeError(name, f"it has more bytes than the limit of {limits.file_bytes}")
     return decode_bytes(data, suffix=posixpath.splitext(path)[1], limits=limits)
 
 
@@ -75,7 +92,7 @@ def _list_remote(name: str) -> Iterator[str]:
                 if _is_image(path.removeprefix(root).lstrip("/")):
                     found = True
                     yield system.unstrip_protocol(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # every kind of store has its own
         raise DataError(f"{name} cannot be listed: {error}") from error
     if not found:
         raise DataError(f"no image file was found in {name}")

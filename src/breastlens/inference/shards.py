@@ -6,9 +6,11 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
+from breastlens.cohort.apart import identify
 from breastlens.cohort.folder import printable
 from breastlens.errors import BundleError
 from breastlens.evaluation.prevalence import rebase_scores
@@ -74,8 +76,9 @@ def shards(names: Iterable[str], scoring: Scoring, size: int = SHARD) -> Iterato
     first = 1
     while part := tuple(islice(rest, size)):
         title = f"images {first} to {first + len(part) - 1}"
-        parts = [scoring.version, scoring.folder, scoring.similar, list(scoring.rebased or ()), list(part)]
-        yield Unit(title, content_key("scores", *parts), score_shard, (scoring, part))
+        files = [None if is_remote(name) else identify(Path(scoring.folder, name)) for name in part]
+        key = content_key("scores", version("breastlens"), scoring, list(part), files)
+        yield Unit(title, key, score_shard, (scoring, part), size=len(part))
         first += len(part)
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
-from breastlens.errors import BreastLensError, DataError
+from breastlens.errors import BreastLensError, DataError, RunDirectoryError, WorkerError
 from breastlens.models.backbones import ALL_COMPARED
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
 from breastlens.report.comparison import ComparisonEntry, read_entries, write_comparison
-from breastlens.runs.directory import begun_beside, first_free, new_directory
-from breastlens.runs.job import RUNS, open_job, purpose_of
+from breastlens.runs.directory import first_free, new_directory
+from breastlens.runs.job import RUNS, can_resume, open_job, purpose_of, read_purpose
 from breastlens.runs.pairs import compare_pairs
 from breastlens.runs.preparation import prepare
 from breastlens.runs.settings import checked
@@ -44,7 +44,8 @@ def train_all(
 ) -> Path:
     """Train each backbone on the same split; one that fails is listed with its error and the others go on.
 
-    What was finished when the process ends otherwise is kept, as by ``train``.
+    A disk that is full, or a lost worker, is no failure of a backbone and ends all of it. What was finished when the
+    process ends otherwise is kept, as by ``train``.
 
     Args:
         cohort: The labelled images.
@@ -68,7 +69,9 @@ def train_all(
     recipe = checked(TrainingRecipe, settings)
     progress = progress or Progress()
     out = first_free(Path("runs"), "all") if out is None else Path(out)
-    purpose = purpose_of(cohort, recipe, (), arguments or {})
+    purpose = purpose_of(cohort, recipe, arguments=arguments, command=command, compared=backbones)
+    if resume:
+        command = read_purpose(out).command
     with open_job(out, cohort, purpose, resume=resume, progress=progress) as job:
         entries = []
         refuse_unsplittable(cohort, recipe)
@@ -86,7 +89,7 @@ def train_all(
                     prepared,
                     out=run_dir,
                     on=on,
-                    resume=begun_beside(run_dir).exists(),
+                    resume=can_resume(run_dir),
                     cache=cache,
                     progress=progress,
                     command=command,
@@ -95,6 +98,8 @@ def train_all(
                     **settings,
                 )
                 entries.append(ComparisonEntry(name, run_dir, None))
+            except (RunDirectoryError, WorkerError, OSError):
+                raise  # the next would fare no better, and what was finished is kept
             except Exception as error:
                 # What the user can mend is told in a line; anything else is ours, and its traceback is needed.
                 level = logging.INFO if isinstance(error, BreastLensError) else logging.ERROR

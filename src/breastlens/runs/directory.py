@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from breastlens.errors import RunDirectoryError
+from breastlens.whole_files import current_umask
 
 FORMAT = 1
 
@@ -98,7 +99,7 @@ def _make_unfinished(out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(out), dir=out.parent))
-        unfinished.chmod(0o777 & ~_current_umask())
+        unfinished.chmod(0o777 & ~current_umask())
     except (FileExistsError, NotADirectoryError) as error:
         raise RunDirectoryError(
             f"cannot write {out}: {error.filename} is a file where a directory is needed; choose another --out"
@@ -239,9 +240,3 @@ class Run:
                     continue
                 table[column] = table[column].mask(table[column] == "").astype(kind)  # type: ignore[call-overload]
         return table
-
-
-def _current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

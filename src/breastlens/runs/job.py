@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -35,9 +36,10 @@ RUNS = "runs"
 """In the folder of a job that makes several runs, where they lie when they are complete."""
 
 _FORMAT = 1
-_FACTS, _IMAGES, _LOCK, _UNITS = "job.json", "images.csv", "lock", "units"
+_FACTS, _IMAGES, _LOCK, _UNITS = "job.json", "images.json", "lock", "units"
 _WORTH_KEEPING = (f"**/{_UNITS}/*.npz", f"**/{_UNITS}/*/*/", f"{RUNS}/*/run.json")
-_IMAGE_COLUMNS = ["path", "frame", "category", "patient_id", "pixels_sha256", "excluded"]
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+"""What file systems without locks say, as some shared ones are."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Purpose:
         weights: What the networks start from, by backbone.
         versions: Of Python and the packages that decide figures.
         arguments: What the command was given, for whoever goes on by name alone; empty where it was no command.
+        command: The command line that began it, for run.json.
         format: Of the job's folder.
     """
 
@@ -60,36 +63,70 @@ class Purpose:
     weights: dict[str, str]
     versions: dict[str, str]
     arguments: dict[str, Any]
+    command: list[str]
     format: int = _FORMAT
 
 
 def purpose_of(
-    cohort: Cohort, recipe: TrainingRecipe, backbones: Sequence[str], arguments: Mapping[str, Any]
+    cohort: Cohort,
+    recipe: TrainingRecipe,
+    *,
+    arguments: Mapping[str, Any] | None,
+    command: Sequence[str],
+    compared: Sequence[str] = (),
 ) -> Purpose:
     """What a training of these is for.
+
+    Args:
+        cohort: The images.
+        recipe: How to train; where its weights lie does not matter, only what they are.
+        arguments: What the command was given; None: it was no command.
+        command: The command line.
+        compared: The networks of a comparison, each of which asks for its own weights.
 
     Raises:
         WeightsError: There are no such weights.
     """
     kind = "none" if recipe.strategy == "scratch" else recipe.weights
-    weights = {name: resolve_weights(kind, get_backbone(name)) for name in backbones}
+    weights = (
+        {} if compared else {name: resolve_weights(kind, get_backbone(name)) for name in recipe.backbones}
+    )
+    of_recipe = recipe.model_dump(mode="json", exclude={"weights"})
     return Purpose(
-        recipe=recipe.model_dump(mode="json"),
+        recipe=of_recipe | {"backbones": list(compared or recipe.backbones)},
         image=cohort.image.model_dump(mode="json"),
         labels=cohort.labels.model_dump(mode="json"),
         weights={name: each.sha256 or each.description for name, each in weights.items()},
         versions=describe_versions(),
-        arguments=dict(arguments),
+        arguments=dict(arguments or {}),
+        command=list(command),
     )
 
 
-def read_arguments(out: Path) -> dict[str, Any]:
-    """What the command was given that began a job.
+def can_resume(out: Path) -> bool:
+    """Whether there is something to go on with."""
+    return (begun_beside(out) / _FACTS).is_file()
+
+
+def read_purpose(out: Path) -> Purpose:
+    """What a job was begun for.
 
     Raises:
         RunDirectoryError: There is no such job, or it cannot be read.
     """
-    return dict(_read_purpose(out).arguments)
+    folder = begun_beside(out)
+    if any((out / name).is_file() for name in ("run.json", "comparison.html")):
+        shutil.rmtree(folder, ignore_errors=True)  # its process may have ended before it could
+        raise RunDirectoryError(f"{out} is complete: there is nothing to go on with")
+    try:
+        content = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise RunDirectoryError(f"{out} was begun by another version of BreastLens: begin anew")
+        return Purpose(**content)
+    except FileNotFoundError as error:
+        raise RunDirectoryError(f"{out}: there is no training to go on with (no {folder})") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(f"{folder} is damaged ({error}): remove it and begin anew") from error
 
 
 @contextmanager
@@ -120,33 +157,33 @@ def open_job(
             other way round there is something and ``resume`` is false; another process works on it; or it cannot be
             written.
     """
+    earlier = read_purpose(out) if resume else purpose
     refuse_taken(out, cohort.scanned)
     folder = begun_beside(out)
-    if resume:
-        earlier = _read_purpose(out)
-    elif (folder / _FACTS).exists():
-        raise RunDirectoryError(
-            f"{out} was begun and not finished: {how_to_go_on(out)} goes on with it; or remove {folder}, or choose "
-            "another --out"
-        )
     with explained_write_errors(out):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, out):
+            if not resume and can_resume(out):
+                raise RunDirectoryError(
+                    f"{out} was begun and not finished: {how_to_go_on(out)} goes on with it; or remove {folder}, or "
+                    "choose another --out"
+                )
             if resume:
                 changed = name_differences(
-                    asdict(earlier), asdict(purpose), _read_images(folder, out), _image_table(cohort)
+                    asdict(earlier), asdict(purpose), _read_images(folder, out), cohort.table.astype(str)
                 )
                 if changed:
                     raise begun_otherwise(out, changed)
                 _remove_leftovers(out)
             else:
-                _image_table(cohort).to_csv(folder / _IMAGES, index=False)
+                images = cohort.table.astype(str).to_dict(orient="split", index=False)
+                write_whole(folder / _IMAGES, [json.dumps(images).encode()])
                 write_whole(folder / _FACTS, [json.dumps(asdict(purpose), indent=1).encode()])
             try:
                 yield folder
             except BaseException as error:
                 if keep and _has_begun(folder):
-                    _tell_how_to_go_on(out, error, progress)
+                    _tell_how_to_go_on(out, error, progress, purpose)
                 else:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -154,13 +191,14 @@ def open_job(
 
 
 @contextmanager
-def kept_beside(out: Path) -> Iterator[Path]:
+def kept_beside(out: Path, progress: Progress) -> Iterator[Path]:
     """Yield a folder beside ``out`` for results of units, for this process alone.
 
     It goes where the block ends well, or with nothing in it; else the same again goes on with what is there.
 
     Args:
         out: The file or directory that comes of them.
+        progress: Where to tell that there is something to go on with.
 
     Raises:
         RunDirectoryError: Another process works on it, or it cannot be written.
@@ -171,9 +209,14 @@ def kept_beside(out: Path) -> Iterator[Path]:
         with locked(folder, out):
             try:
                 yield folder
-            except BaseException:
+            except BaseException as error:
+                said = "What was done is kept: the same command goes on with it"
                 if not any(folder.glob("*.npz")):
                     shutil.rmtree(folder, ignore_errors=True)
+                elif isinstance(error, Exception):
+                    error.add_note(said)
+                else:
+                    progress.say(said)
                 raise
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -206,37 +249,22 @@ def _has_begun(folder: Path) -> bool:
     return any(any(folder.glob(pattern)) for pattern in _WORTH_KEEPING)
 
 
-def _tell_how_to_go_on(out: Path, error: BaseException, progress: Progress) -> None:
-    if not isinstance(error, Exception):
-        progress.say(f"What was finished is kept; go on with: {how_to_go_on(out)}")
-    elif not hasattr(error, "__notes__"):  # of a job inside this one
+def _tell_how_to_go_on(out: Path, error: BaseException, progress: Progress, purpose: Purpose) -> None:
+    """Tell the command; where it was begun by none, whoever began it knows how to."""
+    if not purpose.arguments:
+        return
+    if isinstance(error, Exception):
         error.add_note(f"What was finished is kept: {how_to_go_on(out)} goes on with it")
-
-
-def _read_purpose(out: Path) -> Purpose:
-    folder = begun_beside(out)
-    try:
-        content = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        if content["format"] != _FORMAT:
-            raise RunDirectoryError(f"{out} was begun by another version of BreastLens: begin anew")
-        return Purpose(**content)
-    except FileNotFoundError as error:
-        if (out / "run.json").is_file():
-            raise RunDirectoryError(f"{out} is complete: there is nothing to go on with") from error
-        raise RunDirectoryError(f"{out}: there is no training to go on with (no {folder})") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunDirectoryError(f"{folder} is damaged ({error}): remove it and begin anew") from error
+    else:
+        progress.say(f"What was finished is kept; go on with: {how_to_go_on(out)}")
 
 
 def _read_images(folder: Path, out: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(folder / _IMAGES, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        told = json.loads((folder / _IMAGES).read_text(encoding="utf-8"))
+        return pd.DataFrame(told["data"], columns=told["columns"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(f"{folder} is damaged ({error}): remove it and begin {out} anew") from error
-
-
-def _image_table(cohort: Cohort) -> pd.DataFrame:
-    return cohort.table[_IMAGE_COLUMNS].astype(str)
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -263,6 +291,12 @@ def locked(folder: Path, out: Path) -> Iterator[None]:
             _lock(handle)
         except BlockingIOError as error:
             raise RunDirectoryError(f"{out}: another process is working on it") from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logger.warning(
+                "%s: the file system has no locks; see that one process works on it at a time", out
+            )
         yield
     finally:
         os.close(handle)

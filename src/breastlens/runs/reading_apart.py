@@ -10,13 +10,14 @@ from pathlib import Path
 from breastlens.audit.survey import PARTS_OF_SEEN
 from breastlens.cohort.apart import MapApart
 from breastlens.cohort.parallel import Mapper
+from breastlens.progress import Progress
 from breastlens.runs.job import kept_beside
 from breastlens.work.places import HERE, choose_place
 from breastlens.work.store import UnitStore
 
 
 @contextmanager
-def reading_apart(on: str, out: Path | None) -> Iterator[Mapper | None]:
+def reading_apart(on: str, out: Path | None, progress: Progress) -> Iterator[Mapper | None]:
     """Yield what reads files at a place, or None for this process.
 
     Beside ``out`` lies what was read until the block has ended well; the same again goes on with it.
@@ -24,6 +25,7 @@ def reading_apart(on: str, out: Path | None) -> Iterator[Mapper | None]:
     Args:
         on: See ``choose_place``.
         out: The directory that comes of it; None: what was read is kept for the block alone.
+        progress: Where to tell that there is something to go on with.
 
     Raises:
         DataError: There is no such place.
@@ -38,5 +40,5 @@ def reading_apart(on: str, out: Path | None) -> Iterator[Mapper | None]:
         with tempfile.TemporaryDirectory(prefix="breastlens-") as name:
             yield MapApart(UnitStore(Path(name), PARTS_OF_SEEN), place)
         return
-    with kept_beside(out) as folder:
+    with kept_beside(out, progress) as folder:
         yield MapApart(UnitStore(folder, PARTS_OF_SEEN), place)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from breastlens.cohort.folder import printable
 from breastlens.errors import DataError
 from breastlens.inference.predictor import Prediction
 from breastlens.inference.shards import ScoredShard, Scoring, describe_shard, header, shards
@@ -52,7 +53,7 @@ def score_to_csv(
         DataError: There is no image.
         RunDirectoryError: The CSV or the parts cannot be written, or another process works on them.
     """
-    with kept_beside(out) as folder, progress.task("predict") as advance:
+    with kept_beside(out, progress) as folder, progress.task("predict") as advance:
         store = UnitStore(folder, [ScoredShard])
         listed: list[Unit] = []
 
@@ -66,11 +67,10 @@ def score_to_csv(
         failed: dict[str, ScoredShard] = {}
         done = 0
         for unit, failure in stream_units(told(), store, place):
-            part = unit.arguments[1]
             if failure is not None:
-                failed[unit.key] = _of_failed(scoring, part, failure)
+                failed[unit.key] = _of_failed(scoring, unit.arguments[1], failure)
                 progress.say(f"{unit.title} could not be scored: {failure.error}")
-            done += len(part)
+            done += unit.size
             advance(done)
         if not listed:
             raise DataError("no image file was found")
@@ -83,7 +83,9 @@ def score_to_csv(
                 _count(counts, shard, set_aside=unit.key in failed)
                 yield shard.rows.encode("utf-8", "backslashreplace")
 
-        write_whole(out, rows())
+        whole = folder / "whole.csv"
+        write_whole(whole, rows())
+        whole.replace(out)
     return counts
 
 
@@ -91,7 +93,8 @@ def _of_failed(scoring: Scoring, names: tuple[str, ...], failure: Failed) -> Sco
     """Rows that say why there is no score."""
     said = f"not scored: {failure.error}"
     return describe_shard(
-        scoring, [Prediction(name, y_score=None, y_pred=None, category=None, error=said) for name in names]
+        scoring,
+        [Prediction(printable(name), y_score=None, y_pred=None, category=None, error=said) for name in names],
     )
 
 

@@ -30,7 +30,7 @@ from breastlens.runs.directory import (
 )
 from breastlens.runs.doubts import doubt_model
 from breastlens.runs.facts import Stopwatch, describe_split
-from breastlens.runs.job import open_job, purpose_of
+from breastlens.runs.job import open_job, purpose_of, read_purpose
 from breastlens.runs.judging import judge_outcome
 from breastlens.runs.learning_curve import measure_learning_curve
 from breastlens.runs.material import Material, compute_features, starting_network
@@ -102,8 +102,10 @@ def train(
     out = default_out(recipe) if out is None else Path(out)
     progress = progress or Progress()
     images = cohort.cohort if isinstance(cohort, Prepared) else cohort
-    purpose = purpose_of(images, recipe, recipe.backbones, arguments or {})
-    logs = None if tensorboard is None else _new_log_folder(Path(tensorboard), recipe)
+    purpose = purpose_of(images, recipe, arguments=arguments, command=command)
+    if resume:
+        command = read_purpose(out).command
+    logs = None if tensorboard is None else _new_log_folder(Path(tensorboard).absolute(), recipe)
     with (
         open_job(out, images, purpose, resume=resume, progress=progress, keep=keep_unfinished) as job,
         new_directory(out, data=images.scanned) as unfinished,

@@ -128,7 +128,7 @@ class Task:
         return content_key(
             "training",
             ground.key,
-            self.recipe.model_dump(mode="json"),
+            self.recipe.model_dump(mode="json", exclude={"weights"}),  # which the ground knows by content
             self.train,
             self.validation if self.validation is not None else "none",
             self.scored,

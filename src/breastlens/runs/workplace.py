@@ -19,6 +19,11 @@ from breastlens.work.run import Here, Place
 from breastlens.work.store import UnitStore
 
 
+def _from_anywhere(weights: str) -> str:
+    """The path of weights where these are a file or a folder, for a process that stands elsewhere."""
+    return str(Path(weights).absolute()) if Path(weights).exists() else weights
+
+
 @dataclass(frozen=True, eq=False)
 class Workplace:
     """Where trainings are done.
@@ -38,7 +43,7 @@ class Workplace:
     @cached_property
     def store(self) -> UnitStore:
         """Where results of trainings are kept."""
-        return unit_store(self.job)
+        return unit_store(self.job.absolute())
 
     def ground(
         self, material: Material, network: JointFeatures, recipe: TrainingRecipe, *, controls: bool
@@ -60,7 +65,9 @@ class Workplace:
             write_ground(material, folder)
             files = FilesOfGround(
                 folder=str(folder),
-                recipe=recipe.model_dump_json(),
+                recipe=recipe.model_copy(
+                    update={"weights": _from_anywhere(recipe.weights)}
+                ).model_dump_json(),
                 image=material.prepared.cohort.image.model_dump_json(),
                 cache=str(self.cache.folder.absolute()),
                 cache_bytes=self.cache.limit_bytes,

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +37,16 @@ class Checkpoint:
         epochs: How many epochs it has seen.
         choice: In which precision it is trained.
         stopped: Whether it has ended early.
+        shown: What it was shown of images.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         self.epochs = int(self._state["epoch"]) + 1
         self.stopped = bool(self._state["stopped"])
+        self.shown = self._state["shown"]
+        self._variables = _read_arrays(folder / _VARIABLES)
+        self._best = _read_arrays(folder / _BEST) if (folder / _BEST).exists() else None
         choice = self._state["choice"]
         self.choice = Choice(
             choice["precision"],
@@ -61,21 +65,21 @@ class Checkpoint:
         network = learner.trained
         network.optimizer.build(network.trainable_variables)
         variables = [*network.variables, *network.optimizer.variables]
-        for variable, value in zip(variables, _read_arrays(self._folder / _VARIABLES), strict=True):
+        for variable, value in zip(variables, self._variables, strict=True):
             variable.assign(value)
         history[:] = self._state["history"]
         if stopping is not None:
             for name, value in self._state["stopping"].items():
                 setattr(stopping, name, value)
-            if (self._folder / _BEST).exists():
-                stopping.best_weights = _read_arrays(self._folder / _BEST)
+            if self._best is not None:
+                stopping.best_weights = self._best
 
 
 def newest_checkpoint(folder: Path | None, shown: Any) -> Checkpoint | None:
     """The state that a training was last in.
 
     Args:
-        folder: Where it is kept; None: nowhere.
+        folder: Where it is kept; None: nowhere. What is of no use there is removed.
         shown: What the network is shown of images now; a state that came of anything else is of no use.
 
     Returns:
@@ -88,13 +92,14 @@ def newest_checkpoint(folder: Path | None, shown: Any) -> Checkpoint | None:
         return None
     try:
         newest = Checkpoint(found[-1])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if newest.shown == _describe_shown(shown):
+            return newest
+        logger.warning("there is room for another number of views now: the training begins anew")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         logger.warning("%s is damaged (%s): the training begins anew", found[-1], error)
-        return None
-    if newest._state["shown"] != _describe_shown(shown):
-        logger.warning("the disk has room for another number of views now: the training begins anew")
-        return None
-    return newest
+    for state in found:
+        shutil.rmtree(state, ignore_errors=True)
+    return None
 
 
 def keep_state(

@@ -1,9 +1,13 @@
-"""Units on a Ray cluster: one worker a share of processors, and what a lost one had begun is done by another."""
+"""Units on a Ray cluster: one worker a processor, and what a lost one had begun is done by another."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import itertools
 import os
+import pickle
 import socket
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,46 +15,54 @@ from typing import Any
 
 from breastlens.errors import DataError, MissingDependencyError, WorkerError
 from breastlens.machine import settle_for_cores, usable_cores
-from breastlens.work.run import Failed, do_apart
+from breastlens.work.run import Failed, do_packed
 from breastlens.work.unit import Unit
 
-_KNOCK_S = 5.0
-
 MOST_DEATHS = 3
-"""A unit in whose doing so many workers ended is set aside."""
+"""A unit in whose doing so many workers ended is set aside; and so many may not even begin, one after the other."""
+
+LONGEST_WAIT_S = 120.0
+"""For a processor of the cluster, while none of its workers is there."""
+
+_KNOCK_S = 5.0
+_LOOK_EVERY_S = 5.0
+_SAME = ("breastlens", "keras", "tensorflow", "tensorflow-cpu", "openvino", "numpy", "scipy", "scikit-learn")
+"""Packages whose versions decide figures."""
 
 
 class OnRay:
     """A cluster that exists, or one on this machine that is started and stopped here.
 
-    Every worker is an actor: a process with its own engine and its own processors, which stays for many units.
+    Every worker is an actor: a process with its own engine and a processor of its own, which stays for many units.
     """
 
-    def __init__(self, address: str | None = None, *, processors: int = 1) -> None:
+    def __init__(self, address: str | None = None) -> None:
         """Settle which; it is connected to when there is something to do.
 
         Args:
             address: Of the cluster, as Ray takes it: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; None starts one.
-            processors: Of a worker.
 
         Raises:
             MissingDependencyError: Ray is not installed.
         """
         import_ray()
         self.address = address
-        self.processors = processors
 
     def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, as they are done.
 
         Raises:
             DataError: There is no cluster at the address.
-            WorkerError: The cluster has no processor left, and there are units to do.
+            WorkerError: The cluster has no processor, its workers cannot begin, or have other versions.
         """
+        waiting = iter(units)
+        first = next(waiting, None)
+        if first is None:
+            return
         with _connected(self.address) as ray:
-            crew = _Crew(ray, self.processors)
+            crew = _Crew(ray)
             try:
-                yield from _work(crew, iter(units), keep_going=keep_going)
+                yield from _work(crew, itertools.chain([first], waiting), keep_going=keep_going)
             finally:
                 crew.dismiss()
 
@@ -58,50 +70,83 @@ class OnRay:
 class _Crew:
     """The workers, and what each is doing."""
 
-    def __init__(self, ray: Any, processors: int) -> None:
+    def __init__(self, ray: Any) -> None:
         self._ray = ray
-        self._hire = ray.remote(num_cpus=processors, max_restarts=0)(_Worker).remote
-        self._processors = processors
+        self._hire = ray.remote(num_cpus=1, max_restarts=0)(_Worker).remote
+        self._lost = (
+            ray.exceptions.RayActorError,
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.NodeDiedError,
+            ray.exceptions.OutOfMemoryError,
+        )
         self.idle: list[Any] = []
         self.coming: dict[Any, Any] = {}
         self.begun: dict[Any, tuple[Any, Unit]] = {}
-        for _ in range(max(1, int(ray.cluster_resources().get("CPU", 0) // processors))):
-            self.hire()
+        self._not_begun = 0
+        self._versions = _versions()
+        self._nobody_since = time.monotonic()
 
-    def hire(self) -> None:
-        """Ask for one worker more; it comes when there are processors for it."""
-        worker = self._hire(self._processors)
-        self.coming[worker.is_there.remote()] = worker
+    def fill(self) -> None:
+        """Ask for as many workers as the cluster has processors; each comes when there is one for it."""
+        processors = int(self._ray.cluster_resources().get("CPU", 0))
+        there = len(self.idle) + len(self.coming) + len(self.begun)
+        for _ in range(max(processors, 1) - there):
+            worker = self._hire()
+            self.coming[worker.versions.remote()] = worker
 
     def give(self, unit: Unit) -> None:
         """Let somebody who is idle do a unit."""
         worker = self.idle.pop()
-        self.begun[worker.do.remote(unit)] = (worker, unit)
+        self.begun[worker.do.remote(self._ray.cloudpickle.dumps(unit))] = (worker, unit)
 
-    def wait(self) -> Any:
-        """Until something happened; gives what it was."""
-        (happened, *_), _ = self._ray.wait([*self.begun, *self.coming], num_returns=1)
-        return happened
+    def wait(self) -> Any | None:
+        """For a while, until something happened; gives what it was.
+
+        Raises:
+            WorkerError: Nobody has been there for ``LONGEST_WAIT_S``.
+        """
+        happened, _ = self._ray.wait([*self.begun, *self.coming], num_returns=1, timeout=_LOOK_EVERY_S)
+        if self.begun or self.idle:
+            self._nobody_since = time.monotonic()
+        elif not happened and time.monotonic() - self._nobody_since > LONGEST_WAIT_S:
+            raise WorkerError(
+                f"the Ray cluster has had no processor to spare for {LONGEST_WAIT_S:.0f} s: see `ray status`"
+            )
+        self.fill()
+        return happened[0] if happened else None
 
     def arrived(self, happened: Any) -> None:
-        """A worker has come, or had to give up before it came."""
+        """A worker has come, or was lost before it came.
+
+        Raises:
+            WorkerError: It cannot begin, as others before it, or has other versions of what decides figures.
+        """
         worker = self.coming.pop(happened)
         try:
-            self._ray.get(happened)
-        except self._ray.exceptions.RayError:
-            self.hire()
-        else:
-            self.idle.append(worker)
+            versions = self._ray.get(happened)
+        except self._ray.exceptions.RayError as error:
+            self._not_begun += 1
+            if self._not_begun >= MOST_DEATHS:
+                reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                raise WorkerError(f"workers of the Ray cluster cannot begin: {reason[0]}") from error
+            return
+        self._not_begun = 0
+        for name in sorted(self._versions.keys() | versions.keys()):
+            if versions.get(name) != self._versions.get(name):
+                raise WorkerError(
+                    f"a worker of the Ray cluster has {name} {versions.get(name, 'not at all')}, here it is "
+                    f"{self._versions.get(name, 'not installed')}: figures would depend on who does what"
+                )
+        self.idle.append(worker)
 
     def result(self, happened: Any) -> tuple[Unit, Any]:
-        """What came of a unit; None where its worker was lost, which is replaced."""
+        """What came of a unit; None where its worker was lost."""
         worker, unit = self.begun.pop(happened)
         try:
-            result = self._ray.get(happened)
-        except self._ray.exceptions.RayError:
+            result = pickle.loads(self._ray.get(happened))  # noqa: S301  from a cluster that is trusted
+        except self._lost:
             with suppress(Exception):
                 self._ray.kill(worker)
-            self.hire()
             return unit, None
         self.idle.append(worker)
         return unit, result
@@ -117,34 +162,40 @@ class _Crew:
 class _Worker:
     """A process of the cluster."""
 
-    def __init__(self, processors: int) -> None:
-        settle_for_cores(processors)
+    def __init__(self) -> None:
+        settle_for_cores(1)
 
-    def is_there(self) -> None:
-        """Answers once it is."""
+    def versions(self) -> dict[str, str]:
+        """Those of what decides figures, where it runs."""
+        return _versions()
 
-    def do(self, unit: Unit) -> Any:
-        """A result, or ``Failed``."""
-        return do_apart(unit)
+    def do(self, unit: bytes) -> bytes:
+        """See ``do_packed``."""
+        return do_packed(unit)
 
 
 def _work(crew: _Crew, units: Iterator[Unit], *, keep_going: bool) -> Iterator[tuple[Unit, Any]]:
     deaths: Counter[str] = Counter()
     again: deque[Unit] = deque()
     stopped = False
+    crew.fill()
     while True:
         while crew.idle and not stopped:
             unit = again.popleft() if again else next(units, None)
             if unit is None:
                 break
             crew.give(unit)
-        if not crew.begun and (stopped or not (crew.coming or again)):
-            return
-        if not crew.begun and not again and (unit := next(units, None)) is not None:
-            again.append(unit)  # there is something to do, and nobody has come yet
-        elif not crew.begun and not again:
+        if not crew.begun and not again:
+            # while nobody is idle there may still be something to do
+            unit = None if stopped or crew.idle else next(units, None)
+            if unit is None:
+                return
+            again.append(unit)
+        if stopped and not crew.begun:
             return
         happened = crew.wait()
+        if happened is None:
+            continue
         if happened in crew.coming:
             crew.arrived(happened)
             continue
@@ -159,6 +210,14 @@ def _work(crew: _Crew, units: Iterator[Unit], *, keep_going: bool) -> Iterator[t
             )
         stopped = stopped or (isinstance(result, Failed) and not keep_going)
         yield unit, result
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _SAME:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 @contextmanager
@@ -205,6 +264,7 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
+        import ray.cloudpickle
         import ray.exceptions
     except ImportError as error:
         raise MissingDependencyError("Ray", "cluster", "--on ray") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from breastlens.errors import WorkerError
@@ -55,17 +55,25 @@ class Here:
                 yield unit, result
 
 
-def do_apart(unit: Unit) -> Any:
-    """Do a unit in a process of another's: what it raises is a result that can travel, whatever it is."""
+def do_packed(packed: bytes) -> bytes:
+    """Do a unit in a process of another's.
+
+    Args:
+        packed: The unit, pickled.
+
+    Returns:
+        Its result, pickled; or ``Failed`` with what went wrong, be it on the way there, in doing, or on the way back.
+    """
     try:
-        return unit.do()
+        return pickle.dumps(pickle.loads(packed).do())  # noqa: S301  from the process that this one works for
     except Exception as error:
-        logger.info("%s failed", unit.title, exc_info=True)
+        logger.info("a unit failed", exc_info=True)
         try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301  our own, made in this line
+            failed = pickle.dumps(Failed(error))
+            pickle.loads(failed)  # noqa: S301  our own, made in the line above
         except Exception:  # noqa: BLE001  of whatever class it is
-            return Failed(WorkerError(f"{type(error).__name__}: {error}"))
-        return Failed(error)
+            failed = pickle.dumps(Failed(WorkerError(f"{type(error).__name__}: {error}")))
+        return failed
 
 
 def run_units(units: Sequence[Unit], store: UnitStore, place: Place) -> list[Any]:
@@ -111,7 +119,8 @@ def stream_units(
         place: Where units are done.
 
     Yields:
-        Each unit once its result is kept, in any order; one that failed with why, after which the others go on.
+        Each unit once its result is kept, in any order; one that failed with why, after which the others go on. Those
+        that were done before come without their arguments.
 
     Raises:
         OSError: A result cannot be written.
@@ -123,7 +132,7 @@ def stream_units(
             if store.read(unit) is None:
                 yield unit
             else:
-                done.append(unit)
+                done.append(replace(unit, arguments=()))  # there may be very many of them before one is left
 
     for unit, result in place.do(left(), keep_going=True):
         while done:

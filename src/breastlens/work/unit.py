@@ -22,12 +22,14 @@ class Unit:
         key: What it needs, as a hash (``content_key``): two units with one key have one result.
         function: Importable by its name, so that another process finds it.
         arguments: What it is called with; everything in it can be pickled. Large things travel as paths.
+        size: Of how many images or files it is.
     """
 
     title: str
     key: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    size: int = 1
 
     def do(self) -> Any:
         """Do it now, in this process."""
