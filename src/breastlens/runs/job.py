@@ -250,13 +250,14 @@ def _has_begun(folder: Path) -> bool:
 
 
 def _tell_how_to_go_on(out: Path, error: BaseException, progress: Progress, purpose: Purpose) -> None:
-    """Tell the command; where it was begun by none, whoever began it knows how to."""
-    if not purpose.arguments:
+    """Tell the command or the call; of a run of a comparison, the comparison tells it."""
+    if (out.parent.parent / _FACTS).is_file():
         return
+    how = how_to_go_on(out) if purpose.arguments else "the same call with resume=True"
     if isinstance(error, Exception):
-        error.add_note(f"What was finished is kept: {how_to_go_on(out)} goes on with it")
+        error.add_note(f"What was finished is kept: {how} goes on with it")
     else:
-        progress.say(f"What was finished is kept; go on with: {how_to_go_on(out)}")
+        progress.say(f"What was finished is kept; go on with: {how}")
 
 
 def _read_images(folder: Path, out: Path) -> pd.DataFrame:
