@@ -113,11 +113,12 @@ def main() -> None:
     """Kill, go on, compare, and print the table."""
     parser = options(__doc__, repeats=None)
     parser.add_argument("--moments", type=int, default=20, help="how many random moments")
+    parser.add_argument("--seed", type=int, default=0, help="draws the moments")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     parser.add_argument("--every-write", action="store_true", help="also at every step of every write")
     arguments = parser.parse_args()
     deaths: list[Death] = []
-    drawn = random.Random(0)
+    drawn = random.Random(arguments.seed)
     with temporary_folder() as folder:
         write_cohort(folder / "data", PhantomSettings(patients=PATIENTS, images_per_patient=1, seed=3))
         for number, strategy in enumerate(arguments.strategies):
