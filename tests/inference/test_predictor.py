@@ -21,6 +21,7 @@ from breastlens.cohort.records import Cohort
 from breastlens.errors import BundleError, DataError, DecodeError
 from breastlens.imaging.decode import DecodedImage, decode
 from breastlens.imaging.preprocess import PreparedImage
+from breastlens.inference import inputs
 from breastlens.inference import predictor as room
 from breastlens.inference.predictor import Prediction, Predictor, find_images, load, predictions_table
 from breastlens.progress import Advance, Progress
@@ -114,11 +115,11 @@ def test_slow_and_unreadable_files_among_many_keep_their_places(
     gone = [awkward_dir / f"gone-{number}.png" for number in range(12)]
     paths = [*gone[:8], *good[:9], gone[8], *good[9:], good[0], *gone[9:]]
 
-    def decode_slowly(path: Path, **options: Any) -> DecodedImage:
-        time.sleep(0.02 * (paths.index(path) % 3))
+    def decode_slowly(path: str, **options: Any) -> DecodedImage:
+        time.sleep(0.02 * (paths.index(Path(path)) % 3))
         return decode(path, **options)
 
-    monkeypatch.setattr(room, "decode", decode_slowly)
+    monkeypatch.setattr(inputs, "decode", decode_slowly)
     monkeypatch.setattr(room, "_MOST_UNREAD", 3)
     told = Told()
     found = list(predictor.predict_files(paths, told))
@@ -133,13 +134,13 @@ def test_slow_and_unreadable_files_among_many_keep_their_places(
 def test_a_few_files_are_read_ahead_however_many_there_are(
     predictor: Predictor, awkward_dir: Path, monkeypatch: pytest.MonkeyPatch, readable: bool
 ) -> None:
-    begun: list[Path] = []
+    begun: list[str] = []
 
-    def note_and_decode(path: Path, **options: Any) -> DecodedImage:
+    def note_and_decode(path: str, **options: Any) -> DecodedImage:
         begun.append(path)
         return decode(path, **options)
 
-    monkeypatch.setattr(room, "decode", note_and_decode)
+    monkeypatch.setattr(inputs, "decode", note_and_decode)
     path = next((awkward_dir / "sick").glob("P*.png")) if readable else awkward_dir / "gone.png"
     found = predictor.predict_files([path] * 50_000)
     most = max(64, 8 * (os.cpu_count() or 1)) + room._ANSWERED_TOGETHER + room._MOST_UNREAD * (not readable)

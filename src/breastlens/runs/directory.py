@@ -96,17 +96,36 @@ def _unfinished_prefix(out: Path) -> str:
 
 
 def _make_unfinished(out: Path) -> Path:
-    try:
+    with _explained_place(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(out), dir=out.parent))
         unfinished.chmod(0o777 & ~current_umask())
+    return unfinished
+
+
+def make_begun_beside(out: Path) -> Path:
+    """Make the folder of ``begun_beside`` where there is none.
+
+    Raises:
+        RunDirectoryError: It cannot be written there.
+    """
+    folder = begun_beside(out)
+    with _explained_place(out):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _explained_place(out: Path) -> Iterator[None]:
+    """Turn whatever keeps a new directory from being made beside ``out`` into one line."""
+    try:
+        yield
     except (FileExistsError, NotADirectoryError) as error:
         raise RunDirectoryError(
             f"cannot write {out}: {error.filename} is a file where a directory is needed; choose another --out"
         ) from error
     except OSError as error:
         raise RunDirectoryError(f"cannot write {out}: {_reason(error)}; choose another --out") from error
-    return unfinished
 
 
 def first_free(parent: Path, stem: str) -> Path:

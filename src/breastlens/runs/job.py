@@ -23,7 +23,13 @@ from breastlens.errors import RunDirectoryError
 from breastlens.models.backbones import get_backbone
 from breastlens.models.weights import resolve_weights
 from breastlens.progress import Progress
-from breastlens.runs.directory import begun_beside, explained_write_errors, is_unfinished, refuse_taken
+from breastlens.runs.directory import (
+    begun_beside,
+    explained_write_errors,
+    is_unfinished,
+    make_begun_beside,
+    refuse_taken,
+)
 from breastlens.runs.facts import describe_versions
 from breastlens.runs.job_differences import name_differences
 from breastlens.runs.trainings import PARTS_OF_TRAINED
@@ -159,9 +165,8 @@ def open_job(
     """
     earlier = read_purpose(out) if resume else purpose
     refuse_taken(out, cohort.scanned)
-    folder = begun_beside(out)
     with explained_write_errors(out):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_begun_beside(out)
         with locked(folder, out):
             if not resume and can_resume(out):
                 raise RunDirectoryError(
@@ -203,9 +208,8 @@ def kept_beside(out: Path, progress: Progress) -> Iterator[Path]:
     Raises:
         RunDirectoryError: Another process works on it, or it cannot be written.
     """
-    folder = begun_beside(out)
     with explained_write_errors(out):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_begun_beside(out)
         with locked(folder, out):
             try:
                 yield folder
