@@ -70,6 +70,18 @@ def load_benchmark() -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
+def ray_starts() -> None:
+    """A skip, with the reason, where Ray is not installed or this machine does not let it start."""
+    ray = pytest.importorskip("ray")
+    try:
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+    except Exception as error:  # noqa: BLE001  whatever it is
+        pytest.skip(f"Ray cannot start on this machine: {error}")
+    finally:
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of real images and weights beside the project, or a skip that says why."""
     if not (SHARED / "data").is_dir():

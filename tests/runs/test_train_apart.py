@@ -25,10 +25,10 @@ def wanted(awkward: Cohort, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["processes:2", "ray"])
 def test_a_run_is_the_same_wherever_it_is_trained(
-    awkward: Cohort, wanted: dict[str, bytes], tmp_path: Path, place: str
+    request: pytest.FixtureRequest, awkward: Cohort, wanted: dict[str, bytes], tmp_path: Path, place: str
 ) -> None:
     if place == "ray":
-        pytest.importorskip("ray")
+        request.getfixturevalue("ray_starts")
     run = train(awkward, out=tmp_path / "run", on=place, **SETTINGS)
     assert {name: (run.directory / name).read_bytes() for name in SAME} == wanted
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -52,7 +52,7 @@ def refuse() -> int:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(ray_starts: None) -> Iterator[Any]:
     """A head that takes no work and two nodes that do."""
     from ray.cluster_utils import Cluster
 
