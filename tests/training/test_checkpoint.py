@@ -51,10 +51,9 @@ def fit(
     def call(checkpoints: Path | None, strategy: str = "finetune", **changes: Any) -> TrainedNetwork:
         own = recipe(
             strategy=strategy,
-            epochs=EPOCHS,
             augmentation=Augmentation(rotation_range=10, horizontal_flip=True),
             trainable_stages=1,
-            **changes,
+            **{"epochs": EPOCHS} | changes,
         )
         return train_network(
             build_tiny,
@@ -132,20 +131,22 @@ def test_it_may_end_after_every_single_epoch(
     assert_same(fit(tmp_path), whole)
 
 
+@pytest.mark.parametrize("before", [0, 1])
 def test_what_early_stopping_has_counted_is_kept(
-    fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
-    """With no patience it stops at the first epoch that is no better."""
-    whole = fit(None, patience=1, learning_rate=1e-6)
-    assert len(whole.history) < EPOCHS
+    """It ends once it had stopped, and one epoch before that, when one in vain was counted."""
+    slow = {"epochs": 10, "patience": 2, "learning_rate": 1e-6}
+    whole = fit(None, **slow)
+    assert len(whole.history) < 10
     with monkeypatch.context() as patch:
-        end_after(patch, len(whole.history))
+        end_after(patch, len(whole.history) - before)
         with pytest.raises(PowerCut):
-            fit(tmp_path, patience=1, learning_rate=1e-6)
-    newest = max(tmp_path.glob("epoch-*"))
-    state = json.loads((newest / "state.json").read_text())
-    assert state["stopped"]
-    assert_same(fit(tmp_path, patience=1, learning_rate=1e-6), whole)
+            fit(tmp_path, **slow)
+    state = json.loads((max(tmp_path.glob("epoch-*")) / "state.json").read_text())
+    assert state["stopped"] == (before == 0)
+    assert state["stopping"]["wait"] == 2 - before
+    assert_same(fit(tmp_path, **slow), whole)
 
 
 def test_the_best_weights_are_written_once_and_kept(
