@@ -13,12 +13,17 @@ _PREPARE = Path(__file__).with_name("prepare.py")
 
 _RUN = {
     "onnx": (
-        "import onnxruntime",
-        """network = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+        """from pathlib import Path
+
+import onnxruntime""",
+        """onnxruntime.disable_telemetry_events()  # as built for Windows it may report its use to its maker
+network = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
 score = float(network.run(["score"], {"image": images})[0][0, 0])""",
     ),
     "openvino": (
         """import sys
+from pathlib import Path
+
 sys.modules["openvino_telemetry"] = None  # else OpenVINO may report its use to its maker
 import openvino""",
         """settings = {"INFERENCE_PRECISION_HINT": "f32"}  # else some processors compute in 16 bits
@@ -26,12 +31,16 @@ network = openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
 score = float(network(images)["score"][0, 0])""",
     ),
     "litert": (
-        "from ai_edge_litert.interpreter import Interpreter",
+        """from pathlib import Path
+
+from ai_edge_litert.interpreter import Interpreter""",
         """network = Interpreter(model_path=str(folder / "model.tflite")).get_signature_runner()
 score = float(network(image=images)["score"][0, 0])""",
     ),
     "savedmodel": (
-        "import tensorflow as tf",
+        """from pathlib import Path
+
+import tensorflow as tf""",
         """network = tf.saved_model.load(folder / "saved_model")
 score = float(network.signatures["serving_default"](image=tf.constant(images))["score"][0, 0])""",
     ),
@@ -56,8 +65,6 @@ def write_example(folder: Path, format_name: str, card: BundleCard, batch: Batch
     text = f'''"""Score one image; prepare.py makes the square, export.json explains both. For research use only."""
 
 import argparse
-from pathlib import Path
-
 {imports}
 from prepare import prepare
 

@@ -79,11 +79,13 @@ def export_model(
     out = Path(out)
     with new_directory(out) as unfinished:
         shown = choose_images(model, [Path(path) for path in images], bundle.card.image)
-        with progress.task(f"convert to {chosen.name}"):
+        with progress.task(f"convert to {chosen.name}", 1) as advance:
             source = _convert(bundle, chosen, unfinished, batch)
-        with progress.task(f"check in {chosen.title}"):
+            advance(1)
+        with progress.task(f"check in {chosen.title}", len(shown.pixels)) as advance:
             opened, scores = run_exported(chosen, unfinished, shown, batch)
             check = compare(bundle, chosen, source, shown, scores)
+            advance(len(shown.pixels))
         require_equal(check, chosen)
         write_example(unfinished, chosen.name, bundle.card, batch)
         files = {
