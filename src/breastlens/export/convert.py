@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from breastlens.models._keras import import_keras, native_stderr_held_back
 from breastlens.models._openvino import import_openvino
-from breastlens.models.engine import save_graph
+from breastlens.models.engine import hold_constants_as_arrays, save_graph
 
 INPUT = "image"
 OUTPUT = "score"
@@ -78,7 +76,7 @@ def write_onnx(network: Any, folder: Path, batch: Batch) -> None:
     """
     import onnx
 
-    _hold_constants_as_arrays(network)
+    hold_constants_as_arrays(network)
     path = folder / "model.onnx"
     _export(network, path, batch, format="onnx", opset_version=OPSET)
     made = onnx.load(path)
@@ -88,20 +86,6 @@ def write_onnx(network: Any, folder: Path, batch: Batch) -> None:
     made.doc_string = "For research use only."
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, path)
-
-
-def _hold_constants_as_arrays(network: Any) -> None:
-    """Let normalisation layers hold their constants as arrays, of the same numbers.
-
-    EfficientNetV2 begins with one. Of tensors that a network refers to and that are no variables, tf2onnx makes further
-    inputs.
-    """
-    keras = import_keras()
-    for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            _hold_constants_as_arrays(layer)
-        elif isinstance(layer, keras.layers.Normalization):
-            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
 
 
 def write_litert(network: Any, folder: Path, batch: Batch) -> None:

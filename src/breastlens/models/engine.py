@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from breastlens.errors import BundleError, DataError
 from breastlens.machine import usable_cores
+from breastlens.models._keras import import_keras
 from breastlens.models._openvino import import_openvino
 from breastlens.models.compiled_cache import entry_settings, keep_compiled, load_compiled
 
@@ -204,7 +205,8 @@ def convert(model: Any) -> Any:
     Returns:
         ``openvino.Model`` whose input and outputs keep their names.
     """
-    graph = import_openvino().convert_model(_with_weights_as_constants(model))
+    traced, outputs = _with_weights_as_constants(model)
+    graph = import_openvino().convert_model(traced, output=outputs)
     graph.input().get_tensor().set_names({model.inputs[0].name})
     for output in graph.outputs:
         (name,) = (name for name in output.get_names() if name.startswith(_OUTPUT))
@@ -212,14 +214,15 @@ def convert(model: Any) -> Any:
     return graph
 
 
-def _with_weights_as_constants(model: Any) -> Any:
-    """A model as a graph of TensorFlow, each of whose outputs is called ``_OUTPUT`` and its name.
+def _with_weights_as_constants(model: Any) -> tuple[Any, list[str]]:
+    """A model as a graph of TensorFlow, and what its outputs are called there: ``_OUTPUT``, their name and ``:0``.
 
     OpenVINO takes Keras models as they are, too, but looks through all variables for each of them, which takes half of
     the time for networks with hundreds.
     """
     import tensorflow as tf
 
+    hold_constants_as_arrays(model)
     (image,) = model.inputs
     weights = [
         [np.asarray(variable.value) for variable in variables]
@@ -230,9 +233,25 @@ def _with_weights_as_constants(model: Any) -> Any:
         found, _ = model.stateless_call(*weights, squares, training=False)
         if not isinstance(found, dict):
             found = dict(zip(model.output_names, [found], strict=True))
-        for name, values in found.items():
-            tf.identity(values, name=f"{_OUTPUT}{name}")
-    return graph
+        outputs = [tf.identity(values, name=f"{_OUTPUT}{name}").name for name, values in found.items()]
+    return graph, outputs
+
+
+def hold_constants_as_arrays(network: Any) -> None:
+    """Let normalisation layers hold their constants as arrays, of the same numbers.
+
+    EfficientNetV2 begins with one. Tensors that a network refers to and that are no variables cannot become part of a
+    graph, and tf2onnx makes further inputs of them.
+
+    Args:
+        network: ``keras.Model``, with networks in it or without.
+    """
+    keras = import_keras()
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            hold_constants_as_arrays(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
 
 
 def save_graph(graph: Any, path: Path) -> None:
