@@ -61,7 +61,7 @@ def runs(
             write_rows(table, [line._asdict() for line in lines])
     if page is not None:
         with explained_write_errors(page, "choose another --html"):
-            write_run_page(page, folder, lines)
+            write_run_page(page, folder, lines, sort)
     if as_json:
         print(json.dumps({"runs": [line._asdict() for line in lines], "skipped": damaged}))
         return
