@@ -14,6 +14,7 @@ from breastlens.cli.show import ERRORS, print_table
 from breastlens.errors import BreastLensError, DataError
 
 if TYPE_CHECKING:
+    from breastlens.progress import Progress
     from breastlens.runs.tracking_mlflow import MlflowTracker
 
 NOT_TRACKED = 3
@@ -101,12 +102,13 @@ def open_tracker(name: str) -> MlflowTracker:
     return MlflowTracker()
 
 
-def log_trained(tracker: MlflowTracker, place: Path) -> None:
+def log_trained(tracker: MlflowTracker, place: Path, progress: Progress) -> None:
     """Log what a training has left.
 
     Args:
         tracker: Where to.
         place: The run, or the folder of a comparison with its runs.
+        progress: Where to tell that it was done.
 
     Raises:
         typer.Exit: Something could not be logged, with exit code `NOT_TRACKED`; what was trained is whole.
@@ -115,7 +117,7 @@ def log_trained(tracker: MlflowTracker, place: Path) -> None:
 
     try:
         for run in find_runs(place):
-            tracker.log(run, **({} if run == place else {"comparison": place.resolve().name}))
+            tracker.log(run)
     except BreastLensError as error:
         ERRORS.print(
             f"Not tracked: {error}. What was trained is whole in {place}; log it later: breastlens track RUN",
@@ -124,3 +126,4 @@ def log_trained(tracker: MlflowTracker, place: Path) -> None:
             soft_wrap=True,
         )
         raise typer.Exit(NOT_TRACKED) from error
+    progress.say(f"tracked in {tracker.place}")
