@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from breastlens.cli.runs import NOT_TRACKED, log_trained
-from breastlens.errors import TrackingError
+from breastlens.errors import RunDirectoryError, TrackingError
 from breastlens.progress import Progress
 
 RUN = {
@@ -98,6 +98,34 @@ def test_a_training_that_is_not_tracked_is_whole_and_told_by_the_exit_code(
     assert left.value.exit_code == NOT_TRACKED == 3
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
-    assert said[0].startswith(
-        "Not tracked: the MLflow store cannot be used: gone. What was trained is whole in "
+    assert said[0] == (
+        "Not tracked: the MLflow store cannot be used: gone. What was trained is whole; "
+        f"log it later: breastlens track {folder / 'weak'}"
     )
+
+
+class Remembering:
+    """A tracker that keeps what it was given."""
+
+    place = "memory"
+
+    def __init__(self) -> None:
+        self.runs: list[Path] = []
+
+    def log(self, run_dir: Path) -> bool:
+        if not run_dir.exists():
+            raise RunDirectoryError(f"{run_dir}: there is no such run directory")
+        self.runs.append(run_dir)
+        return True
+
+
+def test_all_runs_of_a_folder_can_be_logged_later(
+    command: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Remembering()
+    monkeypatch.setattr("breastlens.cli.runs.open_tracker", lambda _: tracker)
+    done = command("track", folder / "weak", folder / "nested", folder / "nowhere")
+    assert tracker.runs == [folder / "weak", folder / "nested" / "middle"]
+    assert done.out.splitlines()[-1] == f"{folder / 'nested' / 'middle'}: logged to memory"
+    assert done.code == 2
+    assert "there is no such run directory" in done.err

@@ -132,6 +132,18 @@ def test_a_store_that_does_not_answer_is_told_in_a_line(place: Path, monkeypatch
     assert "\n" not in str(told.value)
 
 
+def test_a_store_that_goes_away_after_it_was_opened_is_told_in_a_line_and_no_traceback(
+    place: Path, holdout_run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracker = MlflowTracker()
+    (place / "mlflow.db").rename(place / "gone.db")
+    with pytest.raises(
+        TrackingError, match=r"mlflow\.db cannot be used: attempt to write a readonly database$"
+    ):
+        tracker.log(holdout_run.directory)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_what_could_not_be_logged_whole_is_marked_and_can_be_logged_again(
     place: Path, holdout_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

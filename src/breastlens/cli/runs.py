@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,15 +77,21 @@ def runs(
 
 def track(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run directories, or folders with runs below.", show_default=False
+        ),
     ],
     tracker: Annotated[str, typer.Option("--to", metavar="TRACKER", help="mlflow.")] = "mlflow",
 ) -> None:
     """Log finished runs to MLflow, as train --track does; a run that is there already is left as it is."""
+    from breastlens.report.run_list import find_runs
+
     opened = open_tracker(tracker)
-    for run in runs:
-        logged = opened.log(run)
-        print(f"{run}: {'logged to' if logged else 'was already in'} {opened.place}")
+    for place in runs:
+        for run in [*find_runs(place)] or [place]:
+            logged = opened.log(run)
+            print(f"{run}: {'logged to' if logged else 'was already in'} {opened.place}")
 
 
 def open_tracker(name: str) -> MlflowTracker:
@@ -120,7 +127,7 @@ def log_trained(tracker: MlflowTracker, place: Path, progress: Progress) -> None
             tracker.log(run)
     except BreastLensError as error:
         ERRORS.print(
-            f"Not tracked: {error}. What was trained is whole in {place}; log it later: breastlens track RUN",
+            f"Not tracked: {error}. What was trained is whole; log it later: breastlens track {quote(str(place))}",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -137,6 +137,8 @@ def _import_mlflow() -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # that a store was made is no news
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # nor is each try; the last one is told
+    # what fails in the local store is told in a line, not as a traceback too
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
 
 
