@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 LONG = ("real", "browser", "slow")
 """Marks of tests that take long."""
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+"""Of axe-core, which no page breaks."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,6 +83,77 @@ def ray_starts() -> None:
         pytest.skip(f"Ray cannot start on this machine: {error}")
     finally:
         ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright, or a skip that says what is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page by its address; whatever its console says ends the test."""
+    said: list[str] = []
+    contexts = []
+
+    def open_(url: str, *, ready: str = "main", foreseen: tuple[str, ...] = (), **options: Any) -> Any:
+        context = browser.new_context(
+            **{"viewport": {"width": 1440, "height": 900}, "locale": "en-GB"} | options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on(
+            "console",
+            lambda message: None if message.text.startswith(foreseen) else said.append(message.text),
+        )
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(url)
+        page.locator(ready).wait_for()
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+@pytest.fixture(
+    params=[
+        (width, height, scheme)
+        for width, height in ((390, 844), (768, 1024), (1440, 900))
+        for scheme in ("light", "dark")
+    ],
+    ids=lambda screen: f"{screen[0]}-{screen[2]}",
+)
+def screen(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Of a telephone, a tablet and a desk, by day and by night: options of `visit`."""
+    width, height, scheme = request.param
+    return {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+
+
+@pytest.fixture
+def assert_accessible() -> Callable[..., None]:
+    """Checks a page by axe-core, and that nothing runs out of it; BREASTLENS_SCREENSHOTS says where pictures go."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
+
+    def check(page: Any, picture: str) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        found = axe.Axe().run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
+        assert found.response["violations"] == [], found.generate_report()
+        folder = os.environ.get("BREASTLENS_SCREENSHOTS")
+        if folder:
+            page.screenshot(path=Path(folder) / f"{picture}.png", full_page=True)
+
+    return check
 
 
 @pytest.fixture(scope="session")

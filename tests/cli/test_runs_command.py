@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from breastlens.cli.runs import NOT_TRACKED, log_trained
-from breastlens.errors import TrackingError
+from breastlens.errors import RunDirectoryError, TrackingError
+from breastlens.progress import Progress
 
 RUN = {
     "format": 1,
@@ -85,7 +86,7 @@ def test_another_tracker_is_refused_before_anything_is_read(run: Callable[..., s
 class Refusing:
     """A tracker whose store has gone."""
 
-    def log(self, run_dir: Path, **tags: str) -> bool:
+    def log(self, run_dir: Path) -> bool:
         raise TrackingError("the MLflow store cannot be used: gone")
 
 
@@ -93,29 +94,38 @@ def test_a_training_that_is_not_tracked_is_whole_and_told_by_the_exit_code(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as left:
-        log_trained(Refusing(), folder / "weak")  # type: ignore[arg-type]
+        log_trained(Refusing(), folder / "weak", Progress())  # type: ignore[arg-type]
     assert left.value.exit_code == NOT_TRACKED == 3
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
-    assert said[0].startswith(
-        "Not tracked: the MLflow store cannot be used: gone. What was trained is whole in "
+    assert said[0] == (
+        "Not tracked: the MLflow store cannot be used: gone. What was trained is whole; "
+        f"log it later: breastlens track {folder / 'weak'}"
     )
 
 
 class Remembering:
     """A tracker that keeps what it was given."""
 
-    def __init__(self) -> None:
-        self.runs: list[tuple[str, dict[str, str]]] = []
+    place = "memory"
 
-    def log(self, run_dir: Path, **tags: str) -> bool:
-        self.runs.append((run_dir.name, tags))
+    def __init__(self) -> None:
+        self.runs: list[Path] = []
+
+    def log(self, run_dir: Path) -> bool:
+        if not run_dir.exists():
+            raise RunDirectoryError(f"{run_dir}: there is no such run directory")
+        self.runs.append(run_dir)
         return True
 
 
-def test_a_comparison_is_logged_run_by_run(tmp_path: Path) -> None:
-    for name in ("vgg16", "resnet50"):
-        write_run(tmp_path / "all-1" / name, 0.8)
+def test_all_runs_of_a_folder_can_be_logged_later(
+    command: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tracker = Remembering()
-    log_trained(tracker, tmp_path / "all-1")  # type: ignore[arg-type]
-    assert tracker.runs == [("resnet50", {"comparison": "all-1"}), ("vgg16", {"comparison": "all-1"})]
+    monkeypatch.setattr("breastlens.cli.runs.open_tracker", lambda _: tracker)
+    done = command("track", folder / "weak", folder / "nested", folder / "nowhere")
+    assert tracker.runs == [folder / "weak", folder / "nested" / "middle"]
+    assert done.out.splitlines()[-1] == f"{folder / 'nested' / 'middle'}: logged to memory"
+    assert done.code == 2
+    assert "there is no such run directory" in done.err

@@ -17,7 +17,7 @@ from breastlens.errors import DataError, RunDirectoryError
 from breastlens.report.explorer import script_hash
 from breastlens.report.rendering import TEMPLATES
 from breastlens.report.run_files import read_run_files, read_told
-from breastlens.report.run_list import RunLine, list_runs, put_in_order, select
+from breastlens.report.run_list import TEXT_COLUMNS, RunLine, list_runs, put_in_order, select
 from breastlens.report.run_list_page import VERDICTS, write_run_page
 from breastlens.report.table_files import write_rows
 from breastlens.report.wording import verdict, verdict_word
@@ -65,6 +65,15 @@ def test_finds_what_is_finished_and_names_what_is_damaged(folder: Path) -> None:
     assert len(damaged) == 1
     assert "damaged/metrics.json is damaged" in damaged[0]
     assert "\n" not in damaged[0]
+
+
+def test_a_number_that_is_none_is_damage(run_factory: RunFactory, tmp_path: Path) -> None:
+    run = run_factory("runs/odd")
+    metrics = json.loads((run / "metrics.json").read_text())
+    change(run, "metrics.json", test=metrics["test"] | {"auc": float("nan")})
+    lines, damaged = list_runs(tmp_path / "runs")
+    assert lines == []
+    assert "test.auc: Input should be a finite number" in damaged[0]
 
 
 def test_a_run_is_described_as_its_report_does(folder: Path) -> None:
@@ -149,16 +158,16 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("conditions", "left"),
-    [
-        ([], "abc"), (["auc>=0.7"], "ab"), (["auc > 0.7"], "a"), (["auc<0.8"], "b"), (["auc <= 0.9"], "ab"),
-        (["auc = 0.7"], "b"), (["auc != 0.7"], "ac"), (["auc ="], "c"), (["auc !="], "ab"), (["patients ="], "a"),
-        (["data = dmr"], "bc"), (["data ~ us"], "a"), (["data != dmr"], "a"), (["data = DMR"], ""),
-        (["date >= 2026-11-22"], "ab"), (["date ~ 2026-11"], "ab"), (["data=dmr", "patients<60"], "b"),
-        (["patients ~ 5"], "b"),
-    ],
-)  # fmt: skip
+CONDITIONS = [
+    ([], "abc"), (["auc>=0.7"], "ab"), (["auc > 0.7"], "a"), (["auc<0.8"], "b"), (["auc <= 0.9"], "ab"),
+    (["auc = 0.7"], "b"), (["auc != 0.7"], "ac"), (["auc ="], "c"), (["auc !="], "ab"), (["patients ="], "a"),
+    (["data = dmr"], "bc"), (["data ~ us"], "a"), (["data != dmr"], "a"), (["data = DMR"], ""),
+    (["date >= 2026-11-22"], "ab"), (["date ~ 2026-11"], "ab"), (["data=dmr", "patients<60"], "b"),
+    (["patients ~ 5"], "b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("conditions", "left"), CONDITIONS)
 def test_conditions(conditions: list[str], left: str) -> None:
     assert "".join(line.path for line in select(LINES, conditions)) == left
 
@@ -223,19 +232,51 @@ def test_the_page_is_a_table_without_scripts_and_links_to_reports(folder: Path, 
     assert "not all judged on the same split" not in page
 
 
-def test_sorting_in_the_page() -> None:
+def in_node(program: str) -> Any:
+    """What a program prints as JSON that has the functions of the page's script in ``r``."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
-    program = (
-        f"const r = require({json.dumps(str(SCRIPT))});"
-        "const by = (values, numeric, down) => [...values].sort((a, b) => r.compareCells(a, b, numeric, down));"
-        "console.log(JSON.stringify(["
-        "by(['10', undefined, '9', '-0.5'], true, false), by(['10', undefined, '9', '0'], true, true),"
-        "by(['run-10', '', 'run-9'], false, false), r.holdsAll('mobilenet DMR 0.94', 'dmr Mob'),"
-        "r.holdsAll('mobilenet', 'dmr mob'), r.holdsAll('x', '')]));"
-    )
+    program = f"const r = require({json.dumps(str(SCRIPT))}); console.log(JSON.stringify({program}));"
     done = subprocess.run([node, "-e", program], capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout) == [
-        ["-0.5", "9", "10", None], ["10", "9", "0", None], ["run-9", "run-10", ""], True, False, True,
-    ]  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_sorting_in_the_page() -> None:
+    def order(values: str, down: str) -> Any:
+        # in objects, since sort() would not even ask about what is undefined
+        compare = f"(a, b) => r.compareValues(a.x, b.x, {down})"
+        return in_node(f"{values}.map((x) => ({{x}})).sort({compare}).map((a) => a.x ?? null)")
+
+    assert order("[10, undefined, 9, -0.5]", "false") == [-0.5, 9, 10, None]
+    assert order("[10, undefined, 9, 0]", "true") == [10, 9, 0, None]
+    assert order("['run-10', undefined, 'run-9']", "false") == ["run-9", "run-10", None]
+
+
+@pytest.mark.parametrize("conditions", [case[0] for case in CONDITIONS])
+def test_conditions_mean_the_same_in_the_page(conditions: list[str]) -> None:
+    columns = {name: name in TEXT_COLUMNS for name in RunLine._fields}
+    rows = [
+        {name: value for name, value in line._asdict().items() if value not in (None, "")} for line in LINES
+    ]
+    asked = json.dumps(" ".join(conditions))
+    kept = f"r.readFilter({asked}, {json.dumps(columns)}).tests.every((test) => test(line, ''))"
+    left = in_node(f"{json.dumps(rows)}.filter((line) => {kept}).map((line) => line.path).join('')")
+    assert left == "".join(line.path for line in select(LINES, conditions))
+
+
+def test_words_beside_conditions_in_the_page() -> None:
+    columns = json.dumps({name: name in TEXT_COLUMNS for name in RunLine._fields})
+
+    def read(text: str) -> Any:
+        found = f"r.readFilter({json.dumps(text)}, {columns})"
+        line = "{auc: 0.9, verdict: 'no control'}, 'mobilenet dmr 0.90'"
+        return in_node(f"[{found}.tests.every((test) => test({line})), {found}.refused]")
+
+    assert read("") == [True, []]
+    assert read("DMR mob") == [True, []]
+    assert read("dmr vgg") == [False, []]
+    assert read('dmr auc > 0.8 verdict="no control"') == [True, []]
+    assert read("auc>0.95 dmr") == [False, []]
+    assert read("auc> dmr auc<high") == [True, ["auc> dmr", "auc<high"]]
+    assert read("size>3") == [False, []], "no column, so a word"

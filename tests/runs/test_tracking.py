@@ -8,11 +8,17 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from breastlens.errors import MissingDependencyError, TrackingError
+from breastlens.cli.runs import log_trained
+from breastlens.cohort.records import Cohort
+from breastlens.errors import DataError, MissingDependencyError, TrackingError
+from breastlens.models import feature_network
+from breastlens.progress import Progress
 from breastlens.runs import tracking_mlflow
+from breastlens.runs.compare import train_all
 from breastlens.runs.directory import Run
 from breastlens.runs.tracking import describe_for_tracker
 from breastlens.runs.tracking_mlflow import EXPERIMENT, MlflowTracker
@@ -37,7 +43,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_run_in_the_local_store(place: Path, holdout_run: Run) -> None:
     tracker = MlflowTracker()
-    assert tracker.log(holdout_run.directory, comparison="all-1") is True
+    assert tracker.log(holdout_run.directory) is True
     assert tracker.log(holdout_run.directory) is False
     assert (place / "mlflow.db").is_file()
 
@@ -56,11 +62,47 @@ def test_a_run_in_the_local_store(place: Path, holdout_run: Run) -> None:
     assert run.data.params["recipe.backbone"] == "mobilenet:0.25"
     assert run.data.params["data.fingerprint"] == holdout_run.facts["data"]["fingerprint"]
     assert run.data.tags["use"] == "research use only"
-    assert run.data.tags["comparison"] == "all-1"
+    assert "comparison" not in run.data.tags
     assert "Research use only" in run.data.tags["mlflow.note.content"]
     kept = {found.path for found in client.list_artifacts(run.info.run_id)}
     assert kept == {"report.html", "figures", "model"}
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == os.environ["DO_NOT_TRACK"] == "true"
+
+
+def test_each_network_of_a_comparison_is_a_run_that_keeps_its_page(
+    place: Path, awkward: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("keras")
+    build = feature_network.build_features
+
+    def build_or_fail(backbone: Any, **options: Any) -> Any:
+        if backbone.name == "mobilenet:0.75":
+            raise DataError("too large")
+        return build(backbone, **options)
+
+    monkeypatch.setattr(feature_network, "build_features", build_or_fail)
+    names = ("mobilenet:0.25", "mobilenet:0.5", "mobilenet:0.75")
+    page = train_all(awkward, out=place / "both", backbones=names, weights="none")
+    tracker = MlflowTracker()
+    log_trained(tracker, page.parent, Progress())
+    runs = tracker._client.search_runs([tracker._experiment_id])
+    assert sorted(run.data.params["recipe.backbone"] for run in runs) == ["mobilenet:0.25", "mobilenet:0.5"]
+    for run in runs:
+        told = Run.read(page.parent / run.info.run_name)
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["comparison"] == "both"
+        assert run.data.params["data.fingerprint"] == told.facts["data"]["fingerprint"]
+        assert run.data.metrics["auc_low"] == told.metrics["test"]["intervals"]["auc"]["low"]
+        for name, control in told.metrics["controls"].items():
+            assert run.data.metrics.get(f"controls/{name}/auc") == control["auc"]
+        margin = told.metrics["controls"]["border"]["margin"]
+        assert run.data.metrics["controls/border/margin_low"] == margin["low"]
+        kept = tracker._client.download_artifacts(run.info.run_id, "", str(place))
+        assert {path.name for path in Path(kept).iterdir()} >= {"figures", "model", "report.html"}
+        assert (Path(kept) / "comparison.html").read_bytes() == page.read_bytes()
+        assert (Path(kept) / "report.html").read_bytes() == told.report.read_bytes()
+        assert any((Path(kept) / "figures").iterdir())
+        assert (Path(kept) / "model" / "bundle.json").is_file()
 
 
 def test_no_patient_and_no_image_is_named(holdout_run: Run) -> None:
@@ -88,6 +130,18 @@ def test_a_store_that_does_not_answer_is_told_in_a_line(place: Path, monkeypatch
         MlflowTracker()
     assert "secret" not in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_a_store_that_goes_away_after_it_was_opened_is_told_in_a_line_and_no_traceback(
+    place: Path, holdout_run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracker = MlflowTracker()
+    (place / "mlflow.db").rename(place / "gone.db")
+    with pytest.raises(
+        TrackingError, match=r"mlflow\.db cannot be used: attempt to write a readonly database$"
+    ):
+        tracker.log(holdout_run.directory)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_what_could_not_be_logged_whole_is_marked_and_can_be_logged_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from breastlens.cohort.records import Cohort
@@ -35,13 +36,23 @@ def test_a_run_is_the_same_wherever_it_is_trained(
 
 
 @pytest.mark.slow
-def test_the_only_training_of_a_run_may_be_done_elsewhere_and_its_network_comes_back(
+def test_the_only_training_of_a_run_may_be_done_elsewhere_and_network_and_logs_come_back(
     awkward: Cohort, tmp_path: Path
 ) -> None:
     pytest.importorskip("keras")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
     settings = SETTINGS | {"strategy": "scratch", "epochs": 1, "folds": None, "repeats": 1}
     here = train(awkward, out=tmp_path / "here", **settings)
-    there = train(awkward, out=tmp_path / "there", on="processes:1", **settings)
+    there = train(
+        awkward, out=tmp_path / "there", on="processes:1", tensorboard=tmp_path / "logs", **settings
+    )
     for name in ("predictions.csv", "metrics.json"):
         assert (there.directory / name).read_bytes() == (here.directory / name).read_bytes()
     assert json.loads((there.directory / "run.json").read_text())["kept"] == "scratch"
+    history = pd.read_csv(there.directory / "history.csv")
+    for part, column in (("train", "loss"), ("validation", "val_loss")):
+        logs = EventAccumulator(str(tmp_path / "logs" / "scratch" / part)).Reload()
+        (told,) = logs.Tensors("epoch_loss")
+        assert make_ndarray(told.tensor_proto) == pytest.approx(history[column][0], rel=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from breastlens.cli.show import ERRORS, print_table
 from breastlens.errors import BreastLensError, DataError
 
 if TYPE_CHECKING:
+    from breastlens.progress import Progress
     from breastlens.runs.tracking_mlflow import MlflowTracker
 
 NOT_TRACKED = 3
@@ -61,7 +63,7 @@ def runs(
             write_rows(table, [line._asdict() for line in lines])
     if page is not None:
         with explained_write_errors(page, "choose another --html"):
-            write_run_page(page, folder, lines)
+            write_run_page(page, folder, lines, sort)
     if as_json:
         print(json.dumps({"runs": [line._asdict() for line in lines], "skipped": damaged}))
         return
@@ -75,15 +77,21 @@ def runs(
 
 def track(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run directories, or folders with runs below.", show_default=False
+        ),
     ],
     tracker: Annotated[str, typer.Option("--to", metavar="TRACKER", help="mlflow.")] = "mlflow",
 ) -> None:
     """Log finished runs to MLflow, as train --track does; a run that is there already is left as it is."""
+    from breastlens.report.run_list import find_runs
+
     opened = open_tracker(tracker)
-    for run in runs:
-        logged = opened.log(run)
-        print(f"{run}: {'logged to' if logged else 'was already in'} {opened.place}")
+    for place in runs:
+        for run in [*find_runs(place)] or [place]:
+            logged = opened.log(run)
+            print(f"{run}: {'logged to' if logged else 'was already in'} {opened.place}")
 
 
 def open_tracker(name: str) -> MlflowTracker:
@@ -101,12 +109,13 @@ def open_tracker(name: str) -> MlflowTracker:
     return MlflowTracker()
 
 
-def log_trained(tracker: MlflowTracker, place: Path) -> None:
+def log_trained(tracker: MlflowTracker, place: Path, progress: Progress) -> None:
     """Log what a training has left.
 
     Args:
         tracker: Where to.
         place: The run, or the folder of a comparison with its runs.
+        progress: Where to tell that it was done.
 
     Raises:
         typer.Exit: Something could not be logged, with exit code `NOT_TRACKED`; what was trained is whole.
@@ -115,12 +124,13 @@ def log_trained(tracker: MlflowTracker, place: Path) -> None:
 
     try:
         for run in find_runs(place):
-            tracker.log(run, **({} if run == place else {"comparison": place.resolve().name}))
+            tracker.log(run)
     except BreastLensError as error:
         ERRORS.print(
-            f"Not tracked: {error}. What was trained is whole in {place}; log it later: breastlens track RUN",
+            f"Not tracked: {error}. What was trained is whole; log it later: breastlens track {quote(str(place))}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
         raise typer.Exit(NOT_TRACKED) from error
+    progress.say(f"tracked in {tracker.place}")

@@ -274,7 +274,7 @@ def train(
         else:
             print("\n".join([*comparison_lines(page), f"Comparison: {page}"]))
         if tracker is not None:
-            log_trained(tracker, page.parent)
+            log_trained(tracker, page.parent, progress)
         return
     with ends_soon(how):
         run = train_run(cohort, **options, **settings)
@@ -283,7 +283,7 @@ def train(
     else:
         print_verdict(run.directory)
     if tracker is not None:
-        log_trained(tracker, run.directory)
+        log_trained(tracker, run.directory, progress)
 
 
 def _read_compared(backbone: str | None) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from breastlens.evaluation.by_patient import PatientRule
 
 
 class Facts(BaseModel):
-    """Base of what is read from JSON: frozen, and fields that a page does not show are passed over."""
+    """Base of what is read from JSON: frozen, of finite numbers; fields that a page does not show are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Interval(Facts):

@@ -71,7 +71,9 @@ class RunLine(NamedTuple):
     split_hash: str = ""
 
 
-_TEXT = frozenset(name for name, kind in get_type_hints(RunLine).items() if kind is str)
+TEXT_COLUMNS = frozenset(name for name, kind in get_type_hints(RunLine).items() if kind is str)
+"""All others are numbers."""
+
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
     "<=": operator.le,
@@ -178,7 +180,7 @@ def _read_condition(condition: str) -> Callable[[RunLine], bool]:
     column, symbol, text = found.groups()
     _require_column(column, "--where")
     compare = _OPERATORS[symbol]
-    if column in _TEXT or symbol == "~":
+    if column in TEXT_COLUMNS or symbol == "~":
         return lambda line: compare(_text(getattr(line, column)), text)
     wanted: float | None = None
     if text:

@@ -13,7 +13,7 @@ from breastlens.report.facts import Interval
 from breastlens.report.page import REPORT_NAME
 from breastlens.report.phrasing import count_text, range_text, short_text
 from breastlens.report.rendering import TEMPLATES, write_page
-from breastlens.report.run_list import RunLine
+from breastlens.report.run_list import TEXT_COLUMNS, RunLine
 from breastlens.report.wording import RESEARCH_USE
 
 _SCRIPT = "runs.js"
@@ -31,20 +31,26 @@ VERDICTS = {
 """What each verdict in a word means."""
 
 
-_IN_TERMINAL = {
+HEADINGS = {
     "path": "Run",
-    "date": "Date",
-    "kind": "Kind",
-    "data": "Data",
-    "images": "Images",
-    "patients": "Patients",
-    "backbone": "Backbone",
-    "strategy": "Strategy",
-    "part": "Part",
     "auc": "AUC",
+    "control": "Worst control",
+    "control_auc": "Its AUC",
     "margin": "Margin",
     "verdict": "Verdict",
+    "backbone": "Backbone",
+    "data": "Data",
+    "date": "Date",
+    "kind": "Kind",
+    "strategy": "Strategy",
+    "part": "Part",
+    "images": "Images",
+    "patients": "Patients",
+    "rule": "Threshold",
 }
+"""Above the columns of the page, of which the first are what one looks for."""
+
+_NOT_IN_TERMINAL = ("control", "control_auc", "rule")
 
 
 class Cell(NamedTuple):
@@ -53,20 +59,18 @@ class Cell(NamedTuple):
     Attributes:
         text: What it shows.
         interval: Below that.
-        value: What it is sorted by; None where there is nothing.
         link: Where it leads.
-        numeric: Whether it stands to the right, and is sorted as a number.
+        numeric: Whether it stands to the right.
     """
 
     text: str
     interval: str = ""
-    value: str | float | None = None
     link: str = ""
     numeric: bool = False
 
 
 def describe_cells(line: RunLine, link: str = "") -> dict[str, Cell]:
-    """The cells of one run by their headings.
+    """The cells of one run by their columns, which are those of `HEADINGS`.
 
     Args:
         line: The run.
@@ -76,59 +80,62 @@ def describe_cells(line: RunLine, link: str = "") -> dict[str, Cell]:
     if line.kept and line.kept != line.strategy:
         strategy += f", {line.kept} kept"
     return {
-        "Run": Cell(line.path, value=line.path, link=link),
-        "Date": Cell(line.date[:16].replace("T", " "), value=line.date),
-        "Kind": Cell(line.kind, value=line.kind),
-        "Data": Cell(line.data, value=line.data),
-        "Images": _count(line.images),
-        "Patients": _count(line.patients),
-        "Backbone": Cell(line.backbone, value=line.backbone),
-        "Strategy": Cell(strategy, value=strategy),
-        "Part": Cell(line.part, value=line.part),
-        "AUC": _figure(line.auc, Interval(low=line.auc_low, high=line.auc_high)),
-        "Worst control": Cell(line.control or "–", value=line.control),
-        "Its AUC": _figure(line.control_auc),
-        "Margin": _figure(line.margin, Interval(low=line.margin_low, high=line.margin_high)),
-        "Verdict": Cell(line.verdict, value=line.verdict),
-        "Threshold": Cell(line.rule, value=line.rule),
+        "path": Cell(line.path, link=link),
+        "auc": _figure(line.auc, Interval(low=line.auc_low, high=line.auc_high)),
+        "control": Cell(line.control or "–"),
+        "control_auc": _figure(line.control_auc),
+        "margin": _figure(line.margin, Interval(low=line.margin_low, high=line.margin_high)),
+        "verdict": Cell(line.verdict),
+        "backbone": Cell(line.backbone),
+        "data": Cell(line.data),
+        "date": Cell(line.date[:16].replace("T", " ")),
+        "kind": Cell(line.kind),
+        "strategy": Cell(strategy),
+        "part": Cell(line.part),
+        "images": _count(line.images),
+        "patients": _count(line.patients),
+        "rule": Cell(line.rule),
     }
 
 
 def terminal_row(line: RunLine) -> dict[str, str]:
     """One run for a terminal: under the names that --sort and --where take, a figure and its interval side by side."""
-    cells = describe_cells(line)
     return {
-        name: f"{cells[heading].text} ({cells[heading].interval})"
-        if cells[heading].interval
-        else cells[heading].text
-        for name, heading in _IN_TERMINAL.items()
+        name: f"{cell.text} ({cell.interval})" if cell.interval else cell.text
+        for name, cell in describe_cells(line).items()
+        if name not in _NOT_IN_TERMINAL
     }
 
 
 def _count(value: int | None) -> Cell:
-    return Cell("–" if value is None else f"{value:,}", value=value, numeric=True)
+    return Cell("–" if value is None else f"{value:,}", numeric=True)
 
 
 def _figure(value: float | None, interval: Interval | None = None) -> Cell:
     ends = "" if value is None or interval is None else range_text(interval)
-    return Cell(short_text(value), ends, value, numeric=True)
+    return Cell(short_text(value), ends, numeric=True)
 
 
-def write_run_page(path: Path, folder: Path, lines: Sequence[RunLine]) -> Path:
+def write_run_page(path: Path, folder: Path, lines: Sequence[RunLine], sort: str = "") -> Path:
     """Write the page.
 
     Args:
         path: HTML file to write; links lead from its folder to each run's report, where there is one.
         folder: That the paths of the rows begin at.
         lines: The rows in the order that the page begins with.
+        sort: The column that this is the order of, with a minus before it where the largest is first.
     """
     script = (TEMPLATES / _SCRIPT).read_text(encoding="utf-8")
-    rows = [describe_cells(line, _link(path, folder / line.path)) for line in lines]
     found = {line.verdict for line in lines}
     context = {
         "title": count_text(len(lines), "run"),
-        "headings": {heading: cell.numeric for heading, cell in describe_cells(RunLine("")).items()},
-        "rows": rows,
+        "headings": HEADINGS,
+        "columns": {name: name in TEXT_COLUMNS for name in RunLine._fields},
+        "sorted_by": sort.removeprefix("-"),
+        "direction": "descending" if sort.startswith("-") else "ascending",
+        "rows": [
+            (_known(line), describe_cells(line, _link(path, folder / line.path)).values()) for line in lines
+        ],
         "verdicts": {word: meant for word, meant in VERDICTS.items() if word in found},
         "one_split": len({line.split_hash for line in lines}) <= 1,
         "script": script,
@@ -136,6 +143,11 @@ def write_run_page(path: Path, folder: Path, lines: Sequence[RunLine]) -> Path:
         "research_use": RESEARCH_USE,
     }
     return write_page(path, "runs.html", context)
+
+
+def _known(line: RunLine) -> dict[str, str | float]:
+    """By which the page sorts and filters a row: what has a value."""
+    return {name: value for name, value in line._asdict().items() if value not in (None, "")}
 
 
 def _link(page: Path, run_dir: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from breastlens.errors import RunDirectoryError
+from breastlens.report.comparison import PAGE_NAME
 from breastlens.report.facts import Block, Interval, Reached
 from breastlens.report.page import REPORT_NAME
 from breastlens.report.run_files import RunFiles, read_run_files
@@ -44,6 +45,9 @@ class Tracked:
 def describe_for_tracker(run_dir: Path) -> Tracked:
     """Gather what a tracker is told.
 
+    Args:
+        run_dir: The run directory. Where it lies in the folder of a comparison, that is told, too, with its page.
+
     Raises:
         RunDirectoryError: The run cannot be read, or is not complete.
     """
@@ -61,6 +65,8 @@ def describe_for_tracker(run_dir: Path) -> Tracked:
         "split_hash": facts.split.hash,
         "backbone": facts.backbone.name,
     }
+    page = run_dir.resolve().parent / PAGE_NAME
+    compared = (page,) if page.is_file() else ()
     told = (line.kind, line.part, line.verdict, line.rule)
     return Tracked(
         name=line.path,
@@ -71,10 +77,11 @@ def describe_for_tracker(run_dir: Path) -> Tracked:
             "use": "research use only",
             "breastlens_version": str(facts.versions.get("breastlens", "")),
             "created": facts.created,
+            **({"comparison": page.parent.name} if compared else {}),
         },
         note="\n\n".join([verdict(files), *reservations(files), RESEARCH_USE]),
         fingerprint=hashlib.sha256((run_dir / "run.json").read_bytes()).hexdigest(),
-        files=tuple(path for name in KEPT_FILES if (path := run_dir / name).exists()),
+        files=(*(path for name in KEPT_FILES if (path := run_dir / name).exists()), *compared),
     )
 
 

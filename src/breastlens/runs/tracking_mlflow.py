@@ -73,12 +73,11 @@ class MlflowTracker:
             )
         return str(found.experiment_id)
 
-    def log(self, run_dir: Path, **tags: str) -> bool:
+    def log(self, run_dir: Path) -> bool:
         """Log a finished run; one that is there already is left as it is.
 
         Args:
             run_dir: The run directory.
-            **tags: More to tag it with.
 
         Returns:
             Whether it was logged now.
@@ -98,18 +97,18 @@ class MlflowTracker:
                 return False
             run_id = self._client.create_run(self._experiment_id, run_name=_plain(run.name)).info.run_id
             try:
-                self._fill(run_id, run, tags)
+                self._fill(run_id, run)
             except BaseException:
                 self._client.set_terminated(run_id, "FAILED")
                 raise
             self._client.set_terminated(run_id, "FINISHED")
         return True
 
-    def _fill(self, run_id: str, run: Tracked, more_tags: dict[str, str]) -> None:
+    def _fill(self, run_id: str, run: Tracked) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         now_ms = int(time.time() * 1000)
-        tags = run.tags | more_tags | {_IDENTITY: run.fingerprint, "mlflow.note.content": run.note}
+        tags = run.tags | {_IDENTITY: run.fingerprint, "mlflow.note.content": run.note}
         self._client.log_batch(
             run_id,
             metrics=[Metric(name, value, now_ms, 0) for name, value in run.metrics.items()],
@@ -138,6 +137,8 @@ def _import_mlflow() -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # that a store was made is no news
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # nor is each try; the last one is told
+    # what fails in the local store is told in a line, not as a traceback too
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
 
 

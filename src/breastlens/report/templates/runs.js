@@ -1,51 +1,88 @@
-// The list of runs: a click on a heading puts the rows in order, and a field shows those with all of some words.
-// Cells without a value come last in either direction; equal ones keep their order.
-function compareCells(one, other, numeric, descending) {
-  if (!one || !other) return (one ? 0 : 1) - (other ? 0 : 1);
-  const order = numeric ? Number(one) - Number(other) : one.localeCompare(other, "en", { numeric: true });
+// The list of runs: a click on a heading puts the rows in order, and a field shows those with all of some words, and for
+// which all of some conditions hold, which have the form that `breastlens runs --where` takes.
+const OPERATORS = {
+  "!=": (value, wanted) => value !== wanted,
+  "<=": (value, wanted) => value <= wanted,
+  ">=": (value, wanted) => value >= wanted,
+  "=": (value, wanted) => value === wanted,
+  "<": (value, wanted) => value < wanted,
+  ">": (value, wanted) => value > wanted,
+  "~": (value, part) => value.toLowerCase().includes(part.toLowerCase()),
+};
+const CONDITION = /(^|\s)(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(?:"([^"]*)"|(\S*))(?!\S)/g;
+
+// What has no value comes last in either direction; equal ones keep their order.
+function compareValues(one, other, descending) {
+  if (one === undefined || other === undefined) return (one === undefined) - (other === undefined);
+  const order = typeof one === "number" ? one - other : one.localeCompare(other, "en", { numeric: true });
   return descending ? -order : order;
 }
 
-function holdsAll(text, words) {
-  const low = text.toLowerCase();
-  return words.toLowerCase().split(/\s+/).every((word) => low.includes(word));
+// The tests of a row that a text asks for, and the conditions in it that are none. `columns` says which hold text.
+function readFilter(text, columns) {
+  const tests = [], refused = [];
+  const words = text.replace(CONDITION, (condition, before, column, symbol, quoted, bare) => {
+    if (!Object.hasOwn(columns, column)) return condition;
+    const test = readCondition(column, symbol, quoted ?? bare, columns[column]);
+    if (test) tests.push(test);
+    else refused.push(condition.trim());
+    return " ";
+  });
+  for (const word of words.toLowerCase().split(/\s+/).filter(Boolean)) tests.push((line, shown) => shown.includes(word));
+  return { tests, refused };
+}
+
+function readCondition(column, symbol, text, isText) {
+  const compare = OPERATORS[symbol];
+  if (isText || symbol === "~") return (line) => compare(String(line[column] ?? ""), text);
+  const wanted = text === "" ? undefined : Number(text);
+  if (symbol === "=" || symbol === "!=") return Number.isNaN(wanted) ? null : (line) => compare(line[column], wanted);
+  if (wanted === undefined || Number.isNaN(wanted)) return null;
+  return (line) => line[column] !== undefined && compare(line[column], wanted);
 }
 
 function startRuns(table) {
-  const body = table.tBodies[0], headings = [...table.tHead.rows[0].cells];
+  const body = table.tBodies[0], columns = JSON.parse(table.dataset.columns);
   const field = document.getElementById("words"), shown = document.getElementById("shown");
+  const rows = [...body.rows].map((row) => ({
+    row,
+    line: JSON.parse(row.dataset.line),
+    text: row.textContent.toLowerCase().replaceAll("\u2212", "-"),
+  }));
 
-  function order(column) {
-    const heading = headings[column], numeric = heading.classList.contains("number");
-    const before = heading.getAttribute("aria-sort");
-    // figures are read from the top, names from the beginning
-    const descending = before ? before === "ascending" : numeric;
-    headings.forEach((each) => each.removeAttribute("aria-sort"));
+  function order(heading) {
+    const column = heading.dataset.column, before = heading.getAttribute("aria-sort");
+    // figures and dates are read from the top, names from the beginning
+    const descending = before ? before === "ascending" : !columns[column] || column === "date";
+    for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
-    const value = (row) => row.cells[column].dataset.value;
-    body.append(...[...body.rows].sort((one, other) => compareCells(value(one), value(other), numeric, descending)));
+    rows.sort((one, other) => compareValues(one.line[column], other.line[column], descending));
+    body.append(...rows.map((each) => each.row));
   }
 
   function filter() {
+    const { tests, refused } = readFilter(field.value, columns);
     let count = 0;
-    for (const row of body.rows) {
-      row.hidden = !holdsAll([...row.cells].map((cell) => cell.textContent).join(" "), field.value);
+    for (const { row, line, text } of rows) {
+      row.hidden = !tests.every((test) => test(line, text));
       count += row.hidden ? 0 : 1;
     }
-    shown.textContent = count + " of " + body.rows.length;
+    const passedOver = refused.length ? "; not followed, for want of a number: " + refused.join(" ") : "";
+    shown.textContent = count + " of " + rows.length + (rows.length === 1 ? " run" : " runs") + passedOver;
+    document.getElementById("filter").classList.toggle("used", field.value.trim() !== "");
   }
 
-  headings.forEach((heading, column) => {
+  for (const heading of table.tHead.rows[0].cells) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = heading.textContent;
-    button.addEventListener("click", () => order(column));
+    button.addEventListener("click", () => order(heading));
     heading.replaceChildren(button);
-  });
+  }
   field.addEventListener("input", filter);
-  document.getElementById("filter").hidden = false;
+  for (const id of ["filter", "form"]) document.getElementById(id).hidden = false;
   filter();
 }
 
-if (typeof document !== "undefined") startRuns(document.getElementById("runs"));
-if (typeof module !== "undefined") module.exports = { compareCells, holdsAll };
+if (typeof document !== "undefined" && document.getElementById("runs")) startRuns(document.getElementById("runs"));
+if (typeof module !== "undefined") module.exports = { compareValues, readFilter };
