@@ -234,7 +234,7 @@ def train(
     # Refused here already, because reading thousands of images takes a while.
     require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
-    choose_place(on)
+    choose_place(on).require()
     if recipe.precision == "int8":
         require_quantisation()
     cache = open_cache(cache_limit)
