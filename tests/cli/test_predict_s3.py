@@ -34,8 +34,9 @@ def bucket() -> Iterator[str]:
         running.stop()
 
 
-@pytest.mark.parametrize("place", ["here", "processes:2"])
+@pytest.mark.parametrize("place", ["here", "processes:2", pytest.param("ray", marks=pytest.mark.slow)])
 def test_images_of_a_bucket_are_scored_as_files_are(
+    request: pytest.FixtureRequest,
     command: Callable[..., Any],
     holdout_run: Run,
     awkward_dir: Path,
@@ -44,6 +45,9 @@ def test_images_of_a_bucket_are_scored_as_files_are(
     place: str,
 ) -> None:
     import fsspec
+
+    if place == "ray":
+        request.getfixturevalue("ray_starts")
 
     fsspec.filesystem("s3").put(f"{awkward_dir}/sick", f"breast/{place}/", recursive=True)
     fsspec.filesystem("s3").pipe(f"breast/{place}/sick/notes.md", b"not an image")

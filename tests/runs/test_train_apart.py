@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from breastlens.cohort.records import Cohort
+from breastlens.machine import usable_cores
 from breastlens.runs.train import train
 
 SETTINGS = {"weights": "none", "backbone": "mobilenet:0.25", "folds": 3, "repeats": 2}
@@ -45,3 +47,25 @@ def test_the_only_training_of_a_run_may_be_done_elsewhere_and_its_network_comes_
     for name in ("predictions.csv", "metrics.json"):
         assert (there.directory / name).read_bytes() == (here.directory / name).read_bytes()
     assert json.loads((there.directory / "run.json").read_text())["kept"] == "scratch"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_starts", "figures_not_drawn")
+def test_a_network_that_is_fine_tuned_on_a_cluster_is_the_one_that_a_process_fine_tunes(
+    awkward: Cohort, tmp_path: Path
+) -> None:
+    """Each worker has one core, as each of as many processes as cores."""
+    pytest.importorskip("keras")
+    settings = SETTINGS | {"folds": 2, "repeats": 1, "audit": False}
+    settings |= {"strategy": "finetune", "epochs": 1, "views": 1}
+    there = train(awkward, out=tmp_path / "there", on="ray", **settings)
+    beside = train(awkward, out=tmp_path / "beside", on=f"processes:{usable_cores()}", **settings)
+    for name in ("predictions.csv", "records.csv", "metrics.json"):
+        assert (there.directory / name).read_bytes() == (beside.directory / name).read_bytes()
+    histories = [
+        pd.read_csv(run.directory / "history.csv").drop(columns="seconds") for run in (there, beside)
+    ]
+    pd.testing.assert_frame_equal(*histories)
+    assert "finetune" in set(histories[0]["phase"])
+    used = there.records.loc[there.records["excluded"].fillna("") == "", "path"]
+    assert sorted(there.predictions["path"]) == sorted(used)

@@ -194,7 +194,7 @@ def _predict_apart(
     if counts.set_aside:
         raise WorkerError(
             f"{counts.set_aside} of {counts.images} images could not be scored; their rows in {out} say why. The same "
-            f"command tries them again, and them alone: what was scored is kept beside it"
+            "command tries them again; what was scored is kept until then"
         )
 
 

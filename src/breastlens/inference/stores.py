@@ -50,7 +50,7 @@ def walk_store(address: str) -> Iterator[tuple[str, str]]:
     """
     system, root = _open_store(address)
     above = system.unstrip_protocol(root).rstrip("/")
-    for path in _walk(system, root.rstrip("/") if not _is_http(system) else root, ""):
+    for path in _walk(system, root, ""):
         yield f"{above}/{path}", path
 
 
