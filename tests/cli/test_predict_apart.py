@@ -126,6 +126,7 @@ def test_another_model_under_the_same_path_is_refused(scoring: Scoring, images: 
         (["--out", "x.csv", "--maps", "maps"], "--maps goes with --on here"),
         (["--out", "x.csv", "--json"], "--json goes with --on here"),
         (["--out", "/dev/null"], "expected a new file, not a device"),
+        (["--out", "images/00.png/x.csv"], "expected the name of a file in a folder that exists"),
     ],
 )
 def test_what_does_not_go_together_is_told(

@@ -40,7 +40,7 @@ def lacks_scores(out: Path, names: Sequence[str], scoring: Scoring) -> bool:
     """Whether ``score_to_csv`` has made a CSV of the same with parts that could not be done, and may make it anew."""
     try:
         return (begun_beside(out) / INCOMPLETE).read_text() == _asked(names, scoring)
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
