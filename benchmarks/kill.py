@@ -1,6 +1,6 @@
 """A training killed at random moments, and at every step of every write, then gone on with: is the result the same?
 
-Run as ``python benchmarks/kill.py [--moments 20] [--every-write]``.
+Run as ``python benchmarks/kill.py [--moments 20] [--every-write [--folds 0] [--at-once 2]]``.
 
 The same small training of phantoms is run once undisturbed, and then again and again. Each time the process is killed
 (SIGKILL, which nothing can catch), ``breastlens train --resume`` goes on, and ``predictions.csv`` is compared with that
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,33 +26,40 @@ from side_by_side import options, report, say, temporary_folder
 
 PATIENTS = 24
 RECIPE = (
-    *("--backbone", "mobilenet:0.25", "--weights", "none", "--image-size", "64"),
-    *("--epochs", "4", "--folds", "2", "--no-audit"),
+    "--backbone",
+    "mobilenet:0.25",
+    "--weights",
+    "none",
+    "--image-size",
+    "64",
+    "--epochs",
+    "4",
+    "--no-audit",
 )
 STRATEGIES = ("finetune", "scratch", "probe")
 """The first trains the upper part on activations that are kept, the second all of it and then again, the last no
 network."""
-MOST_DEATHS = 400
-"""More steps of writing than such a run has."""
-
 KILLED_AT_A_STEP = """
 import os, signal, sys
 from breastlens import whole_files
 
-left = int(os.environ["STEPS_LEFT"])
+last, steps = int(os.environ["LAST_STEP"]), 0
 
 def reached(step):
-    global left
-    left -= 1
-    if left == 0:
+    global steps
+    steps += 1
+    if steps == last:
         print(f"killed at: {step}", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 whole_files.reached = reached
 from breastlens.__main__ import main
-main()
+try:
+    main()
+finally:
+    print(steps, flush=True)
 """
-"""The command, which is killed when so many steps of writes are reached."""
+"""The command, which is killed at that step of its writes, or tells how many there were."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,12 @@ class Job:
     Attributes:
         folder: Holds the images, runs and caches.
         strategy: One of ``STRATEGIES``.
+        folds: So many and then everyone; 0: one training.
     """
 
     folder: Path
     strategy: str
+    folds: int
 
     def begin(self, run: str) -> tuple[str, ...]:
         """The arguments that begin it."""
@@ -73,6 +83,7 @@ class Job:
             *("train", str(data), "--manifest", str(data / "manifest.csv")),
             *RECIPE,
             *("--strategy", self.strategy),
+            *(("--folds", str(self.folds)) if self.folds else ()),
             *("--quiet", "--out", str(self.folder / run)),
         )
 
@@ -116,6 +127,8 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=20, help="how many random moments")
     parser.add_argument("--seed", type=int, default=0, help="draws the moments")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES[:2])
+    parser.add_argument("--folds", type=int, default=2, help="so many and then everyone; 0: one training")
+    parser.add_argument("--at-once", type=int, default=1, help="how many are killed at steps side by side")
     parser.add_argument("--every-write", action="store_true", help="also at every step of every write")
     arguments = parser.parse_args()
     deaths: list[Death] = []
@@ -123,7 +136,7 @@ def main() -> None:
     with temporary_folder() as folder:
         write_cohort(folder / "data", PhantomSettings(patients=PATIENTS, images_per_patient=1, seed=3))
         for number, strategy in enumerate(arguments.strategies):
-            job = Job(folder, strategy)
+            job = Job(folder, strategy, arguments.folds)
             started = time.perf_counter()
             run(job, f"whole-{strategy}", job.begin(f"whole-{strategy}"))
             lasted_s = time.perf_counter() - started
@@ -135,7 +148,7 @@ def main() -> None:
             )
             deaths += [at_a_moment(job, each, moment, wanted) for each, moment in enumerate(moments)]
             if arguments.every_write:
-                deaths += at_every_step(job, wanted)
+                deaths += at_every_step(job, wanted, arguments.at_once)
     equal = sum(death.equal for death in deaths)
     report(
         "kill",
@@ -175,23 +188,31 @@ def at_a_moment(job: Job, number: int, moment_s: float, wanted: bytes) -> Death:
             shutil.rmtree(job.folder / left, ignore_errors=True)
 
 
-def at_every_step(job: Job, wanted: bytes) -> list[Death]:
-    """Kill it at the first step of a write, at the second and so on, until it comes through."""
-    deaths = []
-    for steps in range(1, MOST_DEATHS):
-        name = f"{job.strategy}-step-{steps}"
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED_AT_A_STEP, *job.begin(name)],
-            env=job.environment(name + "-cache", STEPS_LEFT=str(steps)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            break
-        told = done.stdout.strip().splitlines()[-1].removeprefix("killed at: ")
-        deaths.append(finish(job, name, f"step {steps}: {told}", wanted))
-    return deaths
+def at_every_step(job: Job, wanted: bytes, at_once: int) -> list[Death]:
+    """Kill it at the first step of a write, at the second and so on to the last."""
+    steps = int(until_step(job, f"{job.strategy}-steps", 0))
+
+    def kill(step: int) -> Death:
+        name = f"{job.strategy}-step-{step:03d}"
+        told = until_step(job, name, step).removeprefix("killed at: ")
+        return finish(job, name, f"step {step} of {steps}: {told}", wanted)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(kill, range(1, steps + 1)))
+
+
+def until_step(job: Job, name: str, step: int) -> str:
+    """Run it until that step of a write, 0 being none; give the last line that it has said."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_A_STEP, *job.begin(name)],
+        env=job.environment(name + "-cache", LAST_STEP=str(step)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != (-signal.SIGKILL if step else 0):
+        raise SystemExit(f"breastlens {' '.join(job.begin(name))} failed:\n{done.stderr}")
+    return done.stdout.strip().splitlines()[-1]
 
 
 def finish(job: Job, name: str, killed: str, wanted: bytes) -> Death:

@@ -200,7 +200,7 @@ def marks_not_sought(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def figures_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of what a small training costs are its figures; for tests that look at none."""
-    monkeypatch.setattr("breastlens.runs.train.draw_figures", lambda *_: None)
+    monkeypatch.setattr("breastlens.runs.conduct.draw_figures", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

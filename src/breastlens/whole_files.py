@@ -71,9 +71,7 @@ def new_whole_directory(path: Path) -> Iterator[Path]:
         unfinished.chmod(0o777 & ~current_umask())
         yield unfinished
         reached("directory filled")
-        for file in unfinished.iterdir():
-            _sync(file)
-        sync_folder(unfinished)
+        sync_tree(unfinished)
         reached("directory synced")
         unfinished.rename(path)
     except BaseException:
@@ -88,6 +86,20 @@ def current_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def sync_tree(folder: Path) -> None:
+    """See to it that all of a folder survives a loss of power, before it takes its name.
+
+    Raises:
+        OSError: The disk failed or is full.
+    """
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            _sync(path)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_training_that_failed_goes_on_by_the_name_of_its_run_alone(
         raise DataError("nothing can be told of it")
 
     with monkeypatch.context() as patch:
-        patch.setattr("breastlens.runs.train.judge_outcome", fail)
+        patch.setattr("breastlens.runs.conduct.judge_outcome", fail)
         done = command("train", awkward_dir, *manifest, "--image-size", 64, *settings, "--out", out)
     assert done.code == 2
     assert "Error: nothing can be told of it; What was finished is kept: " in done.err

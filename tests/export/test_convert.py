@@ -52,3 +52,15 @@ def test_files_of_a_fixed_batch_are_given_whole_batches(network, squares):
     sizes.clear()
     assert opened.score(squares, None) == pytest.approx(expected, abs=1e-6)
     assert sizes == [1, 16, 3]
+
+
+def test_a_saved_model_holds_each_weight_once(tmp_path):
+    """Keras's own export writes them twice."""
+    keras = pytest.importorskip("keras")
+    image = keras.Input((32, 32, 3), dtype="uint8", name="image")
+    seen = keras.layers.Dense(256)(keras.layers.Flatten()(keras.ops.cast(image, "float32")))
+    network = keras.Model(image, {"score": keras.layers.Dense(1, activation="sigmoid")(seen)})
+    FORMATS["savedmodel"].write(network, tmp_path, None)
+    written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    weights = sum(value.nbytes for value in network.get_weights())
+    assert weights <= written <= 1.2 * weights

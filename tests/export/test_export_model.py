@@ -15,6 +15,7 @@ import pytest
 import breastlens
 from breastlens.errors import BundleError, DataError, ExportError, MissingDependencyError, RunDirectoryError
 from breastlens.export import formats
+from breastlens.export.example import write_example
 from breastlens.export.formats import FORMATS
 from breastlens.export.model import export_model
 from breastlens.inference.predictor import Predictor
@@ -23,11 +24,16 @@ from breastlens.models.bundle import load_bundle, save_bundle
 from breastlens.models.engine import convert
 
 
+def run_example(directory, *words):
+    """The example of an export as a program."""
+    return subprocess.run(
+        [sys.executable, directory / "example.py", *words], capture_output=True, text=True, check=False
+    )
+
+
 def score_by_example(directory, image):
     """What the example of an export prints for an image."""
-    done = subprocess.run(
-        [sys.executable, directory / "example.py", image], capture_output=True, text=True, check=False
-    )
+    done = run_example(directory, image)
     assert done.returncode == 0, done.stderr
     score, called = done.stdout.split(maxsplit=1)
     return float(score), called.strip()
@@ -50,7 +56,8 @@ def test_an_export_is_whole(name, bundle, picture, tmp_path):
     files = {
         path.relative_to(made.directory).as_posix() for path in made.directory.rglob("*") if path.is_file()
     }
-    assert files == {"export.json", "example.py", *facts["files"]}
+    assert {"example.py", "prepare.py"} < set(facts["files"])
+    assert files == {"export.json", *facts["files"]}
     for path, told in facts["files"].items():
         content = (made.directory / path).read_bytes()
         assert told == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -62,10 +69,29 @@ def test_an_export_is_whole(name, bundle, picture, tmp_path):
     assert facts["check"]["largest_difference"] <= 1e-5
     assert facts["check"]["source"] == "1 images that were given"
     assert "research use only" in facts["notice"]
-    expected = Predictor(bundle).predict(picture)
-    score, called = score_by_example(made.directory, picture)
-    assert score == pytest.approx(expected.y_score, abs=1e-5)
-    assert called == expected.category
+    photograph = tmp_path / "grey.jpg"
+    cv2.imwrite(str(photograph), np.random.default_rng(4).integers(0, 256, (61, 45), dtype=np.uint8))
+    for path in (picture, photograph):
+        expected = Predictor(bundle).predict(path)
+        score, called = score_by_example(made.directory, path)
+        assert score == pytest.approx(expected.y_score, abs=1e-5)
+        assert called == expected.category
+    refused = run_example(made.directory, tmp_path / "none.png")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (
+        f"{tmp_path / 'none.png'}: it cannot be read: no such file or directory"
+    )
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("batch", [None, 8])
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_example_has_at_most_15_lines(name, batch, card, tmp_path):
+    write_example(tmp_path, name, card, batch)
+    described, *lines = filter(None, (tmp_path / "example.py").read_text(encoding="utf-8").splitlines())
+    assert described.startswith('"""Score one image')
+    assert len(lines) <= 15
+    assert max(map(len, lines)) <= 110
 
 
 def test_a_fixed_batch(bundle, picture, tmp_path):
@@ -75,6 +101,9 @@ def test_a_fixed_batch(bundle, picture, tmp_path):
     assert score_by_example(made.directory, picture)[0] == pytest.approx(
         Predictor(bundle).predict(picture).y_score, abs=1e-5
     )
+    asked = run_example(made.directory)
+    assert asked.returncode == 2
+    assert asked.stderr.endswith("example.py: error: the following arguments are required: image\n")
 
 
 def test_other_scores_are_refused_with_the_figure(bundle, picture, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,20 @@ import pandas as pd
 import pytest
 
 from breastlens.cohort.records import Cohort
+from breastlens.config import TrainingRecipe
 from breastlens.errors import BreastLensError, DataError
 from breastlens.models import feature_network
 from breastlens.models.backbones import ALL_COMPARED
 from breastlens.progress import Progress
 from breastlens.runs.compare import train_all
+from breastlens.runs.conduct import Begun, begin
 from breastlens.runs.directory import Run
-from breastlens.runs.train import train
+from breastlens.runs.plans import Plan
+from breastlens.runs.preparation import Prepared
+from breastlens.runs.workplace import Workplace
+from breastlens.work.processes import Processes
+from breastlens.work.run import Failed
+from breastlens.work.unit import Unit
 
 
 class Heard(Progress):
@@ -83,7 +91,7 @@ def test_all_failing_is_an_error_and_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise DataError("nothing works")
 
-    monkeypatch.setattr("breastlens.runs.compare.train", fail)
+    monkeypatch.setattr("breastlens.runs.compare.begin", fail)
     with (
         caplog.at_level(logging.WARNING),
         pytest.raises(BreastLensError, match="every backbone failed; the first: nothing works"),
@@ -105,7 +113,7 @@ def test_an_interrupt_stops_all_of_them(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("breastlens.runs.compare.train", interrupt)
+    monkeypatch.setattr("breastlens.runs.compare.begin", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_all(awkward, out=tmp_path / "all", weights="none")
     assert list(tmp_path.iterdir()) == []
@@ -118,13 +126,13 @@ def test_a_comparison_goes_on_with_the_network_that_was_not_finished(
     settings = {name: value for name, value in quick.items() if name != "backbone"}
     names, begun = ("mobilenet:0.25", "mobilenet:0.5"), []
 
-    def stop_at_the_second(*given: Any, **named: Any) -> Run:
-        begun.append(named["backbone"])
+    def stop_at_the_second(cohort: Cohort | Prepared, recipe: TrainingRecipe, *rest: Any) -> Begun:
+        begun.append(recipe.backbone)
         if len(begun) == 2:
             raise KeyboardInterrupt
-        return train(*given, **named)
+        return begin(cohort, recipe, *rest)
 
-    monkeypatch.setattr("breastlens.runs.compare.train", stop_at_the_second)
+    monkeypatch.setattr("breastlens.runs.compare.begin", stop_at_the_second)
     out, heard = tmp_path / "all", Heard()
     with pytest.raises(KeyboardInterrupt):
         train_all(awkward, out=out, backbones=names, progress=heard, **settings)
@@ -136,3 +144,51 @@ def test_a_comparison_goes_on_with_the_network_that_was_not_finished(
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
     assert pd.read_csv(page.parent / "comparison.csv")["run"].tolist() == list(names)
     assert Run.read(out / "mobilenet-0.25").report.is_file()
+
+
+@pytest.mark.slow
+def test_all_networks_are_trained_at_once_elsewhere_and_come_to_what_they_come_to_here(
+    awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures_not_drawn: None
+) -> None:
+    pytest.importorskip("keras")
+    names, handed = ("mobilenet:0.25", "mobilenet:0.5"), []
+    do = Processes.do
+
+    def watch(self: Processes, units: Iterable[Unit], **how: Any) -> Iterator[tuple[Unit, Any]]:
+        handed.append([unit.title for unit in units])
+        return do(self, units, **how)
+
+    monkeypatch.setattr(Processes, "do", watch)
+    settings: dict[str, Any] = {"backbones": names, "weights": "none", "folds": 2, "repeats": 2}
+    train_all(awkward, out=tmp_path / "here", **settings)
+    train_all(awkward, out=tmp_path / "there", on="processes:2", **settings)
+    assert [len(titles) for titles in handed if titles] == [2 * (2 * 2 + 1)]
+    for network in ("mobilenet-0.25", "mobilenet-0.5"):
+        for name in ("predictions.csv", "metrics.json", "repeats.csv"):
+            there = tmp_path / "there" / network / name
+            assert there.read_bytes() == (tmp_path / "here" / network / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
+
+
+@pytest.mark.slow
+def test_elsewhere_too_one_that_fails_does_not_lose_the_others(
+    awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures_not_drawn: None
+) -> None:
+    pytest.importorskip("keras")
+    heard, fit = Heard(), Workplace.fit
+
+    def fail_one(self: Workplace, runs: list[list[Plan]]) -> Any:
+        return [Failed(DataError("the loss became no number")), *fit(self, runs)[1:]]
+
+    monkeypatch.setattr(Workplace, "fit", fail_one)
+    page = train_all(
+        awkward,
+        out=tmp_path / "all",
+        backbones=("mobilenet:0.25", "mobilenet:0.5"),
+        weights="none",
+        on="processes:2",
+        progress=heard,
+    )
+    table = pd.read_csv(page.parent / "comparison.csv", keep_default_na=False)
+    assert table["error"].tolist() == ["the loss became no number", ""]
+    assert "mobilenet:0.25 failed: the loss became no number" in heard.lines

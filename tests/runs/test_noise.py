@@ -11,22 +11,20 @@ from sklearn.metrics import balanced_accuracy_score
 
 from breastlens.cohort.splits import split_folds
 from breastlens.config import TrainingRecipe
-from breastlens.evaluation.calibration import Calibration
 from breastlens.evaluation.metrics import auc
 from breastlens.evaluation.stratified import stratified_auc
-from breastlens.evaluation.thresholds import OperatingPoint, choose_operating_point
+from breastlens.evaluation.thresholds import choose_operating_point
 from breastlens.models.backbones import get_backbone
 from breastlens.progress import Progress
-from breastlens.runs.outcome import fit_plans, plan_split
+from breastlens.runs.outcome import hold_out
+from breastlens.runs.plans import fit_runs, plan_split
 from breastlens.runs.trainings import PARTS_OF_TRAINED, Ground
-from breastlens.training.fitted import Fit, TrainingImages
+from breastlens.training.fitted import TrainingImages
 from breastlens.work.run import Here
 from breastlens.work.store import UnitStore
 
 RUNS, PATIENTS, IMAGES, WIDTH, FOLDS = 50, 36, 2, 12, 3
 POSITIVES = 15
-EVERYONE = Fit("probe", (OperatingPoint(0.5, "", None, None),), Calibration(), "", [])
-"""Stands for the model of everyone, which is not judged here."""
 
 
 class Judged(NamedTuple):
@@ -71,10 +69,10 @@ def judge(seed: int, folder: Path, *, chosen_outside: bool = False) -> Judged:
         split,
         "folds",
         recipe=TrainingRecipe(folds=FOLDS, seed=seed),
-        features_model=None,
-        everyone=EVERYONE,
+        everyone=False,
     )
-    (outcome,) = fit_plans([plan], UnitStore(folder, PARTS_OF_TRAINED), Here())
+    ((trained,),) = fit_runs([[plan]], UnitStore(folder, PARTS_OF_TRAINED), Here())
+    outcome = hold_out(plan, trained)
     outside = choose_operating_point(labels, outcome.y_score).threshold
     return Judged(
         auc(labels, outcome.y_score) or 0.0,

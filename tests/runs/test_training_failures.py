@@ -87,7 +87,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_what_was_trained(
     def full(path: Path, _: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("breastlens.runs.train.write_table", full)
+    monkeypatch.setattr("breastlens.runs.conduct.write_table", full)
     with pytest.raises(RunDirectoryError) as told:
         train(awkward, out=tmp_path / "run", **quick)
     assert str(told.value) == (

@@ -20,7 +20,8 @@ from breastlens.models.cut import FrozenPart
 from breastlens.models.engine import Engine
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
-from breastlens.runs.outcome import fit_plans, plan_split
+from breastlens.runs.outcome import conclude
+from breastlens.runs.plans import fit_runs, plan_split
 from breastlens.runs.trainings import PARTS_OF_TRAINED, Ground, Occluded
 from breastlens.training import fit as room
 from breastlens.training import learner
@@ -302,9 +303,9 @@ def test_all_trainings_of_a_run_are_in_the_precision_of_the_first(
         held_out,
         "folds",
         recipe=recipe(training_precision="auto", epochs=1, trainable_stages=stages, views=8),
-        features_model=build_tiny(),
     )
-    (outcome,) = fit_plans([plan], UnitStore(tmp_path / "units", PARTS_OF_TRAINED), Here())
+    ((trained,),) = fit_runs([[plan]], UnitStore(tmp_path / "units", PARTS_OF_TRAINED), Here())
+    outcome = conclude(plan, trained, build_tiny())
     assert len(chosen) == 1
     assert used == [chosen[0]] * 6
     assert outcome.final.choice == chosen[0]

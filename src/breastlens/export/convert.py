@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,19 +121,35 @@ def write_litert(network: Any, folder: Path, batch: Batch) -> None:
 def write_saved_model(network: Any, folder: Path, batch: Batch) -> None:
     """Write the folder ``saved_model``, whose signature ``serving_default`` is the network.
 
+    By Keras's archive rather than ``network.export``, which writes every weight twice: as a variable of Keras and as
+    the variable of TensorFlow within it.
+
     Args:
         network: From ``score_network``.
         folder: Where.
         batch: How many images a call takes.
     """
-    _export(network, folder / "saved_model", batch, format="tf_saved_model")
+    with _silent():
+        archive = import_keras().export.ExportArchive()
+        archive.add_endpoint("serve", network.__call__, _signature(network, batch))
+        archive.write_out(str(folder / "saved_model"), verbose=False)
 
 
 def _export(network: Any, path: Path, batch: Batch, **options: Any) -> None:
     """Keras's export, silent."""
-    keras = import_keras()
+    with _silent():
+        network.export(str(path), verbose=False, input_signature=_signature(network, batch), **options)
+
+
+def _signature(network: Any, batch: Batch) -> list[Any]:
+    """What a call takes, as Keras says it."""
     square = network.input.shape[1:]
-    signature = [keras.InputSpec(shape=(batch, *square), dtype="uint8", name=INPUT)]
+    return [import_keras().InputSpec(shape=(batch, *square), dtype="uint8", name=INPUT)]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep warnings and what native code prints off the terminal."""
     with warnings.catch_warnings(), native_stderr_held_back():
         warnings.simplefilter("ignore")
-        network.export(str(path), verbose=False, input_signature=signature, **options)
+        yield

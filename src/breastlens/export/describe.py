@@ -8,7 +8,7 @@ from typing import Any
 from breastlens.export.check import LIMIT, Check
 from breastlens.export.convert import Batch
 from breastlens.export.formats import Format
-from breastlens.export.recipe import describe_steps, needs_breastlens
+from breastlens.export.recipe import describe_preprocessing
 from breastlens.export.runtimes import Opened
 from breastlens.models.bundle import Bundle
 from breastlens.runs.facts import describe_versions
@@ -73,11 +73,7 @@ def describe_export(
         "threshold": card.threshold,
         "threshold_rule": card.threshold_rule,
         "training_prevalence": card.training_prevalence,
-        "preprocessing": {
-            "recipe": card.image.model_dump(mode="json"),
-            "steps": describe_steps(card.image),
-            "more_than_resizing": needs_breastlens(card.image),
-        },
+        "preprocessing": describe_preprocessing(card.image),
         "check": {
             "images": len(check.images.pixels),
             "source": check.images.source,

@@ -13,7 +13,6 @@ from breastlens.errors import BreastLensError, DataError, ExportError
 from breastlens.export.check import compare, last_line, require_equal, run_exported
 from breastlens.export.convert import Batch, score_network
 from breastlens.export.describe import describe_export
-from breastlens.export.example import NAME as EXAMPLE
 from breastlens.export.example import write_example
 from breastlens.export.formats import Format, get_format
 from breastlens.export.images import choose_images
@@ -80,12 +79,15 @@ def export_model(
     out = Path(out)
     with new_directory(out) as unfinished:
         shown = choose_images(model, [Path(path) for path in images], bundle.card.image)
-        with progress.task(f"convert to {chosen.name}"):
+        with progress.task(f"convert to {chosen.name}", 1) as advance:
             source = _convert(bundle, chosen, unfinished, batch)
-        with progress.task(f"check in {chosen.title}"):
+            advance(1)
+        with progress.task(f"check in {chosen.title}", len(shown.pixels)) as advance:
             opened, scores = run_exported(chosen, unfinished, shown, batch)
             check = compare(bundle, chosen, source, shown, scores)
+            advance(len(shown.pixels))
         require_equal(check, chosen)
+        write_example(unfinished, chosen.name, bundle.card, batch)
         files = {
             path.relative_to(unfinished).as_posix(): {
                 "bytes": path.stat().st_size,
@@ -96,7 +98,6 @@ def export_model(
         }
         facts = describe_export(bundle, chosen, batch, opened, files, check, _now())
         write_json(unfinished / JSON_NAME, facts)
-        (unfinished / EXAMPLE).write_text(write_example(chosen.name, bundle.card, batch), encoding="utf-8")
     return Exported(out, facts)
 
 

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from breastlens.config import ImageRecipe
 from breastlens.imaging.normalise import MEAN, SPREAD
+
+
+def describe_preprocessing(recipe: ImageRecipe) -> dict[str, Any]:
+    """The steps for people, and the settings for ``prepare.py``, which follows them where it can."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "hidden_border_px": recipe.hidden_border_px,
+        "steps": describe_steps(recipe),
+        "more_than_resizing": needs_breastlens(recipe),
+    }
 
 
 def describe_steps(recipe: ImageRecipe) -> list[str]:
@@ -49,7 +61,7 @@ def describe_steps(recipe: ImageRecipe) -> list[str]:
 
 
 def needs_breastlens(recipe: ImageRecipe) -> list[str]:
-    """The steps that take more than a few lines, in words; empty where an image is only resized."""
+    """The steps that ``prepare.py`` does not do, in words; empty where an image is only resized."""
     asked = {
         "painting over marks": recipe.hide_marks,
         "cropping to the body": recipe.crop != "none",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from breastlens.models.backbones import ALL_COMPARED
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
 from breastlens.report.comparison import ComparisonEntry, read_entries, write_comparison
+from breastlens.runs.conduct import Begun, begin, finish, train_together
 from breastlens.runs.directory import first_free, new_directory
-from breastlens.runs.job import RUNS, can_resume, open_job, purpose_of, read_purpose
+from breastlens.runs.job import RUNS, open_job, purpose_of, read_purpose
 from breastlens.runs.pairs import compare_pairs
-from breastlens.runs.preparation import prepare
+from breastlens.runs.preparation import Prepared, prepare
 from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable
-from breastlens.runs.train import train
+from breastlens.runs.workplace import Workplace
+from breastlens.work.places import choose_place
 
 logger = logging.getLogger(__name__)
 
@@ -67,46 +70,24 @@ def train_all(
         BreastLensError: A setting is not valid, the directory cannot be made, or every backbone failed.
     """
     recipe = checked(TrainingRecipe, settings)
-    progress = progress or Progress()
+    if recipe.ensemble:
+        raise DataError("an ensemble is one model: it is not compared with its members")
+    progress, place = progress or Progress(), choose_place(on)
     out = first_free(Path("runs"), "all") if out is None else Path(out)
     purpose = purpose_of(cohort, recipe, arguments=arguments, command=command, compared=backbones)
     if resume:
         command = read_purpose(out).command
     with open_job(out, cohort, purpose, resume=resume, progress=progress) as job:
-        entries = []
         refuse_unsplittable(cohort, recipe)
-        prepared = prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress)
-        for name in backbones:
-            progress.say(f"--- {name}")
-            run_dir = job / RUNS / name.replace(":", "-")
-            logs = None if tensorboard is None else Path(tensorboard) / name.replace(":", "-")
-            try:
-                if run_dir.exists():
-                    progress.say(f"{name} was finished before")
-                    entries.append(ComparisonEntry(name, run_dir, None))
-                    continue
-                train(
-                    prepared,
-                    out=run_dir,
-                    on=on,
-                    resume=can_resume(run_dir),
-                    cache=cache,
-                    progress=progress,
-                    command=command,
-                    tensorboard=logs,
-                    backbone=name,
-                    **settings,
-                )
-                entries.append(ComparisonEntry(name, run_dir, None))
-            except (RunDirectoryError, WorkerError, OSError):
-                raise  # the next would fare no better, and what was finished is kept
-            except Exception as error:
-                # What the user can mend is told in a line; anything else is ours, and its traceback is needed.
-                level = logging.INFO if isinstance(error, BreastLensError) else logging.ERROR
-                logger.log(level, "%s failed", name, exc_info=True)
-                reason = str(error) or type(error).__name__
-                progress.say(f"{name} failed: {reason}")
-                entries.append(ComparisonEntry(name, None, reason))
+        trainings = _Trainings(
+            prepare(cohort, audit=recipe.audit, seed=recipe.seed, progress=progress),
+            recipe,
+            Workplace(job, place, cache or FeatureCache(), progress),
+            None if tensorboard is None else Path(tensorboard),
+            command,
+        )
+        at_once = [backbones] if trainings.workplace.elsewhere else [[name] for name in backbones]
+        entries = [entry for names in at_once for entry in trainings.do(names)]
         if all(entry.error for entry in entries):
             raise BreastLensError(f"every backbone failed; the first: {entries[0].error}")
         found = read_entries(entries)
@@ -115,6 +96,62 @@ def train_all(
             brought = [_brought(entry, unfinished) for entry in entries]
             write_comparison(unfinished, brought, paired, noun="backbone")
     return out / "comparison.html"
+
+
+@dataclass(frozen=True, eq=False)
+class _Trainings:
+    """The networks of a comparison, each with a run directory in the folder of the job until all are done."""
+
+    prepared: Prepared
+    recipe: TrainingRecipe
+    workplace: Workplace
+    tensorboard: Path | None
+    command: Sequence[str]
+
+    def do(self, names: Sequence[str]) -> list[ComparisonEntry]:
+        """Train networks, all their trainings at once where that can be; one that fails is listed with its error."""
+        say, failed = self.workplace.progress.say, dict[str, str]()
+        begun: dict[str, Begun] = {}
+        for name in names:
+            say(f"--- {name}")
+            if self._run_dir(name).exists():
+                say(f"{name} was finished before")
+                continue
+            with self._failures_noted(name, failed):
+                recipe = self.recipe.model_copy(update={"backbone": name})
+                logs = None if self.tensorboard is None else self.tensorboard / _as_folder(name)
+                begun[name] = begin(self.prepared, recipe, self.workplace, logs)
+        trained = train_together(list(begun.values()), self.workplace)
+        for (name, each), result in zip(begun.items(), trained, strict=True):
+            if len(names) > 1:
+                say(f"--- {name}")
+            with self._failures_noted(name, failed), new_directory(self._run_dir(name)) as unfinished:
+                finish(each, result, unfinished, self.workplace.progress, self.command)
+        return [
+            ComparisonEntry(name, None if name in failed else self._run_dir(name), failed.get(name))
+            for name in names
+        ]
+
+    def _run_dir(self, name: str) -> Path:
+        return self.workplace.job / RUNS / _as_folder(name)
+
+    @contextmanager
+    def _failures_noted(self, name: str, failed: dict[str, str]) -> Iterator[None]:
+        """Let the other networks go on where one fails, but not where they would fare no better."""
+        try:
+            yield
+        except (RunDirectoryError, WorkerError, OSError):
+            raise
+        except Exception as error:
+            # What the user can mend is told in a line; anything else is ours, and its traceback is needed.
+            level = logging.INFO if isinstance(error, BreastLensError) else logging.ERROR
+            logger.log(level, "%s failed", name, exc_info=True)
+            failed[name] = str(error) or type(error).__name__
+            self.workplace.progress.say(f"{name} failed: {failed[name]}")
+
+
+def _as_folder(name: str) -> str:
+    return name.replace(":", "-")
 
 
 def _brought(entry: ComparisonEntry, directory: Path) -> ComparisonEntry:

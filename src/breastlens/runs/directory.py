@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from breastlens.errors import RunDirectoryError
-from breastlens.whole_files import current_umask
+from breastlens.whole_files import current_umask, sync_folder, sync_tree
 
 FORMAT = 1
 
@@ -49,6 +49,7 @@ def new_directory(out: Path, *, data: Path | None = None) -> Iterator[Path]:
     try:
         with explained_write_errors(out):
             yield unfinished
+            sync_tree(unfinished)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -56,6 +57,7 @@ def new_directory(out: Path, *, data: Path | None = None) -> Iterator[Path]:
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
+        sync_folder(out.parent)
     except OSError as error:  # hours of work are not thrown away for a name
         raise RunDirectoryError(
             f"{out} was made by something else meanwhile ({error.strerror}); what was finished lies in {unfinished}"

@@ -17,12 +17,10 @@ from breastlens.errors import WorkerError
 from breastlens.models.backbones import get_backbone
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
-from breastlens.runs.material import Material, chosen_occlusions, starting_network
+from breastlens.runs.material import HIDDEN, Material, chosen_occlusions, starting_network
 from breastlens.runs.trainings import Ground, Occluded
 from breastlens.training.fitted import TrainingImages
 from breastlens.whole_files import new_whole_directory
-
-_HIDDEN = "hidden_"
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class FilesOfGround:
         if files.controls:
             for occlusion in chosen_occlusions(image, audit=files.audited):
                 hide = partial(hidden, occlusion=occlusion, seed=recipe.seed)
-                occluded[occlusion.name] = Occluded(hide, array(f"{_HIDDEN}{occlusion.name}"))
+                occluded[occlusion.name] = Occluded(hide, array(f"{HIDDEN}{occlusion.name}"))
         return Ground(
             images,
             backbones[0],
@@ -95,24 +93,22 @@ class FilesOfGround:
         )
 
 
-def write_ground(material: Material, folder: Path) -> None:
+def write_ground(material: Material, beside: Path) -> Path:
     """Write the arrays of a ground, unless that was done before.
 
     Args:
         material: What is trained on.
-        folder: To make.
+        beside: The folder of all grounds of a job.
+
+    Returns:
+        The folder of this one, named by its content.
 
     Raises:
         OSError: It cannot be written.
     """
-    if folder.is_dir():
-        return
-    images = material.images
-    with new_whole_directory(folder) as new:
-        np.save(new / "pixels.npy", images.pixels)
-        np.save(new / "features.npy", material.features)
-        np.save(new / "labels.npy", images.labels)
-        np.save(new / "groups.npy", images.groups)
-        np.save(new / "widths.npy", np.array(images.widths, np.int64))
-        for name, each in material.occluded.items():
-            np.save(new / f"{_HIDDEN}{name}.npy", each.features)
+    folder = beside / material.content
+    if not folder.is_dir():
+        with new_whole_directory(folder) as new:
+            for name, array in material.arrays.items():
+                np.save(new / f"{name}.npy", array)
+    return folder

@@ -19,7 +19,7 @@ import pandas as pd
 
 from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
-from breastlens.errors import RunDirectoryError
+from breastlens.errors import RunDirectoryError, WeightsError
 from breastlens.models.backbones import get_backbone
 from breastlens.models.weights import resolve_weights
 from breastlens.progress import Progress
@@ -46,7 +46,7 @@ INCOMPLETE = "incomplete"
 
 _FORMAT = 1
 _FACTS, _IMAGES, _LOCK, _UNITS = "job.json", "images.json", "lock", "units"
-_WORTH_KEEPING = (f"**/{_UNITS}/*.npz", f"**/{_UNITS}/*/*/", f"{RUNS}/*/run.json")
+_WORTH_KEEPING = (f"{_UNITS}/*.npz", f"{_UNITS}/*/*/", f"{RUNS}/*/run.json")
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 """What file systems without locks say, as some shared ones are."""
 
@@ -91,15 +91,17 @@ def purpose_of(
         recipe: How to train; where its weights lie does not matter, only what they are.
         arguments: What the command was given; None: it was no command.
         command: The command line.
-        compared: The networks of a comparison, each of which asks for its own weights.
+        compared: The networks of a comparison.
 
     Raises:
         WeightsError: There are no such weights.
     """
     kind = "none" if recipe.strategy == "scratch" else recipe.weights
-    weights = (
-        {} if compared else {name: resolve_weights(kind, get_backbone(name)) for name in recipe.backbones}
-    )
+    weights = {}
+    for name in compared or recipe.backbones:
+        # a network of a comparison that has no weights is listed with that when its turn comes
+        with contextlib.suppress(*[WeightsError] if compared else []):
+            weights[name] = resolve_weights(kind, get_backbone(name))
     of_recipe = recipe.model_dump(mode="json", exclude={"weights"})
     return Purpose(
         recipe=of_recipe | {"backbones": list(compared or recipe.backbones)},
@@ -259,9 +261,7 @@ def _has_begun(folder: Path) -> bool:
 
 
 def _tell_how_to_go_on(out: Path, error: BaseException, progress: Progress, purpose: Purpose) -> None:
-    """Tell the command or the call; of a run of a comparison, the comparison tells it."""
-    if (out.parent.parent / _FACTS).is_file():
-        return
+    """Tell the command or the call."""
     how = how_to_go_on(out) if purpose.arguments else "the same call with resume=True"
     if isinstance(error, Exception):
         error.add_note(f"What was finished is kept: {how} goes on with it")

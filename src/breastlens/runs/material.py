@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,10 @@ from breastlens.runs.preparation import Prepared
 from breastlens.runs.trainings import Occluded
 from breastlens.training.ensemble import fit_members
 from breastlens.training.fitted import TrainingImages, in_parts
+from breastlens.work.unit import content_key
+
+HIDDEN = "hidden_"
+"""How the names of features of occluded images begin in ``Material.arrays``."""
 
 ALWAYS = ("border",)
 """Occlusions that are tried even where the audit is skipped; the grey values are, too, since they cost nothing."""
@@ -93,6 +98,24 @@ class Material:
             self.groups,
             self.network.widths,
         )
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """By name, all that trainings need of it, for processes that have only a disk in common with this one."""
+        images = self.images
+        arrays: dict[str, NDArray[Any]] = {
+            "pixels": images.pixels,
+            "features": self.features,
+            "labels": images.labels,
+            "groups": images.groups,
+            "widths": np.array(images.widths, np.int64),
+        }
+        return arrays | {f"{HIDDEN}{name}": each.features for name, each in self.occluded.items()}
+
+    @cached_property
+    def content(self) -> str:
+        """These arrays as one hash."""
+        return content_key(list(self.arrays), *self.arrays.values())
 
     @cached_property
     def fit_probe(self) -> FitProbe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,10 @@ from breastlens.config import TrainingRecipe
 from breastlens.evaluation.repeated import evaluate_repeats
 from breastlens.runs.facts import describe_split
 from breastlens.runs.material import Material, starting_network
-from breastlens.runs.outcome import Outcome, plan_split
+from breastlens.runs.outcome import HeldOut, hold_out
+from breastlens.runs.plans import Plan, plan_split
 from breastlens.runs.preparation import prove_pairs
+from breastlens.runs.trainings import Trained
 from breastlens.runs.workplace import Workplace
 
 _SEEDS = 2**32
@@ -39,18 +42,14 @@ def seed_of(repeat: int, recipe: TrainingRecipe) -> int:
     return (recipe.seed + repeat - 1) % _SEEDS
 
 
-def repeat_folds(material: Material, first: Outcome, workplace: Workplace) -> Repeats:
-    """Deal the folds anew for each repeat after the first, train and choose everything inside them, and score.
+def plan_repeats(material: Material, workplace: Workplace) -> list[Plan]:
+    """Deal the folds anew for each repeat after the first, to train and choose everything inside them.
 
     Args:
-        material: What the first repeat was trained on.
-        first: What that came to.
+        material: What the first repeat is trained on.
         workplace: Where to train.
-
-    Raises:
-        SplitError: A patient or a copy stands in two folds.
     """
-    recipe, images, used = material.recipe, material.images, material.used
+    recipe, images = material.recipe, material.images
     plans = []
     for repeat in range(2, recipe.repeats + 1):
         own = recipe.model_copy(update={"seed": seed_of(repeat, recipe)})
@@ -63,13 +62,30 @@ def repeat_folds(material: Material, first: Outcome, workplace: Workplace) -> Re
                 split_folds(images.labels, images.groups, own.folds or 0, own.seed).astype(str),
                 "folds",
                 recipe=own,
-                features_model=start.model,
-                everyone=first.final,
+                everyone=False,
                 repeat=f" repeat {repeat}",
             )
         )
+    return plans
+
+
+def describe_repeats(
+    material: Material, first: HeldOut, others: Sequence[tuple[Plan, Sequence[Trained]]]
+) -> Repeats:
+    """Judge the repeats together, and prove each.
+
+    Args:
+        material: What they were trained on.
+        first: The scores of the first.
+        others: The plans of the others, and what their trainings came to.
+
+    Raises:
+        SplitError: A patient or a copy stands in two folds.
+    """
+    recipe, images, used = material.recipe, material.images, material.used
     scored = [(material.split, first.y_score, first.thresholds)]
-    for plan, one in zip(plans, workplace.fit(plans), strict=True):
+    for plan, trained in others:
+        one = hold_out(plan, trained)
         scored.append((plan.split, one.y_score, one.thresholds))
     tables, splits = [], []
     for repeat, (split, y_score, thresholds) in enumerate(scored, start=1):

@@ -85,18 +85,8 @@ class Ground:
     @cached_property
     def key(self) -> str:
         """All of this as one hash."""
-        images = self.images
-        seen = [] if images.features is None else [images.features, list(images.widths)]
         hidden = [part for name, each in sorted(self.occluded.items()) for part in (name, each.features)]
-        return content_key(
-            self.backbone.name,
-            self.network_identity,
-            images.pixels,
-            images.labels,
-            images.groups,
-            *seen,
-            *hidden,
-        )
+        return content_key(self.backbone.name, self.network_identity, self.images.content, *hidden)
 
 
 @dataclass(frozen=True, eq=False)

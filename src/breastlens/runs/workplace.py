@@ -13,9 +13,9 @@ from breastlens.progress import Progress
 from breastlens.runs.ground_files import FilesOfGround, write_ground
 from breastlens.runs.job import unit_store
 from breastlens.runs.material import Material
-from breastlens.runs.outcome import Outcome, Plan, fit_plans
-from breastlens.runs.trainings import Ground
-from breastlens.work.run import Here, Place
+from breastlens.runs.plans import Plan, fit_runs
+from breastlens.runs.trainings import Ground, Trained
+from breastlens.work.run import Failed, Here, Place
 from breastlens.work.store import UnitStore
 
 
@@ -45,6 +45,11 @@ class Workplace:
         """Where results of trainings are kept."""
         return unit_store(self.job.absolute())
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether others than this process train."""
+        return not isinstance(self.place, Here)
+
     def ground(
         self, material: Material, network: JointFeatures, recipe: TrainingRecipe, *, controls: bool
     ) -> Ground:
@@ -60,9 +65,8 @@ class Workplace:
             OSError: It cannot be written.
         """
         files = None
-        if not isinstance(self.place, Here):
-            folder = (self.job / "ground").absolute()
-            write_ground(material, folder)
+        if self.elsewhere:
+            folder = write_ground(material, (self.job / "ground").absolute())
             files = FilesOfGround(
                 folder=str(folder),
                 recipe=recipe.model_copy(
@@ -85,6 +89,6 @@ class Workplace:
             files,
         )
 
-    def fit(self, plans: list[Plan]) -> list[Outcome]:
-        """As ``fit_plans``."""
-        return fit_plans(plans, self.store, self.place)
+    def fit(self, runs: list[list[Plan]]) -> list[list[list[Trained]] | Failed]:
+        """As ``fit_runs``; trainings in this process tell of themselves."""
+        return fit_runs(runs, self.store, self.place, self.progress if self.elsewhere else None)

@@ -20,6 +20,7 @@ from breastlens.models.head import bend_head
 from breastlens.training.ensemble import Ensemble
 from breastlens.training.precision import Choice
 from breastlens.training.probe import Probe
+from breastlens.work.unit import content_key
 
 Rows = NDArray[np.integer]
 Images = NDArray[np.uint8]
@@ -44,6 +45,12 @@ class TrainingImages:
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     widths: tuple[int, ...] = ()
+
+    @cached_property
+    def content(self) -> str:
+        """All of this as one hash."""
+        seen = [] if self.features is None else [self.features, list(self.widths)]
+        return content_key(self.pixels, self.labels, self.groups, *seen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -87,34 +87,57 @@ def do_packed(packed: bytes) -> bytes:
 
 
 def run_units(units: Sequence[Unit], store: UnitStore, place: Place) -> list[Any]:
+    """As ``try_units``, where the job is of no use without each of them.
+
+    Raises:
+        OSError: A result cannot be written.
+        Exception: What a unit that failed has raised; no other is begun then.
+    """
+    results = try_units(units, store, place, keep_going=False)
+    for result in results:
+        if isinstance(result, Failed):
+            raise result.error
+    return results
+
+
+def try_units(
+    units: Sequence[Unit],
+    store: UnitStore,
+    place: Place,
+    *,
+    keep_going: bool,
+    on_done: Callable[[int], None] = lambda _: None,
+) -> list[Any]:
     """Do what is not done yet, and give all results.
 
     A result always comes from the store, so that a job that was interrupted goes on with the very same.
 
     Args:
         units: The job, or a part of it.
-        store: Where results are kept.
+        store: Where results are kept; of a unit that failed, it notes why.
         place: Where units are done.
+        keep_going: Whether the others are done where one failed.
+        on_done: Called with how many units have their result, those included that had it before.
 
     Returns:
-        The results, in the order of the units.
+        The results, in the order of the units: ``Failed`` of one that failed, and None of one that was not begun.
 
     Raises:
         OSError: A result cannot be written.
-        Exception: What the first unit that failed has raised; the store notes it of each.
     """
     results = {unit.key: store.read(unit) for unit in units}
     left = {unit.key: unit for unit in units if results[unit.key] is None}
-    failed: Exception | None = None
-    for unit, result in place.do(left.values()):
+    done = len(results) - len(left)
+    on_done(done)
+    for unit, result in place.do(left.values(), keep_going=keep_going):
         if isinstance(result, Failed):
             store.write_failure(unit, result.error)
-            failed = failed or result.error
+            results[unit.key] = result
             continue
         store.write(unit, result)
         results[unit.key] = store.read(unit)
-    if failed is not None:
-        raise failed
+        done += 1
+        on_done(done)
     return [results[unit.key] for unit in units]
 
 
