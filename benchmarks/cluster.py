@@ -145,9 +145,7 @@ def score(
     progress: Progress | None = None,
 ) -> Scored:
     """Score a folder, and hold the rows against those of one process."""
-    taken = seconds(
-        lambda: score_to_csv(list_inputs([str(folder)]), out, scoring, place, progress or Progress())
-    )
+    taken = seconds(lambda: score_to_csv([str(folder)], out, scoring, place, progress or Progress()))
     found = pd.read_csv(out, index_col="path")
     names = list(list_inputs([str(folder)]))
     equal = found.index.tolist() == names

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import importlib.util
 import os
 import shutil
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -154,6 +159,71 @@ def assert_accessible() -> Callable[..., None]:
             page.screenshot(path=Path(folder) / f"{picture}.png", full_page=True)
 
     return check
+
+
+@dataclass
+class FolderServer:
+    """A folder behind HTTP on this machine.
+
+    Attributes:
+        folder: Which.
+        address: Of its page.
+        asked: The paths that were asked for.
+        failing: How often each path is still to be answered with ``status``.
+        status: 503, a server that is busy, unless a test says otherwise.
+    """
+
+    folder: Path
+    address: str = ""
+    asked: list[str] = field(default_factory=list)
+    failing: Counter[str] = field(default_factory=Counter)
+    status: int = 503
+
+
+class _FolderHandler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *arguments: Any, served: FolderServer) -> None:
+        self.served = served
+        super().__init__(*arguments, directory=str(served.folder))
+
+    def do_GET(self) -> None:
+        self.served.asked.append(self.path)
+        if self.served.failing[self.path] > 0:
+            self.served.failing[self.path] -= 1
+            self.send_error(self.served.status)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        try:
+            super().copyfile(source, outputfile)
+        except ConnectionError:  # whoever asked has seen enough
+            self.close_connection = True
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[FolderServer]:
+    """A new folder and its server."""
+    folder = FolderServer(tmp_path / "served")
+    folder.folder.mkdir()
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_FolderHandler, served=folder)
+    )
+    folder.address = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield folder
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that fails is asked again at once."""
+    monkeypatch.setattr("breastlens.inference.stores.PAUSES_S", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ BreastLensError                 anything the user can act on; the command prints
 ├── CacheError                  what must not fill the memory cannot be kept on disk
 ├── RunDirectoryError           a run directory cannot be written or read
 ├── WorkerError                 a part of the work was lost with the process or the machine that did it
+├── StoreError                  a remote store of images fails again and again
 ├── TrackingError               a tracker cannot be reached, or refuses a run
 ├── ExportError                 a saved model cannot be had in another format, or gives other scores there
 └── MissingDependencyError      an optional package is not installed
@@ -73,6 +74,10 @@ class RunDirectoryError(BreastLensError):
 
 class WorkerError(BreastLensError):
     """A part of the work was lost with the process or the machine that did it, more often than is worth trying."""
+
+
+class StoreError(BreastLensError):
+    """A remote store of images does not answer, or not as it should, each time that it is asked."""
 
 
 class TrackingError(BreastLensError):

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from breastlens.cli.options import prepares_images, read_augmentation, read_image_recipe, read_split
+from breastlens.cli.options import (
+    gathers_options,
+    read_augmentation,
+    read_image_recipe,
+    read_source,
+    read_split,
+)
+from breastlens.cli.reading import Source
 from breastlens.config import Augmentation, ImageRecipe
 from breastlens.errors import DataError
 
@@ -230,10 +237,27 @@ def test_the_options_stand_in_the_place_of_the_argument() -> None:
         told.append((data, image, seed))
 
     told: list[tuple[Path, ImageRecipe, int]] = []
-    wrapped = prepares_images(command)
+    wrapped = gathers_options(command)
     assert list(inspect.signature(wrapped).parameters) == ["data", *ImageRecipe.model_fields, "seed"]
     defaults = {
         name: option.default for name, option in inspect.signature(read_image_recipe).parameters.items()
     }
     wrapped(data=Path("here"), seed=3, **(defaults | {"image_size": 64}))
     assert told == [(Path("here"), ImageRecipe(image_size=64), 3)]
+
+
+def test_so_do_those_that_say_what_the_images_are() -> None:
+    def command(data: Path, *, source: Source, seed: int = 0) -> None:
+        told.append(source)
+
+    told: list[Source] = []
+    wrapped = gathers_options(command)
+    asked = inspect.signature(read_source).parameters
+    assert list(inspect.signature(wrapped).parameters) == ["data", *asked, "seed"]
+    defaults = {name: option.default for name, option in asked.items()}
+    wrapped(data=Path("here"), seed=3, **defaults)
+    wrapped(data=Path("here"), seed=3, **(defaults | {"positive": ["ill"], "exclude_when": ["note"]}))
+    assert told == [
+        Source(None, None, ("sick",), (), (), every_frame=False),
+        Source(None, None, ("ill",), (), ("note",), every_frame=False),
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from breastlens.errors import BundleError, DataError
+from breastlens.errors import BundleError
 from breastlens.inference import shards as room
 from breastlens.inference.inputs import list_inputs
 from breastlens.inference.predictor import load
@@ -126,6 +126,7 @@ def test_another_model_under_the_same_path_is_refused(scoring: Scoring, images: 
         (["--out", "x.csv", "--maps", "maps"], "--maps goes with --on here"),
         (["--out", "x.csv", "--json"], "--json goes with --on here"),
         (["--out", "/dev/null"], "expected a new file, not a device"),
+        (["--out", "images/00.png/x.csv"], "expected the name of a file in a folder that exists"),
     ],
 )
 def test_what_does_not_go_together_is_told(
@@ -143,6 +144,82 @@ def test_what_does_not_go_together_is_told(
     assert said in done.err
 
 
-def test_no_image_at_all_is_told(scoring: Scoring, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no image file was found"):
-        score_to_csv([], tmp_path / "scores.csv", scoring, Here(), Progress())
+def test_no_image_at_all_is_told(
+    run: Callable[..., str], holdout_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "none").mkdir()
+    said = run("predict", holdout_run.directory, "empty", "none", "--on", "processes:1", "--out", "x.csv")
+    assert said == "no image file was found in empty, none"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "none"]
+
+
+@pytest.fixture
+def addresses(images: Path, served: Any, monkeypatch: pytest.MonkeyPatch, no_pauses: None) -> Any:
+    """The images behind HTTP, eight of them a part; one address leads nowhere."""
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(shards, "__defaults__", (8,))
+    shutil.copytree(images, served.folder, dirs_exist_ok=True)
+    return served
+
+
+def test_a_store_that_is_busy_for_a_moment_changes_nothing(
+    command: Callable[..., Any], holdout_run: Run, images: Path, addresses: Any, tmp_path: Path
+) -> None:
+    gone = f"{addresses.address}/gone.png?v=2"
+    addresses.failing |= {"/": 1, "/12.png": 2, "/30.png": 3}
+    out, here = tmp_path / "there.csv", tmp_path / "here.csv"
+    done = command("predict", holdout_run.directory, addresses.address, "--out", out)
+    assert done.code == 0, done.err
+    assert command("predict", holdout_run.directory, images, "--out", here).code == 0
+    assert out.read_text().replace(addresses.address, str(images)) == here.read_text()
+    done = command("predict", holdout_run.directory, gone, "--out", tmp_path / "gone.csv")
+    assert done.code == 2
+    assert f"{gone} cannot be listed: it is not there" in done.err
+
+
+def test_what_a_store_did_not_give_is_tried_again_by_the_same_command(
+    command: Callable[..., Any], holdout_run: Run, images: Path, addresses: Any, tmp_path: Path
+) -> None:
+    out, here = tmp_path / "there.csv", tmp_path / "here.csv"
+    asked = ("predict", holdout_run.directory, f"{addresses.address}/", "--out", out)
+    addresses.failing["/12.png"] = 1000
+    for _ in range(2):
+        done = command(*asked)
+        assert done.code == 2
+        assert f"8 of 40 images could not be scored; their rows in {out} say why" in done.err
+        assert "The same command tries them again" in done.err
+        table = pd.read_csv(out)
+        assert table["path"].tolist() == [f"{addresses.address}/{number:02}.png" for number in range(40)]
+        unscored = table["error"].str.contains("not scored: .*/12.png: the store failed 4 times", na=False)
+        assert unscored.tolist() == [8 <= number < 16 for number in range(40)]
+    before = out.read_bytes()
+    for other in (("--similar", 1), (f"{addresses.address}/39.png",)):
+        done = command(*asked, *other)
+        assert (done.code, out.read_bytes()) == (2, before)
+        assert "exists already" in done.err
+    addresses.asked.clear()
+    addresses.failing.clear()
+    done = command(*asked)
+    assert done.code == 0, done.err
+    assert {path for path in addresses.asked if path != "/"} == {
+        f"/{number:02}.png" for number in range(8, 16)
+    }
+    assert command("predict", holdout_run.directory, images, "--out", here).code == 0
+    assert out.read_text().replace(addresses.address, str(images)) == here.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "images", "served", "there.csv"]
+    assert "exists already" in command(*asked).err
+
+
+def test_also_where_nothing_at_all_was_scored(
+    command: Callable[..., Any], holdout_run: Run, addresses: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.csv"
+    asked = ("predict", holdout_run.directory, f"{addresses.address}/", "--out", out)
+    addresses.failing |= {f"/{number:02}.png": 1000 for number in range(40)}
+    assert "40 of 40 images could not be scored" in command(*asked).err
+    assert pd.read_csv(out)["error"].str.startswith("not scored: ").all()
+    addresses.failing.clear()
+    assert command(*asked).code == 0
+    assert pd.read_csv(out)["y_score"].notna().sum() == 39

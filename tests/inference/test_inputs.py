@@ -61,8 +61,7 @@ def test_a_folder_is_listed_no_further_than_is_asked(folder: Path, monkeypatch: 
 
 def test_an_address_is_listed_as_a_folder_is(folder: Path) -> None:
     pytest.importorskip("fsspec")
-    found = list(list_inputs([f"file://{folder}"]))
-    assert sorted(found) == sorted(f"file://{folder}/{name}" for name in WANTED)
+    assert list(list_inputs([f"file://{folder}"])) == [f"file://{folder}/{name}" for name in WANTED]
     assert list(list_inputs([f"file://{folder}/a.png"])) == [f"file://{folder}/a.png"]
 
 
@@ -75,7 +74,7 @@ def test_what_is_read_from_an_address_is_what_the_file_holds(tmp_path: Path) -> 
     np.testing.assert_array_equal(here.pixels, there.pixels)
     with pytest.raises(DecodeError, match="more bytes than the limit of 10"):
         read_input(f"file://{path}", ReadingLimits(file_bytes=10))
-    with pytest.raises(DecodeError, match="cannot be read"):
+    with pytest.raises(DecodeError, match="it cannot be read: it is not there"):
         read_input(f"file://{path}.gone", limits)
 
 
@@ -84,13 +83,21 @@ def test_what_is_read_from_an_address_is_what_the_file_holds(tmp_path: Path) -> 
     [
         ("nowhere", "1 of 1 paths do not exist: nowhere"),
         ("nothing-known://bucket/folder", "nothing-known"),
-        ("file:///nowhere/at/all", "no image file was found"),
+        ("file:///nowhere/at/all", "file:///nowhere/at/all cannot be listed: it is not there"),
     ],
 )
 def test_what_cannot_be_listed_is_told_in_a_line(name: str, said: str) -> None:
     pytest.importorskip("fsspec")
     with pytest.raises(DataError, match=said):
         list(list_inputs([name]))
+
+
+def test_folders_without_an_image_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    names = [str(tmp_path), f"file://{tmp_path}"]
+    (tmp_path / "notes.md").write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"no image file was found in {tmp_path}, file://{tmp_path}$"):
+        list(list_inputs(names))
 
 
 def test_an_address_without_fsspec_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from breastlens.cohort.records import Cohort
+from breastlens.machine import usable_cores
 from breastlens.runs.train import train
 
 SETTINGS = {"weights": "none", "backbone": "mobilenet:0.25", "folds": 3, "repeats": 2}
@@ -56,3 +57,25 @@ def test_the_only_training_of_a_run_may_be_done_elsewhere_and_network_and_logs_c
         logs = EventAccumulator(str(tmp_path / "logs" / "scratch" / part)).Reload()
         (told,) = logs.Tensors("epoch_loss")
         assert make_ndarray(told.tensor_proto) == pytest.approx(history[column][0], rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_starts", "figures_not_drawn")
+def test_a_network_that_is_fine_tuned_on_a_cluster_is_the_one_that_a_process_fine_tunes(
+    awkward: Cohort, tmp_path: Path
+) -> None:
+    """Each worker has one core, as each of as many processes as cores."""
+    pytest.importorskip("keras")
+    settings = SETTINGS | {"folds": 2, "repeats": 1, "audit": False}
+    settings |= {"strategy": "finetune", "epochs": 1, "views": 1}
+    there = train(awkward, out=tmp_path / "there", on="ray", **settings)
+    beside = train(awkward, out=tmp_path / "beside", on=f"processes:{usable_cores()}", **settings)
+    for name in ("predictions.csv", "records.csv", "metrics.json"):
+        assert (there.directory / name).read_bytes() == (beside.directory / name).read_bytes()
+    histories = [
+        pd.read_csv(run.directory / "history.csv").drop(columns="seconds") for run in (there, beside)
+    ]
+    pd.testing.assert_frame_equal(*histories)
+    assert "finetune" in set(histories[0]["phase"])
+    used = there.records.loc[there.records["excluded"].fillna("") == "", "path"]
+    assert sorted(there.predictions["path"]) == sorted(used)

@@ -12,20 +12,14 @@ from breastlens.cli.options import (
     AsJson,
     CacheLimit,
     DataPath,
-    EveryFrame,
-    ExcludeWhen,
-    ManifestPath,
-    Negative,
-    PatientPattern,
     Place,
-    Positive,
     Quiet,
     command_line,
+    gathers_options,
     open_cache,
     option_name,
-    prepares_images,
 )
-from breastlens.cli.reading import read_cohort
+from breastlens.cli.reading import Source, read_cohort
 from breastlens.cli.show import choose_progress, print_audit
 from breastlens.config import DEFAULT_CACHE_GB, AuditRecipe, ImageRecipe
 from breastlens.runs.settings import checked
@@ -35,16 +29,11 @@ FOUND = 1
 """Exit code under --strict where there is an error among the findings."""
 
 
-@prepares_images
+@gathers_options
 def audit(
     data: DataPath,
     *,
-    manifest: ManifestPath = None,
-    patient_pattern: PatientPattern = None,
-    positive: Positive = None,
-    negative: Negative = None,
-    exclude_when: ExcludeWhen = None,
-    every_frame: EveryFrame = False,
+    source: Source,
     image: ImageRecipe,
     backbone: Annotated[
         str, typer.Option(help="Network whose features the probes use, as `breastlens backbones` lists them.")
@@ -114,20 +103,9 @@ def audit(
     if border is not None:
         refuse_wide_border(border, image)
     if out is not None:
-        refuse_taken(out, None if manifest else data)
+        refuse_taken(out, None if source.manifest else data)
     with reading_apart(on, out, progress) as mapper:
-        cohort = read_cohort(
-            data if mapper is None else data.absolute(),
-            progress,
-            manifest=manifest,
-            patient_pattern=patient_pattern,
-            positive=positive or ("sick",),
-            negative=negative or (),
-            exclude_when=exclude_when or (),
-            every_frame=every_frame,
-            image=image,
-            mapper=mapper,
-        )
+        cohort = read_cohort(data, source, image, progress, mapper=mapper)
         done = audit_cohort(
             cohort,
             out=out,

@@ -22,6 +22,7 @@ from breastlens.cli.options import (
     Quiet,
     Subgroups,
     command_line,
+    read_source,
 )
 from breastlens.cli.reading import read_cohort
 from breastlens.cli.show import choose_progress, print_verdict
@@ -54,18 +55,11 @@ def evaluate(
     card = predictor.bundle.card
     if prevalence is not None:
         require_training_prevalence(card, prevalence)
-    cohort = read_cohort(
-        data,
-        progress,
-        manifest=manifest,
-        patient_pattern=patient_pattern,
-        positive=positive or card.labels.positive,
-        negative=negative or (),
-        labels=None if positive or negative else card.labels,
-        exclude_when=exclude_when or (),
-        every_frame=every_frame,
-        image=card.image,
+    source = read_source(
+        manifest, patient_pattern, positive or [*card.labels.positive], negative, exclude_when, every_frame
     )
+    labels = None if positive or negative else card.labels
+    cohort = read_cohort(data, source, card.image, progress, labels=labels)
     run = evaluate_run(
         predictor,
         cohort,

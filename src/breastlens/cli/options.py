@@ -6,12 +6,13 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from breastlens.cli.reading import Source
 from breastlens.config import Augmentation, ImageRecipe
 from breastlens.errors import DataError
 from breastlens.runs.settings import checked
@@ -147,20 +148,46 @@ def read_image_recipe(
     return checked(ImageRecipe, dict(locals()), option_name)
 
 
-def prepares_images(command: Callable[..., None]) -> Callable[..., None]:
+def read_source(
+    manifest: ManifestPath = None,
+    patient_pattern: PatientPattern = None,
+    positive: Positive = None,
+    negative: Negative = None,
+    exclude_when: ExcludeWhen = None,
+    every_frame: EveryFrame = False,
+) -> Source:
+    """Which images of DATA there are, whose and of which side, from the options that say so."""
+    return Source(
+        manifest,
+        patient_pattern,
+        positive=tuple(positive or ("sick",)),
+        negative=tuple(negative or ()),
+        exclude_when=tuple(exclude_when or ()),
+        every_frame=every_frame,
+    )
+
+
+_GATHERED: dict[str, Callable[..., Any]] = {"image": read_image_recipe, "source": read_source}
+
+
+def gathers_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command all options of `read_image_recipe` in the place of its argument ``image``.
 
-    So they are listed and read in one place, whichever commands prepare images.
+    And those of `read_source` in the place of ``source``. So they are listed and read in one place, whichever commands
+    have them.
     """
-    asked = inspect.signature(read_image_recipe, eval_str=True).parameters
+    asked: dict[str, Mapping[str, inspect.Parameter]] = {}
     options: dict[str, inspect.Parameter] = {}
     for name, own in inspect.signature(command, eval_str=True).parameters.items():
-        options |= asked if name == "image" else {name: own}
+        if name in _GATHERED:
+            asked[name] = inspect.signature(_GATHERED[name], eval_str=True).parameters
+        options |= asked.get(name, {name: own})
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        image = read_image_recipe(**{name: values.pop(name) for name in asked})
-        command(image=image, **values)
+        for name, parts in asked.items():
+            values[name] = _GATHERED[name](**{part: values.pop(part) for part in parts})
+        command(**values)
 
     # Typer looks at both.
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from breastlens.work.places import HERE, choose_place
 if TYPE_CHECKING:
     from breastlens.inference.predictor import Prediction
     from breastlens.models.bundle import Bundle
+    from breastlens.work.run import Place as WorkPlace
 
 _OTHER_MAPS = "choose another --maps"
 
@@ -78,7 +79,8 @@ def predict(
     )
     from breastlens.runs.directory import explained_write_errors, write_table
 
-    for option, path in (("--out", out), ("--patients", patients)):
+    apart = on != HERE or any(map(is_remote, names))
+    for option, path in (("--out", None if apart else out), ("--patients", patients)):
         refuse_file(option, path)
     places = [path.resolve() for path in (out, patients, maps) if path is not None]
     if len(set(places)) < len(places):
@@ -88,6 +90,8 @@ def predict(
         raise DataError(
             "--patients CSV goes with --patient-pattern REGEX or with --manifest CSV: where to write, and who is who"
         )
+    place = choose_place(on)
+    place.require()
     predictor = load(model, similar=similar)
     progress = choose_progress(quiet=quiet)
     rebase, rebased = None, None
@@ -103,10 +107,10 @@ def predict(
             f"y_score_at_prevalence is y_score for a prevalence of {prevalence:g} instead of {trained_at:.3g}, as in "
             "training; y_pred is the same"
         )
-    if on != HERE or any(map(is_remote, names)):
+    if apart:
         asked = {"--maps": maps, "--patients": patients, "--json": as_json or None}
         _predict_apart(
-            predictor.bundle, names, out, on, progress, similar=similar, rebased=rebased, asked=asked
+            predictor.bundle, names, out, place, progress, similar=similar, rebased=rebased, asked=asked
         )
         return
     paths = [Path(name) for name in names]
@@ -160,7 +164,7 @@ def _predict_apart(
     bundle: Bundle,
     names: list[str],
     out: Path | None,
-    on: str,
+    place: WorkPlace,
     progress: Progress,
     *,
     similar: int,
@@ -169,25 +173,28 @@ def _predict_apart(
 ) -> None:
     """Score in parts that may be done elsewhere."""
     from breastlens.cli.interrupt import ends_soon
-    from breastlens.inference.inputs import list_inputs
     from breastlens.inference.shards import Scoring
-    from breastlens.runs.scoring import score_to_csv
+    from breastlens.runs.scoring import lacks_scores, score_to_csv
 
     for option, value in asked.items():
         if value is not None:
             raise DataError(f"{option} goes with --on here and files of this machine alone")
     if out is None:
         raise DataError("--on and addresses need --out CSV: rows come in parts, which are put in order there")
-    if out.exists():
-        raise RunDirectoryError(f"--out {out}: expected a new file, not a device, where rows come in parts")
-    place = choose_place(on)
     scoring = Scoring.of(bundle, similar=similar, rebased=rebased)
+    if not lacks_scores(out, names, scoring):
+        refuse_file("--out", out)
+        if out.exists():
+            raise RunDirectoryError(
+                f"--out {out}: expected a new file, not a device, where rows come in parts"
+            )
     with ends_soon("what was scored is kept; the same command goes on with it"):
-        counts = score_to_csv(list_inputs(names), out, scoring, place, progress)
+        counts = score_to_csv(names, out, scoring, place, progress)
     _say_left_out(progress, counts.images, unread=counts.unread, novel=counts.novel)
     if counts.set_aside:
         raise WorkerError(
-            f"{counts.set_aside} of {counts.images} images could not be scored; their rows in {out} say why"
+            f"{counts.set_aside} of {counts.images} images could not be scored; their rows in {out} say why. The same "
+            "command tries them again; what was scored is kept until then"
         )
 
 

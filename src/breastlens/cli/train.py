@@ -12,26 +12,20 @@ from breastlens.cli.interrupt import ends_soon
 from breastlens.cli.options import (
     AsJson,
     CacheLimit,
-    EveryFrame,
-    ExcludeWhen,
-    ManifestPath,
-    Negative,
     OptionalDataPath,
-    PatientPattern,
     Place,
-    Positive,
     Prevalence,
     Quiet,
     Subgroups,
     command_line,
+    gathers_options,
     open_cache,
     option_name,
-    prepares_images,
     read_augmentation,
     read_names,
     read_split,
 )
-from breastlens.cli.reading import read_cohort
+from breastlens.cli.reading import Source, read_cohort
 from breastlens.cli.resume import resumable
 from breastlens.cli.runs import log_trained, open_tracker
 from breastlens.cli.show import choose_progress, print_verdict
@@ -42,16 +36,11 @@ from breastlens.work.places import HERE, choose_place
 
 
 @resumable
-@prepares_images
+@gathers_options
 def train(
     data: OptionalDataPath = None,
     *,
-    manifest: ManifestPath = None,
-    patient_pattern: PatientPattern = None,
-    positive: Positive = None,
-    negative: Negative = None,
-    exclude_when: ExcludeWhen = None,
-    every_frame: EveryFrame = False,
+    source: Source,
     image: ImageRecipe,
     backbone: Annotated[
         str | None,
@@ -234,7 +223,7 @@ def train(
     # Refused here already, because reading thousands of images takes a while.
     require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
-    choose_place(on)
+    choose_place(on).require()
     if recipe.precision == "int8":
         require_quantisation()
     cache = open_cache(cache_limit)
@@ -243,19 +232,9 @@ def train(
     if out is None:
         out = first_free(Path("runs"), "all") if compared else default_out(recipe)
     how = f"what was finished is kept; go on with: {how_to_go_on(out)}"
-    refuse_taken(out, None if manifest else data)
+    refuse_taken(out, None if source.manifest else data)
     tracker = None if track is None else open_tracker(track)
-    cohort = read_cohort(
-        data,
-        progress,
-        manifest=manifest,
-        patient_pattern=patient_pattern,
-        positive=positive or ("sick",),
-        negative=negative or (),
-        exclude_when=exclude_when or (),
-        every_frame=every_frame,
-        image=image,
-    )
+    cohort = read_cohort(data, source, image, progress)
     options: dict[str, Any] = {
         "out": out,
         "cache": cache,

@@ -6,12 +6,13 @@ import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 from breastlens.cohort.folder import TEXT_SUFFIXES, printable, walk_visible_files
 from breastlens.config import ReadingLimits
-from breastlens.errors import DataError, DecodeError, MissingDependencyError
+from breastlens.errors import DataError, DecodeError
 from breastlens.imaging.decode import IMAGE_SUFFIXES, DecodedImage, decode, decode_bytes
+from breastlens.inference.stores import is_file, read_store, walk_store
 
 
 def is_remote(name: str) -> bool:
@@ -29,18 +30,27 @@ def list_inputs(names: Sequence[str]) -> Iterator[str]:
         names: Paths, or addresses.
 
     Raises:
-        DataError: One does not exist, cannot be listed, or needs a package for its kind of store.
+        DataError: One does not exist, cannot be listed, or needs a package for its kind of store; or there is no image
+            in any.
+        StoreError: A store fails again and again.
     """
     missing = [printable(name) for name in names if not is_remote(name) and not os.path.lexists(name)]
     if missing:
         raise DataError(f"{len(missing)} of {len(names)} paths do not exist: {', '.join(missing[:5])}")
+    found = False
     for name in dict.fromkeys(names):
-        if is_remote(name):
-            yield from _list_remote(name)
-        elif (path := Path(name)).is_dir():
-            yield from (str(path / found) for found in _images_below(path))
-        else:
-            yield str(path)
+        for each in _list_remote(name) if is_remote(name) else _list_here(Path(name)):
+            found = True
+            yield each
+    if not found:
+        raise DataError(f"no image file was found in {', '.join(map(printable, names))}")
+
+
+def _list_here(path: Path) -> Iterator[str]:
+    if path.is_dir():
+        yield from (str(path / found) for found in _images_below(path))
+    else:
+        yield str(path)
 
 
 def _images_below(folder: Path) -> Iterator[str]:
@@ -48,12 +58,14 @@ def _images_below(folder: Path) -> Iterator[str]:
         None  # whether text directly in the folder is notes: images lie in folders then
     )
     for found in walk_visible_files(folder):
-        suffix = posixpath.splitext(found)[1].lower()
+        suffix = _suffix(found)
         if suffix not in IMAGE_SUFFIXES:
             continue
         if "/" not in found and suffix in TEXT_SUFFIXES:
             if notes_beside is None:
-                notes_beside = any("/" in each and _is_image(each) for each in walk_visible_files(folder))
+                notes_beside = any(
+                    "/" in each and _suffix(each) in IMAGE_SUFFIXES for each in walk_visible_files(folder)
+                )
             if notes_beside:
                 continue
         yield found
@@ -63,55 +75,27 @@ def read_input(name: str, limits: ReadingLimits) -> DecodedImage:
     """Decode one of these files.
 
     Raises:
-        DecodeError: It cannot be reached or read.
+        DecodeError: It is not there, or cannot be read.
+        StoreError: Its store fails again and again.
     """
     if not is_remote(name):
         return decode(name, limits=limits)
-    system, path = _open_store(name)
-    try:
-        with system.open(path, "rb") as file:
-            data = file.read(limits.file_bytes + 1)
-    except Exception as error:  # every kind of store has its own
-        raise DecodeError(name, f"it cannot be read: {error}") from error
+    data = read_store(name, limits.file_bytes + 1)
     if len(data) > limits.file_bytes:
         raise DecodeError(name, f"it has more bytes than the limit of {limits.file_bytes}")
-    return decode_bytes(data, suffix=posixpath.splitext(path)[1], limits=limits)
+    return decode_bytes(data, suffix=_suffix(name), limits=limits)
 
 
 def _list_remote(name: str) -> Iterator[str]:
-    system, root = _open_store(name)
-    try:
-        if system.isfile(root):
-            yield name
-            return
-        found = False
-        for folder, folders, files in system.walk(root):
-            folders.sort()
-            for each in sorted(files):
-                path = f"{folder}/{each}"
-                if _is_image(path.removeprefix(root).lstrip("/")):
-                    found = True
-                    yield system.unstrip_protocol(path)
-    except Exception as error:  # every kind of store has its own
-        raise DataError(f"{name} cannot be listed: {error}") from error
-    if not found:
-        raise DataError(f"no image file was found in {name}")
+    if is_file(name):
+        yield name
+        return
+    for address, path in walk_store(name):
+        if _suffix(path) in IMAGE_SUFFIXES and ("/" in path or _suffix(path) not in TEXT_SUFFIXES):
+            yield address
 
 
-def _open_store(name: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingDependencyError("fsspec", "cluster", "an address as input") from error
-    try:
-        system, path = fsspec.core.url_to_fs(name)
-    except (ImportError, ValueError) as error:
-        raise DataError(f"{name}: {error}") from error
-    return system, path
-
-
-def _is_image(path: str) -> bool:
-    """Whether a path below a folder is that of an image: by its suffix, and not hidden."""
-    suffix = posixpath.splitext(path)[1].lower()
-    hidden = any(part.startswith(".") for part in path.split("/"))
-    return suffix in IMAGE_SUFFIXES and not hidden and ("/" in path or suffix not in TEXT_SUFFIXES)
+def _suffix(name: str) -> str:
+    """The suffix of a path or an address, whose query is no part of it."""
+    path = urlsplit(name).path if name.startswith(("http://", "https://")) else name
+    return posixpath.splitext(path)[1].lower()

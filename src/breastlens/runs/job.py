@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 RUNS = "runs"
 """In the folder of a job that makes several runs, where they lie when they are complete."""
 
+INCOMPLETE = "incomplete"
+"""In a folder of ``kept_beside``, a file that says that something is still to be done: the folder is not removed."""
+
 _FORMAT = 1
 _FACTS, _IMAGES, _LOCK, _UNITS = "job.json", "images.json", "lock", "units"
 _WORTH_KEEPING = (f"{_UNITS}/*.npz", f"{_UNITS}/*/*/", f"{RUNS}/*/run.json")
@@ -201,7 +204,8 @@ def open_job(
 def kept_beside(out: Path, progress: Progress) -> Iterator[Path]:
     """Yield a folder beside ``out`` for results of units, for this process alone.
 
-    It goes where the block ends well, or with nothing in it; else the same again goes on with what is there.
+    It goes where the block ends well, or with nothing in it; else, or where the block left ``INCOMPLETE`` in it, the
+    same again goes on with what is there.
 
     Args:
         out: The file or directory that comes of them.
@@ -217,14 +221,15 @@ def kept_beside(out: Path, progress: Progress) -> Iterator[Path]:
                 yield folder
             except BaseException as error:
                 said = "What was done is kept: the same command goes on with it"
-                if not any(folder.glob("*.npz")):
+                if not any(folder.glob("*.npz")) and not (folder / INCOMPLETE).exists():
                     shutil.rmtree(folder, ignore_errors=True)
                 elif isinstance(error, Exception):
                     error.add_note(said)
                 else:
                     progress.say(said)
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (folder / INCOMPLETE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def unit_store(folder: Path) -> UnitStore:

@@ -28,7 +28,7 @@ def reading_apart(on: str, out: Path | None, progress: Progress) -> Iterator[Map
         progress: Where to tell that there is something to go on with.
 
     Raises:
-        DataError: There is no such place.
+        DataError: There is no such place, or no cluster at its address.
         MissingDependencyError: Ray is asked for and not installed.
         RunDirectoryError: Another process works on ``out``, or it cannot be written beside it.
     """
@@ -36,6 +36,7 @@ def reading_apart(on: str, out: Path | None, progress: Progress) -> Iterator[Map
         yield None
         return
     place = choose_place(on)
+    place.require()
     if out is None:
         with tempfile.TemporaryDirectory(prefix="breastlens-") as name:
             yield MapApart(UnitStore(Path(name), PARTS_OF_SEEN), place)

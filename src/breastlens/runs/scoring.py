@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from breastlens.cohort.folder import printable
-from breastlens.errors import DataError
+from breastlens.inference.inputs import list_inputs
 from breastlens.inference.predictor import Prediction
 from breastlens.inference.shards import ScoredShard, Scoring, describe_shard, header, shards
 from breastlens.progress import Progress
-from breastlens.runs.job import kept_beside
+from breastlens.runs.directory import begun_beside
+from breastlens.runs.job import INCOMPLETE, kept_beside
 from breastlens.whole_files import write_whole
 from breastlens.work.run import Failed, Place, stream_units
 from breastlens.work.store import UnitStore
-from breastlens.work.unit import Unit
+from breastlens.work.unit import Unit, content_key
 
 
 @dataclass
@@ -35,22 +36,32 @@ class Counts:
     set_aside: int = 0
 
 
+def lacks_scores(out: Path, names: Sequence[str], scoring: Scoring) -> bool:
+    """Whether ``score_to_csv`` has made a CSV of the same with parts that could not be done, and may make it anew."""
+    try:
+        return (begun_beside(out) / INCOMPLETE).read_text() == _asked(names, scoring)
+    except OSError:
+        return False
+
+
 def score_to_csv(
-    names: Iterable[str], out: Path, scoring: Scoring, place: Place, progress: Progress
+    names: Sequence[str], out: Path, scoring: Scoring, place: Place, progress: Progress
 ) -> Counts:
     """Score files and write a row of each, in their order, whatever happens on the way.
 
-    Parts that are done lie beside ``out`` until all are; the same call goes on with them after any death.
+    Parts that are done lie beside ``out`` until all are; the same call goes on with them after any death. Where some
+    could not be done they stay, so that the same call tries the others once more and makes ``out`` anew.
 
     Args:
-        names: The files, see ``list_inputs``; taken no faster than they are scored.
+        names: Files, folders and addresses, see ``list_inputs``; listed no faster than they are scored.
         out: The CSV to make, with the columns of ``predictions_table``.
         scoring: How.
         place: Where.
         progress: Where to tell how far it is.
 
     Raises:
-        DataError: There is no image.
+        DataError: There is no image, or they cannot be listed.
+        StoreError: A store cannot be listed: it fails again and again.
         RunDirectoryError: The CSV or the parts cannot be written, or another process works on them.
     """
     with kept_beside(out, progress) as folder, progress.task("predict") as advance:
@@ -58,7 +69,7 @@ def score_to_csv(
         listed: list[Unit] = []
 
         def told() -> Iterator[Unit]:
-            for unit in shards(names, scoring):
+            for unit in shards(list_inputs(names), scoring):
                 listed.append(
                     Unit(unit.title, unit.key, unit.function, ())
                 )  # of very many, names are too many
@@ -72,8 +83,6 @@ def score_to_csv(
                 progress.say(f"{unit.title} could not be scored: {failure.error}")
             done += unit.size
             advance(done)
-        if not listed:
-            raise DataError("no image file was found")
         counts = Counts()
 
         def rows() -> Iterator[bytes]:
@@ -85,8 +94,17 @@ def score_to_csv(
 
         whole = folder / "whole.csv"
         write_whole(whole, rows())
+        if failed:
+            write_whole(folder / INCOMPLETE, [_asked(names, scoring).encode()])
         whole.replace(out)
+        if not failed:
+            (folder / INCOMPLETE).unlink(missing_ok=True)
     return counts
+
+
+def _asked(names: Sequence[str], scoring: Scoring) -> str:
+    """Names what a CSV is of."""
+    return content_key("csv", list(names), scoring)
 
 
 def _of_failed(scoring: Scoring, names: tuple[str, ...], failure: Failed) -> ScoredShard:

@@ -48,6 +48,16 @@ class OnRay:
         import_ray()
         self.address = address
 
+    def require(self) -> None:
+        """As ``Place.require``: a cluster that exists is connected to, and left again.
+
+        Raises:
+            DataError: There is none at the address.
+        """
+        if self.address is not None:
+            with _connected(self.address):
+                pass
+
     def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, as they are done.
 

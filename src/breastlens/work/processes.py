@@ -34,6 +34,9 @@ class Processes:
         """
         self.workers = workers
 
+    def require(self) -> None:
+        """As ``Place.require``: they can always be started."""
+
     def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, as they are done.
 

@@ -29,6 +29,13 @@ class Failed:
 class Place(Protocol):
     """Where units are done."""
 
+    def require(self) -> None:
+        """Refuse a place that is not there, before anything is made ready for it.
+
+        Raises:
+            DataError: It is not there.
+        """
+
     def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
         """Do units, and give each with its result as that comes, in any order.
 
@@ -41,6 +48,9 @@ class Place(Protocol):
 
 class Here:
     """This process: one unit after the other."""
+
+    def require(self) -> None:
+        """As ``Place.require``: it is there."""
 
     def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, in order."""
