@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from breastlens.errors import BundleError
+from breastlens.errors import BundleError, WorkerError
 from breastlens.inference import shards as room
 from breastlens.inference.inputs import list_inputs
 from breastlens.inference.predictor import load
@@ -99,10 +99,10 @@ def test_a_part_that_cannot_be_scored_has_rows_that_say_so(
     monkeypatch.setattr(shards, "__defaults__", (8,))
     predict = room.score_shard
 
-    def fail(scoring: Scoring, names: tuple[str, ...]) -> Any:
+    def fail(scoring: Scoring, names: tuple[str, ...], some_are_there: bool) -> Any:
         if "08.png" in names[0]:
             raise MemoryError("no room")
-        return predict(scoring, names)
+        return predict(scoring, names, some_are_there)
 
     monkeypatch.setattr(room, "score_shard", fail)
     names, out = list(list_inputs([str(images)])), tmp_path / "scores.csv"
@@ -116,7 +116,16 @@ def test_a_part_that_cannot_be_scored_has_rows_that_say_so(
 
 def test_another_model_under_the_same_path_is_refused(scoring: Scoring, images: Path) -> None:
     with pytest.raises(BundleError, match="another model here"):
-        score_shard(replace(scoring, version="0" * 64), [str(images / "00.png")])
+        score_shard(replace(scoring, version="0" * 64), [str(images / "00.png")], True)
+
+
+def test_a_worker_that_does_not_see_the_images_says_so(scoring: Scoring, images: Path) -> None:
+    (unit,) = shards([str(images / "00.png"), str(images / "gone.png")], scoring)
+    (images / "00.png").unlink()
+    with pytest.raises(WorkerError, match=f"{images} cannot be seen from a worker"):
+        unit.do()
+    (never_there,) = shards([str(images / "gone.png")], scoring)
+    assert never_there.do().unread == 1
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from breastlens.cohort.parallel import OnProgress, map_in_order
+from breastlens.errors import WorkerError
 from breastlens.work.run import Failed, Place, stream_units
 from breastlens.work.store import UnitStore
 from breastlens.work.unit import Unit, content_key
@@ -80,11 +81,10 @@ def _units(function: OfFile[Item, Any], items: Iterable[Item]) -> Iterator[Unit]
     rest = iter(items)
     first = 1
     while part := list(islice(rest, TOGETHER)):
-        key = content_key(
-            "files", version("breastlens"), function, part, [identify(function.file(item)) for item in part]
-        )
+        files = [identify(function.file(item)) for item in part]
+        key = content_key("files", version("breastlens"), function, part, files)
         title = f"files {first} to {first + len(part) - 1}"
-        yield Unit(title, key, _do_each, (function, part), size=len(part))
+        yield Unit(title, key, _do_each, (function, part, any(files)), size=len(part))
         first += len(part)
 
 
@@ -97,5 +97,23 @@ def identify(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _do_each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def require_some(paths: Iterable[Path]) -> None:
+    """Refuse to do a unit where none of its files is there, though some were where it was handed out.
+
+    Args:
+        paths: Its files.
+
+    Raises:
+        WorkerError: Not one of them exists.
+    """
+    paths = list(paths)
+    if not any(path.exists() for path in paths):
+        raise WorkerError(
+            f"{paths[0].parent} cannot be seen from a worker: the images must lie on a drive that all machines share"
+        )
+
+
+def _do_each(function: OfFile[Item, Result], items: Sequence[Item], some_are_there: bool) -> list[Result]:
+    if some_are_there:
+        require_some(function.file(item) for item in items)
     return list(map_in_order(function, items))

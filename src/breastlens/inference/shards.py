@@ -10,7 +10,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-from breastlens.cohort.apart import identify
+from breastlens.cohort.apart import identify, require_some
 from breastlens.cohort.folder import printable
 from breastlens.errors import BundleError
 from breastlens.evaluation.prevalence import rebase_scores
@@ -78,16 +78,24 @@ def shards(names: Iterable[str], scoring: Scoring, size: int = SHARD) -> Iterato
         title = f"images {first} to {first + len(part) - 1}"
         files = [None if is_remote(name) else identify(Path(scoring.folder, name)) for name in part]
         key = content_key("scores", version("breastlens"), scoring, list(part), files)
-        yield Unit(title, key, score_shard, (scoring, part), size=len(part))
+        yield Unit(title, key, score_shard, (scoring, part, any(files)), size=len(part))
         first += len(part)
 
 
-def score_shard(scoring: Scoring, names: Sequence[str]) -> ScoredShard:
+def score_shard(scoring: Scoring, names: Sequence[str], some_are_there: bool) -> ScoredShard:
     """Score the files of a shard.
+
+    Args:
+        scoring: How.
+        names: The files.
+        some_are_there: Whether, of those that are no addresses, some were there where the shard was handed out.
 
     Raises:
         BundleError: The model is not there, or another than was meant.
+        WorkerError: None of those files is there.
     """
+    if some_are_there:
+        require_some(Path(scoring.folder, name) for name in names if not is_remote(name))
     paths = [name if is_remote(name) else str(Path(scoring.folder, name)) for name in names]
     found = _predictor(scoring).predict_files(paths)
     return describe_shard(
