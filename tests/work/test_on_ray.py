@@ -14,7 +14,7 @@ import pytest
 
 from breastlens.errors import DataError, WorkerError
 from breastlens.machine import usable_cores
-from breastlens.work.on_ray import OnRay
+from breastlens.work.on_ray import OnRay, _knock
 from breastlens.work.run import Failed, run_units, stream_units
 from breastlens.work.store import UnitStore
 from breastlens.work.unit import Unit, content_key
@@ -184,7 +184,18 @@ def test_a_cluster_without_processors_is_told(
         run_units(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
 
 
+def test_a_cluster_answers_to_the_knock(cluster: Any) -> None:
+    _knock(cluster.address)
+
+
 def test_an_address_without_a_cluster_is_told(tmp_path: Path) -> None:
     ray.shutdown()
     with pytest.raises(DataError, match=r"--on ray:127.0.0.1:9: no Ray cluster answers there"):
         run_units([Unit("cores", content_key(1), cores, ())], UnitStore(tmp_path, ()), OnRay("127.0.0.1:9"))
+
+
+def test_an_address_where_something_else_listens_is_told_at_once(served: Any) -> None:
+    ray.shutdown()
+    address = served.address.removeprefix("http://")
+    with pytest.raises(DataError, match=r"no Ray cluster answers there \(something else than Ray listens"):
+        OnRay(address).require()

@@ -16,7 +16,7 @@ from breastlens.errors import RunDirectoryError
 _OF_EACH_TIME = frozenset({"out", "resume", "quiet", "as_json"})
 """What is given anew each time."""
 
-_MAY_DIFFER = frozenset({"on", "track"})
+_MAY_DIFFER = frozenset({"on", "tensorboard", "track"})
 """What is as it was unless it is given otherwise: it changes nothing about the result."""
 
 

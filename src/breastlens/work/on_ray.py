@@ -25,6 +25,10 @@ LONGEST_WAIT_S = 120.0
 """For a processor of the cluster, while none of its workers is there."""
 
 _KNOCK_S = 5.0
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
+"""How HTTP/2 begins, on which gRPC rests: with a frame of settings on both sides (RFC 9113, 3.4)."""
+
 _LOOK_EVERY_S = 5.0
 _SAME = ("breastlens", "keras", "tensorflow", "tensorflow-cpu", "openvino", "numpy", "scipy", "scikit-learn")
 """Packages whose versions decide figures."""
@@ -255,14 +259,20 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 
 def _knock(address: str | None) -> None:
-    """See whether anything listens at an address: Ray itself would try for minutes.
+    """See whether what Ray speaks is spoken at an address: Ray itself would try for minutes.
 
     Raises:
-        OSError: Nothing does.
+        OSError: Nothing listens there, or something else, such as the page of the dashboard.
     """
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    if not (colon and port.isdecimal()):
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S) as door:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
+            return
+        door.sendall(_GREETING)
+        if door.recv(4)[3:] != _SETTINGS:
+            raise OSError("something else than Ray listens there")
 
 
 def import_ray() -> Any:
