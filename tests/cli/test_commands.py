@@ -157,7 +157,7 @@ def test_a_training_that_failed_goes_on_by_the_name_of_its_run_alone(
         raise AssertionError("what was trained is trained again")
 
     monkeypatch.setattr("breastlens.runs.trainings.fit_model", refuse)
-    done = command("train", awkward_dir, "--resume", out)
+    done = command("train", awkward_dir, "--resume", out, "--tensorboard", tmp_path / "logs")
     assert done.code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     for name in ("predictions.csv", "records.csv", "metrics.json"):
