@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +30,9 @@ from breastlens.imaging.marks import Marks
 from breastlens.imaging.phantom import PhantomSettings, write_cohort
 from breastlens.imaging.thermogram import Plane, Pose
 from breastlens.runs.directory import Run
+from breastlens.work.run import Failed, Place, run_units
+from breastlens.work.store import UnitStore
+from breastlens.work.unit import Unit
 
 # A busy machine may take any time for a case; how fast the code is, the benchmarks tell.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -224,6 +227,21 @@ def served(tmp_path: Path) -> Iterator[FolderServer]:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that fails is asked again at once."""
     monkeypatch.setattr("breastlens.inference.stores.PAUSES_S", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture(scope="session")
+def do_all() -> Callable[[Sequence[Unit], UnitStore, Place], list[Any]]:
+    """Does units and gives their results in order, or raises what the first that failed has raised."""
+
+    def do(units: Sequence[Unit], store: UnitStore, place: Place) -> list[Any]:
+        taken: dict[str, Any] = {}
+        run_units(units, store, place, lambda unit, result: taken.update({unit.key: result}))
+        for result in taken.values():
+            if isinstance(result, Failed):
+                raise result.error
+        return [taken[unit.key] for unit in units]
+
+    return do
 
 
 @pytest.fixture(scope="session")

@@ -70,13 +70,31 @@ def new_whole_directory(path: Path) -> Iterator[Path]:
     try:
         unfinished.chmod(0o777 & ~current_umask())
         yield unfinished
-        reached("directory filled")
-        sync_tree(unfinished)
-        reached("directory synced")
-        unfinished.rename(path)
+        take_name(unfinished, path)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def take_name(unfinished: Path, path: Path) -> None:
+    """Let a directory that is filled take its name, once all of it survives a loss of power.
+
+    Args:
+        unfinished: The directory, in the same folder.
+        path: Its name; there is no such path.
+
+    Raises:
+        OSError: It cannot be synced or renamed.
+    """
+    reached("directory filled")
+    for file in unfinished.rglob("*"):
+        if file.is_dir():
+            sync_folder(file)
+        else:
+            _sync(file)
+    sync_folder(unfinished)
+    reached("directory synced")
+    unfinished.rename(path)
     sync_folder(path.parent)
     reached("directory renamed")
 
@@ -86,20 +104,6 @@ def current_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def sync_tree(folder: Path) -> None:
-    """See to it that all of a folder survives a loss of power, before it takes its name.
-
-    Raises:
-        OSError: The disk failed or is full.
-    """
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            sync_folder(path)
-        else:
-            _sync(path)
-    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -46,8 +46,8 @@ class DiesAfter(Here):
     def __init__(self, units: int) -> None:
         self.left = units
 
-    def do(self, units: Any, *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
-        for done in super().do(units, keep_going=keep_going):
+    def do(self, units: Any) -> Iterator[tuple[Unit, Any]]:
+        for done in super().do(units):
             if self.left == 0:
                 raise KeyboardInterrupt
             self.left -= 1

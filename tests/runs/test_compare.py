@@ -20,9 +20,7 @@ from breastlens.progress import Progress
 from breastlens.runs.compare import train_all
 from breastlens.runs.conduct import Begun, begin
 from breastlens.runs.directory import Run
-from breastlens.runs.plans import Plan
 from breastlens.runs.preparation import Prepared
-from breastlens.runs.workplace import Workplace
 from breastlens.work.processes import Processes
 from breastlens.work.run import Failed
 from breastlens.work.unit import Unit
@@ -151,18 +149,25 @@ def test_all_networks_are_trained_at_once_elsewhere_and_come_to_what_they_come_t
     awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures_not_drawn: None
 ) -> None:
     pytest.importorskip("keras")
-    names, handed = ("mobilenet:0.25", "mobilenet:0.5"), []
+    names = ("mobilenet:0.25", "mobilenet:0.5")
+    asked: list[int] = []
     do = Processes.do
 
-    def watch(self: Processes, units: Iterable[Unit], **how: Any) -> Iterator[tuple[Unit, Any]]:
-        handed.append([unit.title for unit in units])
-        return do(self, units, **how)
+    def watch(self: Processes, units: Iterable[Unit | None]) -> Iterator[tuple[Unit, Any]]:
+        asked.append(0)
+
+        def counted() -> Iterator[Unit | None]:
+            for unit in units:
+                asked[-1] += 1
+                yield unit
+
+        return do(self, counted())
 
     monkeypatch.setattr(Processes, "do", watch)
     settings: dict[str, Any] = {"backbones": names, "weights": "none", "folds": 2, "repeats": 2}
     train_all(awkward, out=tmp_path / "here", **settings)
     train_all(awkward, out=tmp_path / "there", on="processes:2", **settings)
-    assert [len(titles) for titles in handed if titles] == [2 * (2 * 2 + 1)]
+    assert asked == [2 * (2 * 2 + 1)]
     for network in ("mobilenet-0.25", "mobilenet-0.5"):
         for name in ("predictions.csv", "metrics.json", "repeats.csv"):
             there = tmp_path / "there" / network / name
@@ -175,12 +180,14 @@ def test_elsewhere_too_one_that_fails_does_not_lose_the_others(
     awkward: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures_not_drawn: None
 ) -> None:
     pytest.importorskip("keras")
-    heard, fit = Heard(), Workplace.fit
+    heard, do = Heard(), Processes.do
 
-    def fail_one(self: Workplace, runs: list[list[Plan]]) -> Any:
-        return [Failed(DataError("the loss became no number")), *fit(self, runs)[1:]]
+    def fail_one(self: Processes, units: Iterable[Unit | None]) -> Iterator[tuple[Unit, Any]]:
+        for unit, result in do(self, units):
+            failed = unit.title == "probe of mobilenet:0.25"
+            yield unit, Failed(DataError("the loss became no number")) if failed else result
 
-    monkeypatch.setattr(Workplace, "fit", fail_one)
+    monkeypatch.setattr(Processes, "do", fail_one)
     page = train_all(
         awkward,
         out=tmp_path / "all",

@@ -54,7 +54,7 @@ def begin(
     """A job that does some units and then ends in some way."""
     with open_job(out, cohort, purpose, resume=False, progress=told or Told(), keep=keep) as job:
         work = [Unit(str(number), content_key(number), double, (number,)) for number in range(units)]
-        run_units(work, unit_store(job), Here())
+        run_units(work, unit_store(job), Here(), lambda *_: None)
         if error is not None:
             raise error
 

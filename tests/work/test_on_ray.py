@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import pytest
 from breastlens.errors import DataError, WorkerError
 from breastlens.machine import usable_cores
 from breastlens.work.on_ray import OnRay, _knock
-from breastlens.work.run import Failed, run_units, stream_units
+from breastlens.work.run import Failed, stream_units
 from breastlens.work.store import UnitStore
 from breastlens.work.unit import Unit, content_key
 
 ray = pytest.importorskip("ray")
+
+DoAll = Callable[..., list[Any]]
 
 
 def count(folder: Path, number: int, pause_s: float = 0.0) -> int:
@@ -78,20 +80,20 @@ def begun(folder: Path) -> dict[int, list[str]]:
     }
 
 
-def test_units_are_done_once_by_all_nodes(cluster: Any, tmp_path: Path) -> None:
+def test_units_are_done_once_by_all_nodes(do_all: DoAll, cluster: Any, tmp_path: Path) -> None:
     store, units = UnitStore(tmp_path / "units", ()), counting(tmp_path, range(8), 0.2)
-    assert run_units(units, store, OnRay()) == [n * n for n in range(8)]
+    assert do_all(units, store, OnRay()) == [n * n for n in range(8)]
     assert [len(by) for by in begun(tmp_path).values()] == [1] * 8
     assert len({by for (by,) in begun(tmp_path).values()}) == 2
 
 
-def test_a_worker_uses_the_processors_it_asked_for(cluster: Any, tmp_path: Path) -> None:
-    assert run_units([Unit("cores", content_key(1), cores, ())], UnitStore(tmp_path, ()), OnRay()) == [1]
+def test_a_worker_uses_the_processors_it_asked_for(do_all: DoAll, cluster: Any, tmp_path: Path) -> None:
+    assert do_all([Unit("cores", content_key(1), cores, ())], UnitStore(tmp_path, ()), OnRay()) == [1]
 
 
-def test_what_a_lost_worker_had_begun_is_done_by_another(cluster: Any, tmp_path: Path) -> None:
+def test_what_a_lost_worker_had_begun_is_done_by_another(do_all: DoAll, cluster: Any, tmp_path: Path) -> None:
     units = [Unit("dies once", content_key("once"), die_once, (tmp_path,)), *counting(tmp_path, range(3))]
-    assert run_units(units, UnitStore(tmp_path / "units", ()), OnRay()) == [7, 0, 1, 4]
+    assert do_all(units, UnitStore(tmp_path / "units", ()), OnRay()) == [7, 0, 1, 4]
     assert (tmp_path / "deaths").read_text() == "x"
 
 
@@ -109,9 +111,9 @@ def test_a_unit_that_ends_three_workers_is_set_aside_and_the_others_are_done(
     assert ended == {f"square of {n}": None for n in range(3)}
 
 
-def test_an_error_of_a_unit_reaches_whoever_asked(cluster: Any, tmp_path: Path) -> None:
+def test_an_error_of_a_unit_reaches_whoever_asked(do_all: DoAll, cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not possible"):
-        run_units([Unit("no", content_key("no"), refuse, ())], UnitStore(tmp_path, ()), OnRay())
+        do_all([Unit("no", content_key("no"), refuse, ())], UnitStore(tmp_path, ()), OnRay())
 
 
 def test_units_are_taken_no_faster_than_they_are_done(cluster: Any, tmp_path: Path) -> None:
@@ -128,15 +130,15 @@ def test_units_are_taken_no_faster_than_they_are_done(cluster: Any, tmp_path: Pa
 
 
 def test_workers_of_other_versions_are_refused(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    do_all: DoAll, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("breastlens.work.on_ray._versions", lambda: {"keras": "0.0"})
     with pytest.raises(WorkerError, match=r"a worker of the Ray cluster has \S+ \S+, here it is"):
-        run_units(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
+        do_all(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
 
 
 def test_workers_that_cannot_begin_are_not_asked_for_again_and_again(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    do_all: DoAll, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
         def __init__(self) -> None:
@@ -146,13 +148,13 @@ def test_workers_that_cannot_begin_are_not_asked_for_again_and_again(
 
     monkeypatch.setattr("breastlens.work.on_ray._Worker", Broken)
     with pytest.raises(WorkerError, match=r"workers of the Ray cluster cannot begin: .*no room to begin"):
-        run_units(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
+        do_all(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
 
 
-def test_a_result_that_cannot_travel_is_told_as_it_is(cluster: Any, tmp_path: Path) -> None:
+def test_a_result_that_cannot_travel_is_told_as_it_is(do_all: DoAll, cluster: Any, tmp_path: Path) -> None:
     unit = Unit("a lock", content_key("lock"), threading.Lock, ())
     with pytest.raises(Exception, match=r"[Pp]ickle"):
-        run_units([unit], UnitStore(tmp_path, ()), OnRay())
+        do_all([unit], UnitStore(tmp_path, ()), OnRay())
 
 
 def test_nobody_is_asked_where_there_is_nothing_to_do() -> None:
@@ -173,7 +175,7 @@ def test_a_node_that_is_lost_loses_nothing(cluster: Any, tmp_path: Path) -> None
 
 
 def test_a_cluster_without_processors_is_told(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    do_all: DoAll, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of its nodes are lost, but for the head, which has none."""
     for node in [*cluster.worker_nodes]:
@@ -181,17 +183,17 @@ def test_a_cluster_without_processors_is_told(
     monkeypatch.setattr("breastlens.work.on_ray.LONGEST_WAIT_S", 0.0)
     monkeypatch.setattr("breastlens.work.on_ray._LOOK_EVERY_S", 0.5)
     with pytest.raises(WorkerError, match="has had no processor to spare"):
-        run_units(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
+        do_all(counting(tmp_path, range(1)), UnitStore(tmp_path / "units", ()), OnRay())
 
 
 def test_a_cluster_answers_to_the_knock(cluster: Any) -> None:
     _knock(cluster.address)
 
 
-def test_an_address_without_a_cluster_is_told(tmp_path: Path) -> None:
+def test_an_address_without_a_cluster_is_told(do_all: DoAll, tmp_path: Path) -> None:
     ray.shutdown()
     with pytest.raises(DataError, match=r"--on ray:127.0.0.1:9: no Ray cluster answers there"):
-        run_units([Unit("cores", content_key(1), cores, ())], UnitStore(tmp_path, ()), OnRay("127.0.0.1:9"))
+        do_all([Unit("cores", content_key(1), cores, ())], UnitStore(tmp_path, ()), OnRay("127.0.0.1:9"))
 
 
 def test_an_address_where_something_else_listens_is_told_at_once(served: Any) -> None:

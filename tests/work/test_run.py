@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from breastlens.work.processes import Processes
 from breastlens.work.run import Here, Place, run_units, stream_units
 from breastlens.work.store import UnitStore
 from breastlens.work.unit import Unit, content_key
+
+DoAll = Callable[..., list[Any]]
 
 
 def count(folder: Path, number: int) -> int:
@@ -70,21 +73,24 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 def test_results_come_in_the_order_of_the_units_and_nothing_is_done_twice(
-    tmp_path: Path, place: Place
+    do_all: DoAll, tmp_path: Path, place: Place
 ) -> None:
     store = UnitStore(tmp_path / "units", ())
     units = counting(tmp_path, range(5))
-    assert run_units(units[:3], store, place) == [0, 1, 4]
-    assert run_units([*reversed(units), units[4]], store, place) == [16, 9, 4, 1, 0, 16]
+    assert do_all(units[:3], store, place) == [0, 1, 4]
+    assert do_all([*reversed(units), units[4]], store, place) == [16, 9, 4, 1, 0, 16]
     assert done(tmp_path) == {f"done-{n}": "x" for n in range(5)}
 
 
-def test_a_unit_that_failed_says_why_and_is_tried_again_alone(tmp_path: Path, place: Place) -> None:
+def test_a_unit_that_failed_says_why_and_is_tried_again_alone(
+    do_all: DoAll, tmp_path: Path, place: Place
+) -> None:
     store = UnitStore(tmp_path / "units", ())
     bad = Unit("the bad one", content_key("bad"), refuse, (7,))
     before, after = counting(tmp_path, range(2))
     with pytest.raises(DataError, match="7 is not possible"):
-        run_units([before, bad, after], store, place)
+        do_all([before, bad, after], store, place)
+    assert done(tmp_path).keys() == {"done-0", "done-1"}
     (told,) = (tmp_path / "units").glob("*.failed.json")
     assert json.loads(told.read_text()) == {
         "unit": "the bad one",
@@ -92,14 +98,14 @@ def test_a_unit_that_failed_says_why_and_is_tried_again_alone(tmp_path: Path, pl
         "reason": "7 is not possible",
     }
     mended = Unit("the bad one", bad.key, count, (tmp_path, 7))
-    assert run_units([before, mended, after], store, place) == [0, 49, 1]
+    assert do_all([before, mended, after], store, place) == [0, 49, 1]
     assert set(done(tmp_path).values()) == {"x"}
     assert not list((tmp_path / "units").glob("*.failed.json"))
 
 
-def test_what_a_killed_process_had_begun_is_done_again(tmp_path: Path) -> None:
+def test_what_a_killed_process_had_begun_is_done_again(do_all: DoAll, tmp_path: Path) -> None:
     units = [Unit("dies once", content_key("once"), die_once, (tmp_path,)), *counting(tmp_path, range(4))]
-    assert run_units(units, UnitStore(tmp_path / "units", ()), Processes(2)) == [7, 0, 1, 4, 9]
+    assert do_all(units, UnitStore(tmp_path / "units", ()), Processes(2)) == [7, 0, 1, 4, 9]
     assert (tmp_path / "deaths").read_text() == "x"
 
 
@@ -114,10 +120,10 @@ def test_a_unit_that_kills_processes_is_set_aside_and_all_others_are_done(tmp_pa
     assert "3 processes were killed while they did it" in str(failed["the bad one"].error)
 
 
-def test_a_result_that_cannot_travel_is_told_as_it_is(tmp_path: Path) -> None:
+def test_a_result_that_cannot_travel_is_told_as_it_is(do_all: DoAll, tmp_path: Path) -> None:
     unit = Unit("a function", content_key("function"), give_what_cannot_travel, ())
     with pytest.raises(Exception, match=r"[Pp]ickle"):
-        run_units([unit], UnitStore(tmp_path, ()), Processes(1))
+        do_all([unit], UnitStore(tmp_path, ()), Processes(1))
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the system does not show its processes")
@@ -128,7 +134,7 @@ def test_no_process_outlives_the_one_it_works_for(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
         "    unit = Unit('long', content_key('long'), report_pid, (folder,))\n"
-        "    run_units([unit], UnitStore(folder / 'units', ()), Processes(1))\n"
+        "    run_units([unit], UnitStore(folder / 'units', ()), Processes(1), print)\n"
     )
     script = tmp_path / "begin.py"
     script.write_text(begin)
@@ -144,27 +150,29 @@ def test_no_process_outlives_the_one_it_works_for(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_damaged_result_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_result_is_made_again(
+    do_all: DoAll, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store, units = UnitStore(tmp_path / "units", ()), counting(tmp_path, range(1))
-    run_units(units, store, Here())
+    do_all(units, store, Here())
     (path,) = (tmp_path / "units").glob("*.npz")
     path.write_bytes(path.read_bytes()[:50])
-    assert run_units(units, store, Here()) == [0]
+    assert do_all(units, store, Here()) == [0]
     assert done(tmp_path) == {"done-0": "xx"}
     assert "the result of square of 0 is not used, and made again" in caplog.text
 
 
-def test_what_a_unit_had_kept_goes_with_its_result(tmp_path: Path) -> None:
+def test_what_a_unit_had_kept_goes_with_its_result(do_all: DoAll, tmp_path: Path) -> None:
     store, (unit,) = UnitStore(tmp_path / "units", ()), counting(tmp_path, range(1))
     kept = store.checkpoints(unit.key) / "first" / "epoch-00000"
     kept.mkdir(parents=True)
-    run_units([unit], store, Here())
+    do_all([unit], store, Here())
     assert not store.checkpoints(unit.key).exists()
 
 
 @pytest.mark.parametrize("step", ["file begun", "part written", "file synced", "file renamed"])
 def test_a_result_is_whole_or_absent_wherever_the_process_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    do_all: DoAll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """A child that dies at each step of a write; what it leaves is read here."""
     store, (unit,) = UnitStore(tmp_path / "units", ()), counting(tmp_path, range(1))
@@ -176,11 +184,11 @@ def test_a_result_is_whole_or_absent_wherever_the_process_ends(
     child = os.fork()
     if child == 0:
         whole_files.reached = end_there
-        run_units([unit], store, Here())
+        run_units([unit], store, Here(), lambda *_: None)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert store.read(unit) == (0 if step == "file renamed" else None)
-    assert run_units([unit], store, Here()) == [0]
+    assert do_all([unit], store, Here()) == [0]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,6 @@ def predict(
             "--patients CSV goes with --patient-pattern REGEX or with --manifest CSV: where to write, and who is who"
         )
     place = choose_place(on)
-    place.require()
     predictor = load(model, similar=similar)
     progress = choose_progress(quiet=quiet)
     rebase, rebased = None, None

@@ -223,7 +223,7 @@ def train(
     # Refused here already, because reading thousands of images takes a while.
     require_keras()
     recipe = checked(TrainingRecipe, settings, option_name)
-    choose_place(on).require()
+    place = choose_place(on)
     if recipe.precision == "int8":
         require_quantisation()
     cache = open_cache(cache_limit)
@@ -241,7 +241,7 @@ def train(
         "progress": progress,
         "command": command_line(),
         "tensorboard": tensorboard,
-        "on": on,
+        "on": place,
         "resume": resume is not None,
         "arguments": arguments,
     }

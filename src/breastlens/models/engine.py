@@ -21,8 +21,6 @@ Arithmetic = Literal["fp32", "bf16"]
 OnDone = Callable[[int], None]
 UInt8Images = npt.NDArray[np.uint8]
 
-_OUTPUT = "output_"
-
 
 class Engine:
     """A compiled network: raw uint8 images in, every named output as float32.
@@ -200,22 +198,23 @@ def convert(model: Any) -> Any:
     """Turn a Keras model into a graph for OpenVINO, for any number of images, in full float32.
 
     Args:
-        model: ``keras.Model`` with one uint8 input (n, s, s, 3).
+        model: ``keras.Model`` with one uint8 input (n, s, s, 3) and one output, or several by name; see
+            ``hold_constants_as_arrays`` for what becomes of it.
 
     Returns:
         ``openvino.Model`` whose input and outputs keep their names.
     """
-    traced, outputs = _with_weights_as_constants(model)
-    graph = import_openvino().convert_model(traced, output=outputs)
+    traced, named = _with_weights_as_constants(model)
+    graph = import_openvino().convert_model(traced, output=list(named))
     graph.input().get_tensor().set_names({model.inputs[0].name})
     for output in graph.outputs:
-        (name,) = (name for name in output.get_names() if name.startswith(_OUTPUT))
-        output.get_tensor().set_names({name.removeprefix(_OUTPUT).removesuffix(":0")})
+        (found,) = named.keys() & output.get_names()
+        output.get_tensor().set_names({named[found]})
     return graph
 
 
-def _with_weights_as_constants(model: Any) -> tuple[Any, list[str]]:
-    """A model as a graph of TensorFlow, and what its outputs are called there: ``_OUTPUT``, their name and ``:0``.
+def _with_weights_as_constants(model: Any) -> tuple[Any, dict[str, str]]:
+    """A model as a graph of TensorFlow, and by what its outputs are called there, their names.
 
     OpenVINO takes Keras models as they are, too, but looks through all variables for each of them, which takes half of
     the time for networks with hundreds.
@@ -233,8 +232,8 @@ def _with_weights_as_constants(model: Any) -> tuple[Any, list[str]]:
         found, _ = model.stateless_call(*weights, squares, training=False)
         if not isinstance(found, dict):
             found = dict(zip(model.output_names, [found], strict=True))
-        outputs = [tf.identity(values, name=f"{_OUTPUT}{name}").name for name, values in found.items()]
-    return graph, outputs
+        named = {tf.identity(values, name=f"end_{name}").name: name for name, values in found.items()}
+    return graph, named
 
 
 def hold_constants_as_arrays(network: Any) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 from breastlens.cohort.records import Cohort
 from breastlens.config import TrainingRecipe
-from breastlens.errors import BreastLensError, DataError, RunDirectoryError, WorkerError
+from breastlens.errors import BreastLensError, DataError, RunDirectoryError
 from breastlens.models.backbones import ALL_COMPARED
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
 from breastlens.report.comparison import ComparisonEntry, read_entries, write_comparison
-from breastlens.runs.conduct import Begun, begin, finish, train_together
+from breastlens.runs.conduct import Begun, begin, finish
 from breastlens.runs.directory import first_free, new_directory
 from breastlens.runs.job import RUNS, open_job, purpose_of, read_purpose
 from breastlens.runs.pairs import compare_pairs
@@ -26,7 +26,8 @@ from breastlens.runs.preparation import Prepared, prepare
 from breastlens.runs.settings import checked
 from breastlens.runs.splitting import refuse_unsplittable
 from breastlens.runs.workplace import Workplace
-from breastlens.work.places import choose_place
+from breastlens.work.places import HERE, choose_place
+from breastlens.work.run import Place
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,15 @@ def train_all(
     command: Sequence[str] = (),
     tensorboard: str | Path | None = None,
     backbones: Sequence[str] = ALL_COMPARED,
-    on: str = "here",
+    on: str | Place = HERE,
     resume: bool = False,
     arguments: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Path:
     """Train each backbone on the same split; one that fails is listed with its error and the others go on.
 
-    A disk that is full, or a lost worker, is no failure of a backbone and ends all of it. What was finished when the
-    process ends otherwise is kept, as by ``train``.
+    A disk that is full is no failure of a backbone, and ends all of it. What was finished when the process ends
+    otherwise is kept, as by ``train``.
 
     Args:
         cohort: The labelled images.
@@ -121,12 +122,12 @@ class _Trainings:
                 recipe = self.recipe.model_copy(update={"backbone": name})
                 logs = None if self.tensorboard is None else self.tensorboard / _as_folder(name)
                 begun[name] = begin(self.prepared, recipe, self.workplace, logs)
-        trained = train_together(list(begun.values()), self.workplace)
-        for (name, each), result in zip(begun.items(), trained, strict=True):
+        trained = self.workplace.fit([each.plans for each in begun.values()])
+        for name, result in zip(list(begun), trained, strict=True):
             if len(names) > 1:
                 say(f"--- {name}")
             with self._failures_noted(name, failed), new_directory(self._run_dir(name)) as unfinished:
-                finish(each, result, unfinished, self.workplace.progress, self.command)
+                finish(begun.pop(name), result, unfinished, self.workplace.progress, self.command)
         return [
             ComparisonEntry(name, None if name in failed else self._run_dir(name), failed.get(name))
             for name in names
@@ -140,7 +141,7 @@ class _Trainings:
         """Let the other networks go on where one fails, but not where they would fare no better."""
         try:
             yield
-        except (RunDirectoryError, WorkerError, OSError):
+        except (RunDirectoryError, OSError):
             raise
         except Exception as error:
             # What the user can mend is told in a line; anything else is ours, and its traceback is needed.

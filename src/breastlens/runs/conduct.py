@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,22 +88,10 @@ def begin(
     logs = None if tensorboard is None else _new_log_folder(tensorboard.absolute(), recipe)
     backbones = tuple(get_backbone(name) for name in recipe.backbones)
     material, split = _gather(cohort, recipe, backbones, workplace.cache, workplace.progress, watch)
+    material = workplace.settle(material)
     ground = workplace.ground(material, material.network, recipe, controls=True)
     plan = plan_split(ground, material.split, material.kind, recipe=recipe, tensorboard=logs)
     return Begun(material, split, [plan, *plan_repeats(material, workplace)], logs, watch)
-
-
-def train_together(runs: Sequence[Begun], workplace: Workplace) -> list[list[list[Trained]] | Failed]:
-    """Do the trainings of some runs, see ``fit_runs``.
-
-    Args:
-        runs: What was begun.
-        workplace: Where to train.
-    """
-    with ExitStack() as stack:
-        for begun in runs:
-            stack.enter_context(begun.watch.phase("train"))
-        return workplace.fit([begun.plans for begun in runs])
 
 
 def finish(
@@ -130,6 +118,8 @@ def finish(
         raise trained.error
     material, watch = begun.material, begun.watch
     recipe = material.recipe
+    for one in itertools.chain.from_iterable(trained):
+        watch.add("train", one.wall_s, one.cpu_s)
     with watch.phase("train"):
         outcome = conclude(begun.plans[0], trained[0], material.network.model)
     repeats = None

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from breastlens.errors import RunDirectoryError
-from breastlens.whole_files import current_umask, sync_folder, sync_tree
+from breastlens.whole_files import current_umask, take_name
 
 FORMAT = 1
 
@@ -49,18 +49,16 @@ def new_directory(out: Path, *, data: Path | None = None) -> Iterator[Path]:
     try:
         with explained_write_errors(out):
             yield unfinished
-            sync_tree(unfinished)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     try:
         if out.exists():
             out.rmdir()
-        unfinished.rename(out)
-        sync_folder(out.parent)
+        take_name(unfinished, out)
     except OSError as error:  # hours of work are not thrown away for a name
         raise RunDirectoryError(
-            f"{out} was made by something else meanwhile ({error.strerror}); what was finished lies in {unfinished}"
+            f"{out} could not be made in the end ({error.strerror}); what was finished lies in {unfinished}"
         ) from error
 
 

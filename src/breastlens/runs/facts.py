@@ -48,12 +48,16 @@ class Stopwatch:
         try:
             yield
         finally:
-            spent = {"wall_s": time.perf_counter() - wall, "cpu_s": _cpu_s() - cpu}
-            known = next((phase for phase in self.phases if phase["name"] == name), None)
-            if known is None:
-                self.phases.append({"name": name} | {key: round(value, 3) for key, value in spent.items()})
-            else:
-                known.update({key: round(known[key] + value, 3) for key, value in spent.items()})
+            self.add(name, time.perf_counter() - wall, _cpu_s() - cpu)
+
+    def add(self, name: str, wall_s: float, cpu_s: float) -> None:
+        """Add what was timed elsewhere to a phase."""
+        phase = next((phase for phase in self.phases if phase["name"] == name), None)
+        if phase is None:
+            phase = {"name": name, "wall_s": 0.0, "cpu_s": 0.0}
+            self.phases.append(phase)
+        phase["wall_s"] = round(phase["wall_s"] + wall_s, 3)
+        phase["cpu_s"] = round(phase["cpu_s"] + cpu_s, 3)
 
 
 def describe_run(

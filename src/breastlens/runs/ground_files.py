@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,11 @@ from breastlens.errors import WorkerError
 from breastlens.models.backbones import get_backbone
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
-from breastlens.runs.material import HIDDEN, Material, chosen_occlusions, starting_network
+from breastlens.runs.material import HIDDEN, chosen_occlusions, starting_network
 from breastlens.runs.trainings import Ground, Occluded
 from breastlens.training.fitted import TrainingImages
-from breastlens.whole_files import new_whole_directory
+from breastlens.whole_files import write_whole
+from breastlens.work.unit import content_key
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class FilesOfGround:
     """A ground on disk.
 
     Attributes:
-        folder: Holds its arrays; every process finds it under this path.
+        arrays: By the names of ``Material.arrays``, their files; every process finds them under these paths.
         recipe: How it is trained and what the network starts from, as JSON.
         image: How images are prepared, as JSON.
         cache: Folder of the feature cache.
@@ -37,7 +39,7 @@ class FilesOfGround:
         controls: Whether trained models are to score them.
     """
 
-    folder: str
+    arrays: tuple[tuple[str, str], ...]
     recipe: str
     image: str
     cache: str
@@ -51,36 +53,26 @@ class FilesOfGround:
         """Read it, once a process; arrays stay on the disk until they are looked at.
 
         Raises:
-            WorkerError: This machine does not see the folder.
+            WorkerError: This machine does not see them.
         """
-        folder = Path(files.folder)
-        if not folder.is_dir():
-            raise WorkerError(
-                f"{folder} cannot be seen from a worker: put --out on a drive that all machines share"
-            )
         recipe = TrainingRecipe.model_validate_json(files.recipe)
         image = ImageRecipe.model_validate_json(files.image)
         backbones = tuple(get_backbone(name) for name in recipe.backbones)
         cache = FeatureCache(Path(files.cache), limit_bytes=files.cache_bytes)
         network = starting_network(backbones, image.image_size, recipe, cache)
-
-        def array(name: str) -> NDArray[Any]:
-            return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
-
+        arrays = {name: open_array(path) for name, path in files.arrays}
         images = TrainingImages(
-            array("pixels"),
-            array("features")
-            if (folder / "features.npy").exists() and recipe.strategy != "scratch"
-            else None,
-            array("labels"),
-            array("groups"),
-            tuple(array("widths").tolist()),
+            arrays["pixels"],
+            None if recipe.strategy == "scratch" else arrays["features"],
+            arrays["labels"],
+            arrays["groups"],
+            tuple(arrays["widths"].tolist()),
         )
         occluded = {}
         if files.controls:
             for occlusion in chosen_occlusions(image, audit=files.audited):
                 hide = partial(hidden, occlusion=occlusion, seed=recipe.seed)
-                occluded[occlusion.name] = Occluded(hide, array(f"{HIDDEN}{occlusion.name}"))
+                occluded[occlusion.name] = Occluded(hide, arrays[f"{HIDDEN}{occlusion.name}"])
         return Ground(
             images,
             backbones[0],
@@ -93,22 +85,34 @@ class FilesOfGround:
         )
 
 
-def write_ground(material: Material, beside: Path) -> Path:
-    """Write the arrays of a ground, unless that was done before.
+def open_array(path: str) -> NDArray[Any]:
+    """An array that stays on the disk until it is looked at.
+
+    Raises:
+        WorkerError: This machine does not see the file.
+    """
+    try:
+        return np.asarray(np.load(path, mmap_mode="r"))
+    except FileNotFoundError as error:
+        raise WorkerError(
+            f"{path} cannot be seen from a worker: put --out on a drive that all machines share"
+        ) from error
+
+
+def write_array(array: NDArray[Any], folder: Path) -> Path:
+    """Write an array, named by its content, unless it is there.
 
     Args:
-        material: What is trained on.
-        beside: The folder of all grounds of a job.
-
-    Returns:
-        The folder of this one, named by its content.
+        array: Of numbers.
+        folder: Where.
 
     Raises:
         OSError: It cannot be written.
     """
-    folder = beside / material.content
-    if not folder.is_dir():
-        with new_whole_directory(folder) as new:
-            for name, array in material.arrays.items():
-                np.save(new / f"{name}.npy", array)
-    return folder
+    path = folder / f"{content_key(array)}.npy"
+    if not path.exists():
+        array = np.ascontiguousarray(array)
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+        write_whole(path, [head.getvalue(), array.data.cast("B") if array.size else b""])
+    return path

@@ -33,7 +33,7 @@ from breastlens.runs.directory import (
 from breastlens.runs.facts import describe_versions
 from breastlens.runs.job_differences import name_differences
 from breastlens.runs.trainings import PARTS_OF_TRAINED
-from breastlens.whole_files import write_whole
+from breastlens.whole_files import UNFINISHED, write_whole
 from breastlens.work.store import UnitStore
 
 logger = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def open_job(
                 )
                 if changed:
                     raise begun_otherwise(out, changed)
-                _remove_leftovers(out)
+                _remove_leftovers(out, folder)
             else:
                 images = cohort.table.astype(str).to_dict(orient="split", index=False)
                 write_whole(folder / _IMAGES, [json.dumps(images).encode()])
@@ -277,11 +277,14 @@ def _read_images(folder: Path, out: Path) -> pd.DataFrame:
         raise RunDirectoryError(f"{folder} is damaged ({error}): remove it and begin {out} anew") from error
 
 
-def _remove_leftovers(out: Path) -> None:
-    """What a process that was killed had of the run directory itself."""
-    for path in out.parent.iterdir():
-        if is_unfinished(path, out):
+def _remove_leftovers(out: Path, folder: Path) -> None:
+    """What a process that was killed had written of run directories and of files of the job, and not finished."""
+    runs = [path for path in out.parent.iterdir() if is_unfinished(path, out)]
+    for path in (*runs, *(folder / RUNS).glob(".*"), *folder.rglob(f"{UNFINISHED}*")):
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

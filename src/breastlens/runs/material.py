@@ -25,7 +25,6 @@ from breastlens.runs.preparation import Prepared
 from breastlens.runs.trainings import Occluded
 from breastlens.training.ensemble import fit_members
 from breastlens.training.fitted import TrainingImages, in_parts
-from breastlens.work.unit import content_key
 
 HIDDEN = "hidden_"
 """How the names of features of occluded images begin in ``Material.arrays``."""
@@ -47,6 +46,7 @@ class Material:
         network: What the training starts from.
         features: Of whole images by it, (n, d).
         occluded: By name, the same images without the breast.
+        files: By their names, where ``arrays`` lie for other processes; empty where this one alone trains.
     """
 
     recipe: TrainingRecipe
@@ -57,6 +57,7 @@ class Material:
     network: JointFeatures
     features: NDArray[np.float32]
     occluded: dict[str, Occluded]
+    files: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,7 +100,7 @@ class Material:
             self.network.widths,
         )
 
-    @cached_property
+    @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By name, all that trainings need of it, for processes that have only a disk in common with this one."""
         images = self.images
@@ -111,11 +112,6 @@ class Material:
             "widths": np.array(images.widths, np.int64),
         }
         return arrays | {f"{HIDDEN}{name}": each.features for name, each in self.occluded.items()}
-
-    @cached_property
-    def content(self) -> str:
-        """These arrays as one hash."""
-        return content_key(list(self.arrays), *self.arrays.values())
 
     @cached_property
     def fit_probe(self) -> FitProbe:

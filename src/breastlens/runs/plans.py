@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,10 @@ from breastlens.cohort.splits import PARTS
 from breastlens.config import TrainingRecipe
 from breastlens.progress import Progress
 from breastlens.runs.trainings import Ground, Rows, Task, Trained, do_training
-from breastlens.work.run import Failed, Place, try_units
+from breastlens.training.precision import Choice
+from breastlens.work.run import Failed, Place, run_units
 from breastlens.work.store import UnitStore
 from breastlens.work.unit import Unit
-
-Chosen = tuple[Ground, Task]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +83,8 @@ def fit_runs(
 ) -> list[list[list[Trained]] | Failed]:
     """Do the trainings of several runs, all at once where that can be.
 
-    Where the precision is still to be chosen, the first training of each run goes ahead and chooses for its others.
+    Where the precision is still to be chosen, the first training of a run goes ahead and chooses for its others. After
+    one that failed no other of its run is begun.
 
     Args:
         runs: The plans of each, alike but for the split.
@@ -95,50 +95,74 @@ def fit_runs(
     Returns:
         Of each run, and of each of its plans, what the trainings came to in their order; or what one that failed has
         raised: a part with one class or too few patients (``SplitError``), or a loss that is no number (``DataError``).
-        The other runs go on then.
 
     Raises:
-        OSError: A result cannot be written.
+        OSError: Something cannot be read or written; no other training is begun then.
     """
-    wanted = [[(plan.ground, task) for plan in plans for task in plan.tasks] for plans in runs]
-    with (progress or Progress()).task("trainings", sum(map(len, wanted))) as advance:
+    queues = [_Queue(plans, store, several=len(runs) > 1) for plans in runs]
+    owners = {key: queue for queue in queues for key in queue.keys}
+    broken: list[OSError] = []
 
-        def do(chosen: list[list[Chosen]], before: int) -> list[list[Any]]:
-            units = [_unit(ground, task, store) for each in chosen for ground, task in each]
-            results = try_units(
-                units, store, place, keep_going=len(runs) > 1, on_done=lambda done: advance(before + done)
-            )
-            rest = iter(results)
-            return [[next(rest) for _ in each] for each in chosen]
+    def units() -> Iterator[Unit | None]:
+        while any(queue.left for queue in queues) and not broken:
+            ready = next((queue for queue in queues if queue.left and not queue.waits), None)
+            yield None if ready is None else ready.next_unit()
 
-        ahead = do([each[: 1 if _chooses_precision(each[0][1]) else None] for each in wanted], 0)
-        left = [_as_chosen(each, done) for each, done in zip(wanted, ahead, strict=True)]
-        then = do(left, sum(map(len, ahead)))
-    return [_of_run(*each) for each in zip(runs, ahead, then, strict=True)]
+    with (progress or Progress()).task("trainings", len(owners)) as advance:
 
+        def take(unit: Unit, result: Trained | Failed) -> None:
+            owners[unit.key].take(unit, result)
+            if isinstance(result, Failed) and isinstance(result.error, OSError):
+                broken.append(result.error)
+            advance(sum(len(queue.trained) for queue in queues))
 
-def _unit(ground: Ground, task: Task, store: UnitStore) -> Unit:
-    key = task.key(ground)
-    title = f"{task.title} of {ground.backbone.name}"
-    return Unit(title, key, do_training, (ground, task, store.checkpoints(key)))
-
-
-def _chooses_precision(task: Task) -> bool:
-    return task.recipe.strategy != "probe" and task.recipe.training_precision == "auto"
+        run_units(units(), store, place, take)
+    if broken:
+        raise broken[0]
+    return [queue.outcome() for queue in queues]
 
 
-def _as_chosen(wanted: list[Chosen], ahead: list[Any]) -> list[Chosen]:
-    """The trainings of a run that are left, in the precision that the first has chosen."""
-    if len(ahead) == len(wanted) or not isinstance(ahead[0], Trained):
-        return []
-    choice = ahead[0].fit.choice
-    return [(ground, replace(task, choice=choice)) for ground, task in wanted[len(ahead) :]]
+class _Queue:
+    """The trainings of one run: those that are left, and what came of the others."""
 
+    def __init__(self, plans: Sequence[Plan], store: UnitStore, *, several: bool) -> None:
+        self._plans = plans
+        self._store = store
+        self._several = several
+        self.left = deque((plan.ground, task) for plan in plans for task in plan.tasks)
+        self.keys = [task.key(ground) for ground, task in self.left]
+        self.trained: dict[str, Trained] = {}
+        self._failed: Failed | None = None
+        first = self.left[0][1]
+        self._chooses = first.recipe.strategy != "probe" and first.recipe.training_precision == "auto"
+        self._choice: Choice | None = None
 
-def _of_run(plans: Sequence[Plan], ahead: list[Any], then: list[Any]) -> list[list[Trained]] | Failed:
-    results = ahead + then
-    for result in results:
+    @property
+    def waits(self) -> bool:
+        """Whether the first has begun, and not come back with the precision of the others."""
+        return self._chooses and len(self.left) < len(self.keys) and not self.trained
+
+    def next_unit(self) -> Unit:
+        """The next that is left."""
+        key = self.keys[-len(self.left)]
+        ground, task = self.left.popleft()
+        title = f"{task.title} of {ground.backbone.name}" if self._several else task.title
+        chosen = replace(task, choice=self._choice)
+        return Unit(title, key, do_training, (ground, chosen, self._store.checkpoints(key)))
+
+    def take(self, unit: Unit, result: Trained | Failed) -> None:
+        """Keep what came of one."""
         if isinstance(result, Failed):
-            return result
-    rest = iter(results)
-    return [[next(rest) for _ in plan.tasks] for plan in plans]
+            self._failed = self._failed or result
+            self.left.clear()
+        else:
+            self.trained[unit.key] = result
+            if self._chooses:
+                self._choice = result.fit.choice
+
+    def outcome(self) -> list[list[Trained]] | Failed:
+        """What came of all, a list a plan; or of the first that failed."""
+        if self._failed is not None:
+            return self._failed
+        keys = iter(self.keys)
+        return [[self.trained[next(keys)] for _ in plan.tasks] for plan in self._plans]

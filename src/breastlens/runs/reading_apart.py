@@ -36,7 +36,6 @@ def reading_apart(on: str, out: Path | None, progress: Progress) -> Iterator[Map
         yield None
         return
     place = choose_place(on)
-    place.require()
     if out is None:
         with tempfile.TemporaryDirectory(prefix="breastlens-") as name:
             yield MapApart(UnitStore(Path(name), PARTS_OF_SEEN), place)

@@ -12,13 +12,14 @@ from breastlens.errors import DataError
 from breastlens.models.backbones import get_backbone, joint_name
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.progress import Progress
-from breastlens.runs.conduct import begin, finish, train_together
+from breastlens.runs.conduct import begin, finish
 from breastlens.runs.directory import Run, first_free, new_directory
 from breastlens.runs.job import open_job, purpose_of, read_purpose
 from breastlens.runs.preparation import Prepared
 from breastlens.runs.settings import checked
 from breastlens.runs.workplace import Workplace
-from breastlens.work.places import choose_place
+from breastlens.work.places import HERE, choose_place
+from breastlens.work.run import Place
 
 
 def train(
@@ -29,7 +30,7 @@ def train(
     progress: Progress | None = None,
     command: Sequence[str] = (),
     tensorboard: str | Path | None = None,
-    on: str = "here",
+    on: str | Place = HERE,
     resume: bool = False,
     arguments: Mapping[str, Any] | None = None,
     keep_unfinished: bool = True,
@@ -47,7 +48,7 @@ def train(
         progress: Where to tell how far it is.
         command: The command line, for run.json and the report.
         tensorboard: Folder for TensorBoard's logs, if wanted.
-        on: Where trainings are done: ``here``, ``processes`` or ``processes:N`` on this machine; see ``choose_place``.
+        on: Where trainings are done, see ``choose_place``.
         resume: Go on with a training that was begun for ``out`` with the same data, settings and versions.
         arguments: What a command was given, for one that goes on by the name of the run alone.
         keep_unfinished: Whether to leave what was finished where the training ends otherwise.
@@ -60,7 +61,7 @@ def train(
     Raises:
         DataError: A setting is not valid, or the cohort cannot be split as asked (``SplitError``).
         WeightsError: The weights are unreachable or do not fit.
-        MissingDependencyError: Keras is not installed, or NNCF and int8 was asked for.
+        MissingDependencyError: Keras is not installed, or NNCF and int8 was asked for, or Ray and ``on`` says so.
         RunDirectoryError: The directory exists or cannot be written; or there is nothing to go on with, or it was begun
             otherwise, which the message names.
     """
@@ -79,7 +80,7 @@ def train(
     ):
         workplace = Workplace(job, place, cache or FeatureCache(), progress)
         begun = begin(cohort, recipe, workplace, None if tensorboard is None else Path(tensorboard))
-        (trained,) = train_together([begun], workplace)
+        (trained,) = workplace.fit([begun.plans])
         finish(begun, trained, unfinished, progress, command)
     return Run.read(out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -136,6 +137,8 @@ class Trained:
         occluded: By occlusion, the scores of the same rows when these are occluded.
         fit: How its choices were made; the model itself only where it was wanted, and a network as ``network``.
         network: The trained classifier as the bytes of a ``.keras`` file, where one was wanted and kept.
+        wall_s: What it took, in seconds.
+        cpu_s: And on all processors together.
     """
 
     y_score: NDArray[np.float64]
@@ -143,6 +146,8 @@ class Trained:
     occluded: dict[str, NDArray[np.float64]]
     fit: Fit
     network: bytes | None
+    wall_s: float
+    cpu_s: float
 
     def whole_fit(self) -> Fit:
         """The fit with its network."""
@@ -183,6 +188,7 @@ def do_training(ground: Ground, task: Task, checkpoints: Path) -> Trained:
         DataError: The training diverged.
         OSError: A state cannot be written.
     """
+    wall, cpu = time.perf_counter(), time.process_time()
     images = ground.images
     fit = fit_model(
         images,
@@ -206,7 +212,15 @@ def do_training(ground: Ground, task: Task, checkpoints: Path) -> Trained:
         y_score, raw_logit, occluded = np.empty(0), np.empty(0), {}
     network = _to_bytes(fit.network) if task.kept and fit.network is not None else None
     told = replace(fit, network=None, probe=fit.probe if task.kept else None)
-    return Trained(y_score, raw_logit, occluded, told, network)
+    return Trained(
+        y_score,
+        raw_logit,
+        occluded,
+        told,
+        network,
+        wall_s=time.perf_counter() - wall,
+        cpu_s=time.process_time() - cpu,
+    )
 
 
 def _score_occluded(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from breastlens.config import TrainingRecipe
 from breastlens.models.feature_cache import FeatureCache
 from breastlens.models.joint_features import JointFeatures
 from breastlens.progress import Progress
-from breastlens.runs.ground_files import FilesOfGround, write_ground
+from breastlens.runs.ground_files import FilesOfGround, open_array, write_array
 from breastlens.runs.job import unit_store
-from breastlens.runs.material import Material
+from breastlens.runs.material import HIDDEN, Material
 from breastlens.runs.plans import Plan, fit_runs
 from breastlens.runs.trainings import Ground, Trained
 from breastlens.work.run import Failed, Here, Place
@@ -50,25 +50,41 @@ class Workplace:
         """Whether others than this process train."""
         return not isinstance(self.place, Here)
 
+    def settle(self, material: Material) -> Material:
+        """The same material, with its features on the disk alone where others than this process are to train.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        if not self.elsewhere:
+            return material
+        folder = (self.job / "ground").absolute()
+        files = {name: str(write_array(array, folder)) for name, array in material.arrays.items()}
+        return replace(
+            material,
+            features=open_array(files["features"]),
+            occluded={
+                name: replace(each, features=open_array(files[f"{HIDDEN}{name}"]))
+                for name, each in material.occluded.items()
+            },
+            files=tuple(files.items()),
+        )
+
     def ground(
         self, material: Material, network: JointFeatures, recipe: TrainingRecipe, *, controls: bool
     ) -> Ground:
-        """What trainings start from; written to disk where others than this process are to train.
+        """What trainings start from.
 
         Args:
-            material: What is trained on.
+            material: What is trained on, settled.
             network: The material's own, or one of other random weights.
             recipe: How to train, with the seed of that network.
             controls: Whether the trained models are to score the occluded images too.
-
-        Raises:
-            OSError: It cannot be written.
         """
         files = None
         if self.elsewhere:
-            folder = write_ground(material, (self.job / "ground").absolute())
             files = FilesOfGround(
-                folder=str(folder),
+                arrays=material.files,
                 recipe=recipe.model_copy(
                     update={"weights": _from_anywhere(recipe.weights)}
                 ).model_dump_json(),

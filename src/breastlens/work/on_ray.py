@@ -53,7 +53,7 @@ class OnRay:
         self.address = address
 
     def require(self) -> None:
-        """As ``Place.require``: a cluster that exists is connected to, and left again.
+        """See that it is there: a cluster that exists is connected to, and left again.
 
         Raises:
             DataError: There is none at the address.
@@ -62,7 +62,7 @@ class OnRay:
             with _connected(self.address):
                 pass
 
-    def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
+    def do(self, units: Iterable[Unit | None]) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, as they are done.
 
         Raises:
@@ -76,7 +76,7 @@ class OnRay:
         with _connected(self.address) as ray:
             crew = _Crew(ray)
             try:
-                yield from _work(crew, itertools.chain([first], waiting), keep_going=keep_going)
+                yield from _work(crew, itertools.chain([first], waiting))
             finally:
                 crew.dismiss()
 
@@ -188,25 +188,22 @@ class _Worker:
         return do_packed(unit)
 
 
-def _work(crew: _Crew, units: Iterator[Unit], *, keep_going: bool) -> Iterator[tuple[Unit, Any]]:
+def _work(crew: _Crew, units: Iterator[Unit | None]) -> Iterator[tuple[Unit, Any]]:
     deaths: Counter[str] = Counter()
     again: deque[Unit] = deque()
-    stopped = False
     crew.fill()
     while True:
-        while crew.idle and not stopped:
+        while crew.idle:
             unit = again.popleft() if again else next(units, None)
             if unit is None:
                 break
             crew.give(unit)
         if not crew.begun and not again:
             # while nobody is idle there may still be something to do
-            unit = None if stopped or crew.idle else next(units, None)
+            unit = None if crew.idle else next(units, None)
             if unit is None:
                 return
             again.append(unit)
-        if stopped and not crew.begun:
-            return
         happened = crew.wait()
         if happened is None:
             continue
@@ -222,7 +219,6 @@ def _work(crew: _Crew, units: Iterator[Unit], *, keep_going: bool) -> Iterator[t
             result = Failed(
                 WorkerError(f"{unit.title} was set aside: {MOST_DEATHS} workers ended while they did it")
             )
-        stopped = stopped or (isinstance(result, Failed) and not keep_going)
         yield unit, result
 
 

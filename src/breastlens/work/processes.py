@@ -34,10 +34,7 @@ class Processes:
         """
         self.workers = workers
 
-    def require(self) -> None:
-        """As ``Place.require``: they can always be started."""
-
-    def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
+    def do(self, units: Iterable[Unit | None]) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, as they are done.
 
         Where a process is killed, what was at work is done again, one unit after the other: so it shows whose doing it
@@ -46,11 +43,10 @@ class Processes:
         waiting, suspects = iter(units), deque[Unit]()
         deaths: Counter[str] = Counter()
         pool, begun = self._new_pool(), dict[Future[bytes], Unit]()
-        stopped = False
         try:
             while True:
                 most = 1 if suspects else self.workers
-                while len(begun) < most and not stopped:
+                while len(begun) < most:
                     unit = suspects[0] if suspects else next(waiting, None)
                     if unit is None:
                         break
@@ -67,7 +63,6 @@ class Processes:
                         if deaths[lost[0].key] < MOST_DEATHS:
                             continue
                         suspects.popleft()
-                        stopped = not keep_going
                         yield lost[0], Failed(_set_aside(lost[0]))
                     else:
                         suspects.extend(lost)
@@ -77,7 +72,6 @@ class Processes:
                     if suspects:
                         suspects.popleft()
                     result = pickle.loads(future.result())  # noqa: S301  from a process of our own
-                    stopped = stopped or (isinstance(result, Failed) and not keep_going)
                     yield unit, result
         finally:
             _end(pool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -29,38 +29,25 @@ class Failed:
 class Place(Protocol):
     """Where units are done."""
 
-    def require(self) -> None:
-        """Refuse a place that is not there, before anything is made ready for it.
-
-        Raises:
-            DataError: It is not there.
-        """
-
-    def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
-        """Do units, and give each with its result as that comes, in any order.
+    def do(self, units: Iterable[Unit | None]) -> Iterator[tuple[Unit, Any]]:
+        """Do units, and give each with its result, or ``Failed``, as that comes, in any order.
 
         Args:
-            units: Taken one after the other, no faster than they are done.
-            keep_going: Whether the others are done where one ``Failed``; else no other is begun, and those that had
-                begun are still given.
+            units: Taken one after the other, no faster than they are done. None: for the next, something that was begun
+                has to come back first.
         """
 
 
 class Here:
     """This process: one unit after the other."""
 
-    def require(self) -> None:
-        """As ``Place.require``: it is there."""
-
-    def do(self, units: Iterable[Unit], *, keep_going: bool = False) -> Iterator[tuple[Unit, Any]]:
+    def do(self, units: Iterable[Unit | None]) -> Iterator[tuple[Unit, Any]]:
         """As ``Place.do``, in order."""
-        for unit in units:
+        for unit in filter(None, units):
             try:
                 result = unit.do()
             except Exception as error:  # noqa: BLE001  whoever asked for the unit is told
                 yield unit, Failed(error)
-                if not keep_going:
-                    return
             else:
                 yield unit, result
 
@@ -86,59 +73,38 @@ def do_packed(packed: bytes) -> bytes:
         return failed
 
 
-def run_units(units: Sequence[Unit], store: UnitStore, place: Place) -> list[Any]:
-    """As ``try_units``, where the job is of no use without each of them.
-
-    Raises:
-        OSError: A result cannot be written.
-        Exception: What a unit that failed has raised; no other is begun then.
-    """
-    results = try_units(units, store, place, keep_going=False)
-    for result in results:
-        if isinstance(result, Failed):
-            raise result.error
-    return results
-
-
-def try_units(
-    units: Sequence[Unit],
-    store: UnitStore,
-    place: Place,
-    *,
-    keep_going: bool,
-    on_done: Callable[[int], None] = lambda _: None,
-) -> list[Any]:
-    """Do what is not done yet, and give all results.
+def run_units(
+    units: Iterable[Unit | None], store: UnitStore, place: Place, take: Callable[[Unit, Any], None]
+) -> None:
+    """Do what is not done yet.
 
     A result always comes from the store, so that a job that was interrupted goes on with the very same.
 
     Args:
-        units: The job, or a part of it.
+        units: The job, as for ``Place.do``; what comes next may depend on what was taken.
         store: Where results are kept; of a unit that failed, it notes why.
         place: Where units are done.
-        keep_going: Whether the others are done where one failed.
-        on_done: Called with how many units have their result, those included that had it before.
-
-    Returns:
-        The results, in the order of the units: ``Failed`` of one that failed, and None of one that was not begun.
+        take: Called with each unit and its result, or ``Failed``, as they come.
 
     Raises:
         OSError: A result cannot be written.
     """
-    results = {unit.key: store.read(unit) for unit in units}
-    left = {unit.key: unit for unit in units if results[unit.key] is None}
-    done = len(results) - len(left)
-    on_done(done)
-    for unit, result in place.do(left.values(), keep_going=keep_going):
+
+    def left() -> Iterator[Unit | None]:
+        for unit in units:
+            known = None if unit is None else store.read(unit)
+            if unit is None or known is None:
+                yield unit
+            else:
+                take(unit, known)
+
+    for unit, result in place.do(left()):
         if isinstance(result, Failed):
             store.write_failure(unit, result.error)
-            results[unit.key] = result
-            continue
-        store.write(unit, result)
-        results[unit.key] = store.read(unit)
-        done += 1
-        on_done(done)
-    return [results[unit.key] for unit in units]
+            take(unit, result)
+        else:
+            store.write(unit, result)
+            take(unit, store.require(unit))
 
 
 def stream_units(
@@ -167,7 +133,7 @@ def stream_units(
             else:
                 done.append(replace(unit, arguments=()))  # there may be very many of them before one is left
 
-    for unit, result in place.do(left(), keep_going=True):
+    for unit, result in place.do(left()):
         while done:
             yield done.pop(), None
         if isinstance(result, Failed):
