@@ -171,6 +171,7 @@ class FolderServer:
         asked: The paths that were asked for.
         failing: How often each path is still to be answered with ``status``.
         status: 503, a server that is busy, unless a test says otherwise.
+        everywhere: A page that is given for each path instead, if any.
     """
 
     folder: Path
@@ -178,6 +179,7 @@ class FolderServer:
     asked: list[str] = field(default_factory=list)
     failing: Counter[str] = field(default_factory=Counter)
     status: int = 503
+    everywhere: bytes = b""
 
 
 class _FolderHandler(http.server.SimpleHTTPRequestHandler):
@@ -190,6 +192,11 @@ class _FolderHandler(http.server.SimpleHTTPRequestHandler):
         if self.served.failing[self.path] > 0:
             self.served.failing[self.path] -= 1
             self.send_error(self.served.status)
+        elif self.served.everywhere:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(self.served.everywhere)
         else:
             super().do_GET()
 

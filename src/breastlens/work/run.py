@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -143,7 +143,7 @@ def try_units(
 
 def stream_units(
     units: Iterable[Unit], store: UnitStore, place: Place
-) -> Iterator[tuple[Unit, Failed | None]]:
+) -> Generator[tuple[Unit, Failed | None]]:
     """Do the units of a job that is too long to be held, those that are done already but once.
 
     Args:
