@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,11 +17,11 @@ from breastlens.errors import BundleError, WorkerError
 from breastlens.inference import shards as room
 from breastlens.inference.inputs import list_inputs
 from breastlens.inference.predictor import load
-from breastlens.inference.shards import Scoring, score_shard, shards
+from breastlens.inference.shards import PartlyScored, ScoredShard, Scoring, score_shard, shards
 from breastlens.progress import Progress
 from breastlens.runs.directory import Run
 from breastlens.runs.scoring import lacks_scores, score_to_csv
-from breastlens.work.run import Here
+from breastlens.work.run import Failed, Here, do_packed
 from breastlens.work.unit import Unit
 
 
@@ -118,6 +119,19 @@ def test_a_part_that_cannot_be_scored_has_rows_that_say_so(
 def test_another_model_under_the_same_path_is_refused(scoring: Scoring, images: Path) -> None:
     with pytest.raises(BundleError, match="another model here"):
         score_shard(replace(scoring, version="0" * 64), [str(images / "00.png")], True)
+
+
+def test_what_was_scored_of_a_part_travels_although_some_was_not() -> None:
+    shard = ScoredShard("a.png,0.5\n", 8, unread=1, novel=2, set_aside=3)
+    again = pickle.loads(do_packed(pickle.dumps(Unit("", "", _raise_partly, (shard,)))))
+    assert isinstance(again, Failed)
+    assert isinstance(again.error, PartlyScored)
+    assert again.error.shard == shard
+    assert str(again.error) == "the store failed for 3 of 8"
+
+
+def _raise_partly(shard: ScoredShard) -> None:
+    raise PartlyScored(shard)
 
 
 def test_a_worker_that_does_not_see_the_images_says_so(scoring: Scoring, images: Path) -> None:

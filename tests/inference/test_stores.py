@@ -87,6 +87,23 @@ def test_a_page_that_links_to_itself_comes_to_an_end(served: Any) -> None:
     assert len(served.asked) == 51
 
 
+def test_what_has_moved_to_another_host_is_followed_and_names_stay_below_what_was_asked_for(
+    images: Any,
+) -> None:
+    elsewhere = images.address.replace("127.0.0.1", "localhost")
+    images.moved |= {f"/x{end}": f"{elsewhere}/c/deep/{end[1:]}" for end in ("", "/", "/2.tif")}
+    assert list(list_inputs([f"{images.address}/x/"])) == [f"{images.address}/x/2.tif"]
+    assert read_store(f"{images.address}/x/2.tif", 1000) == b"c/deep/2.tif"
+    (images.folder / "c" / "deep" / "index.html").write_text(f'<a href="{elsewhere}/c/deep/2.tif">x</a>')
+    with pytest.raises(DataError, match="no image file was found"):
+        list(list_inputs([f"{images.address}/x/"]))
+
+
+def test_an_address_that_cannot_be_is_told_at_once() -> None:
+    with pytest.raises(DecodeError, match="the store refuses it"):
+        read_store("http:///a.png", 10)
+
+
 def test_files_that_are_given_by_their_address_are_taken_as_they_are(images: Any) -> None:
     given = [f"{images.address}/a.png?as=it+is", f"{images.address}/c/readme.md", f"{images.address}/a/1.png"]
     assert list(list_inputs(given)) == given

@@ -216,7 +216,8 @@ def _ask_once(address: str, question: Callable[[], Answer]) -> Answer:
             raise StoreError(f"{address}: the store lets nobody in, or not any more ({said})") from error
         if denied:
             raise _Refused(f"{DENIED} ({said})") from error
-        if status is not None and 400 <= status < 500 and status not in _PASSING:
+        lasting = status is not None and 400 <= status < 500 and status not in _PASSING
+        if lasting or isinstance(error, ValueError):  # as by an address that cannot be
             raise _Refused(f"the store refuses it ({said})") from error
         raise _Busy(said) from error
 
@@ -235,7 +236,7 @@ def _read_answer(error: BaseException) -> tuple[int | None, str]:
         if isinstance(answer, dict):  # of botocore
             word = answer.get("Error", {}).get("Code", "")
             return answer.get("ResponseMetadata", {}).get("HTTPStatusCode"), word
-        status = getattr(each, "status", None) or getattr(each, "code", None)
-        if isinstance(status, int):
-            return status, ""
+        for name in ("status", "code"):  # of aiohttp, of gcsfs
+            if isinstance(status := getattr(each, name, None), int):
+                return status, ""
     return None, ""

@@ -115,9 +115,7 @@ def score_to_csv(
 
         whole = folder / "whole.csv"
         write_whole(whole, rows())
-        _, *made = _read_made(
-            folder
-        )  # of which one is there still, if this process ends before the next line but one
+        _, *made = _read_made(folder)  # one of which is there still if this process ends on the way
         write_whole(folder / INCOMPLETE, ["\n".join([_asked(names, scoring), *made, _hash(whole)]).encode()])
         whole.replace(out)
         sync_folder(out.parent)
