@@ -174,6 +174,8 @@ class FolderServer:
         asked: The paths that were asked for.
         failing: How often each path is still to be answered with ``status``.
         status: 503, a server that is busy, unless a test says otherwise.
+        everywhere: A page that is given for each path instead, if any.
+        moved: Where else what is asked for by a path is.
     """
 
     folder: Path
@@ -181,6 +183,8 @@ class FolderServer:
     asked: list[str] = field(default_factory=list)
     failing: Counter[str] = field(default_factory=Counter)
     status: int = 503
+    everywhere: bytes = b""
+    moved: dict[str, str] = field(default_factory=dict)
 
 
 class _FolderHandler(http.server.SimpleHTTPRequestHandler):
@@ -193,6 +197,15 @@ class _FolderHandler(http.server.SimpleHTTPRequestHandler):
         if self.served.failing[self.path] > 0:
             self.served.failing[self.path] -= 1
             self.send_error(self.served.status)
+        elif self.path in self.served.moved:
+            self.send_response(302)
+            self.send_header("Location", self.served.moved[self.path])
+            self.end_headers()
+        elif self.served.everywhere:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(self.served.everywhere)
         else:
             super().do_GET()
 

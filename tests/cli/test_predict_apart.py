@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,11 +17,11 @@ from breastlens.errors import BundleError, WorkerError
 from breastlens.inference import shards as room
 from breastlens.inference.inputs import list_inputs
 from breastlens.inference.predictor import load
-from breastlens.inference.shards import Scoring, score_shard, shards
+from breastlens.inference.shards import PartlyScored, ScoredShard, Scoring, score_shard, shards
 from breastlens.progress import Progress
 from breastlens.runs.directory import Run
-from breastlens.runs.scoring import score_to_csv
-from breastlens.work.run import Here
+from breastlens.runs.scoring import lacks_scores, score_to_csv
+from breastlens.work.run import Failed, Here, do_packed
 from breastlens.work.unit import Unit
 
 
@@ -119,6 +121,19 @@ def test_another_model_under_the_same_path_is_refused(scoring: Scoring, images: 
         score_shard(replace(scoring, version="0" * 64), [str(images / "00.png")], True)
 
 
+def test_what_was_scored_of_a_part_travels_although_some_was_not() -> None:
+    shard = ScoredShard("a.png,0.5\n", 8, unread=1, novel=2, set_aside=3)
+    again = pickle.loads(do_packed(pickle.dumps(Unit("", "", _raise_partly, (shard,)))))
+    assert isinstance(again, Failed)
+    assert isinstance(again.error, PartlyScored)
+    assert again.error.shard == shard
+    assert str(again.error) == "the store failed for 3 of 8"
+
+
+def _raise_partly(shard: ScoredShard) -> None:
+    raise PartlyScored(shard)
+
+
 def test_a_worker_that_does_not_see_the_images_says_so(scoring: Scoring, images: Path) -> None:
     (unit,) = shards([str(images / "00.png"), str(images / "gone.png")], scoring)
     (images / "00.png").unlink()
@@ -184,8 +199,9 @@ def test_a_store_that_is_busy_for_a_moment_changes_nothing(
     assert command("predict", holdout_run.directory, images, "--out", here).code == 0
     assert out.read_text().replace(addresses.address, str(images)) == here.read_text()
     done = command("predict", holdout_run.directory, gone, "--out", tmp_path / "gone.csv")
-    assert done.code == 2
-    assert f"{gone} cannot be listed: it is not there" in done.err
+    assert done.code == 0
+    table = pd.read_csv(tmp_path / "gone.csv")
+    assert table[["path", "error"]].values.tolist() == [[gone, "it cannot be read: it is not there"]]
 
 
 def test_what_a_store_did_not_give_is_tried_again_by_the_same_command(
@@ -193,27 +209,33 @@ def test_what_a_store_did_not_give_is_tried_again_by_the_same_command(
 ) -> None:
     out, here = tmp_path / "there.csv", tmp_path / "here.csv"
     asked = ("predict", holdout_run.directory, f"{addresses.address}/", "--out", out)
-    addresses.failing["/12.png"] = 1000
+    addresses.failing |= {"/12.png": 1000, **{f"/{number}.png": 1000 for number in range(24, 32)}}
     for _ in range(2):
         done = command(*asked)
         assert done.code == 2
-        assert f"8 of 40 images could not be scored; their rows in {out} say why" in done.err
+        assert "images 9 to 16 could not all be scored: the store failed for 1 of 8" in done.err
+        assert f"9 of 40 images could not be scored; their rows in {out} say why" in done.err
         assert "The same command tries them again" in done.err
         table = pd.read_csv(out)
         assert table["path"].tolist() == [f"{addresses.address}/{number:02}.png" for number in range(40)]
-        unscored = table["error"].str.contains("not scored: .*/12.png: the store failed 4 times", na=False)
-        assert unscored.tolist() == [8 <= number < 16 for number in range(40)]
+        unscored = table["error"].str.contains("^not scored: .*.png: the store failed 4 times", na=False)
+        assert unscored.tolist() == [number == 12 or 24 <= number < 32 for number in range(40)]
+        assert table["y_score"].isna().tolist() == [*unscored[:39], True]
     before = out.read_bytes()
     for other in (("--similar", 1), (f"{addresses.address}/39.png",)):
         done = command(*asked, *other)
         assert (done.code, out.read_bytes()) == (2, before)
         assert "exists already" in done.err
+    out.write_bytes(before.replace(b"not scored", b"seen by hand"))
+    assert f"{out} was changed meanwhile" in command(*asked).err
+    assert b"seen by hand" in out.read_bytes()
+    out.unlink()
     addresses.asked.clear()
     addresses.failing.clear()
     done = command(*asked)
     assert done.code == 0, done.err
     assert {path for path in addresses.asked if path != "/"} == {
-        f"/{number:02}.png" for number in range(8, 16)
+        f"/{number:02}.png" for number in (*range(8, 16), *range(24, 32))
     }
     assert command("predict", holdout_run.directory, images, "--out", here).code == 0
     assert out.read_text().replace(addresses.address, str(images)) == here.read_text()
@@ -232,3 +254,66 @@ def test_also_where_nothing_at_all_was_scored(
     addresses.failing.clear()
     assert command(*asked).code == 0
     assert pd.read_csv(out)["y_score"].notna().sum() == 39
+
+
+def test_a_store_that_lets_nobody_in_is_tried_again_by_the_same_command(
+    command: Callable[..., Any], holdout_run: Run, addresses: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.csv"
+    asked = ("predict", holdout_run.directory, f"{addresses.address}/", "--out", out)
+    addresses.status = 403
+    addresses.failing |= {f"/{number:02}.png": 1000 for number in range(15, 40)}
+    done = command(*asked)
+    assert done.code == 2
+    assert "24 of 40 images could not be scored" in done.err
+    error = pd.read_csv(out)["error"]
+    assert error.str.startswith("it cannot be read: access is denied").tolist()[:16] == [False] * 15 + [True]
+    assert error[16:].str.contains("^not scored: none of 8 could be had, the last: .*access is denied").all()
+    addresses.failing.clear()
+    assert command(*asked).code == 0
+    assert pd.read_csv(out)["y_score"].notna().sum() == 38
+
+
+@pytest.mark.parametrize("units", [7, 20])
+def test_many_parts_in_a_row_that_cannot_be_had_are_told_and_then_end_the_command(
+    command: Callable[..., Any],
+    holdout_run: Run,
+    addresses: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    units: int,
+) -> None:
+    monkeypatch.setattr(shards, "__defaults__", (1,))
+    addresses.status = 401
+    addresses.failing |= {f"/{number:02}.png": 1000 for number in range(1, units + 1)}
+    done = command(
+        "predict", holdout_run.directory, f"{addresses.address}/", "--out", tmp_path / "scores.csv"
+    )
+    assert done.code == 2
+    assert done.err.count("could not all be scored") == 5
+    assert ("nor could 2 other parts" in done.err) == (units == 7)
+    ended = "20 parts in a row could not be had; the last: none of 1 .*/20.png: the store lets nobody in"
+    assert bool(re.search(ended, done.err)) == (units == 20)
+    assert ("the same command goes on with it" in done.err) == (units == 20)
+    assert (tmp_path / "scores.csv").exists() == (units == 7)
+    assert len([path for path in addresses.asked if path != "/"]) == (40 if units == 7 else 21)
+    assert len(list((tmp_path / ".scores.csv.units").glob("*.npz"))) == (33 if units == 7 else 1)
+
+
+def test_a_process_that_ends_as_the_csv_takes_its_name_is_gone_on_with(
+    images: Path, tmp_path: Path, scoring: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, out = list(list_inputs([str(images)])), tmp_path / "scores.csv"
+
+    def end(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("breastlens.runs.scoring.sync_folder", end)
+        with pytest.raises(KeyboardInterrupt):
+            score_to_csv(names, out, scoring, Here(), Progress())
+    before = out.read_bytes()
+    assert lacks_scores(out, names, scoring)
+    score_to_csv(names, out, scoring, Here(), Progress())
+    assert out.read_bytes() == before
+    assert not lacks_scores(out, names, scoring)

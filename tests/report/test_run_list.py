@@ -152,7 +152,7 @@ def test_what_is_read_quickly_gives_the_verdict_of_the_report(
 
 
 LINES = [
-    RunLine("a", data="BUSI", patients=None, auc=0.9, date="2026-11-22T17:00:00+00:00"),
+    RunLine("a", data="BUSI", patients=None, auc=0.9, control_auc=1.0, date="2026-11-22T17:00:00+00:00"),
     RunLine("b", data="dmr", patients=52, auc=0.7, date="2026-11-23T17:00:00+00:00"),
     RunLine("c", data="dmr", patients=60, auc=None, date="2026-10-01T17:00:00+00:00"),
 ]
@@ -163,7 +163,8 @@ CONDITIONS = [
     (["auc = 0.7"], "b"), (["auc != 0.7"], "ac"), (["auc ="], "c"), (["auc !="], "ab"), (["patients ="], "a"),
     (["data = dmr"], "bc"), (["data ~ us"], "a"), (["data != dmr"], "a"), (["data = DMR"], ""),
     (["date >= 2026-11-22"], "ab"), (["date ~ 2026-11"], "ab"), (["data=dmr", "patients<60"], "b"),
-    (["patients ~ 5"], "b"),
+    (["patients ~ 5"], "b"), (["auc > 7e-1"], "a"), (["auc < +.8"], "b"), (["control_auc ~ 1.0"], ""),
+    (["control_auc ~ 1"], "a"), (["control_auc = 1."], "a"),
 ]  # fmt: skip
 
 
@@ -172,11 +173,15 @@ def test_conditions(conditions: list[str], left: str) -> None:
     assert "".join(line.path for line in select(LINES, conditions)) == left
 
 
+NO_NUMBERS = ("nan", "inf", "Infinity", "1_000", "0x10", "1e", ".", "\u0661")
+
+
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
         ("auc", "takes a column, one of"), ("= 0.7", "takes a column"), ("auk > 0.7", "did you mean auc"),
         ("auc > high", "'high' is none"), ("auc <", "expected a number after <"),
+        *((f"auc = {text}", f"{text!r} is none") for text in NO_NUMBERS),
     ],
 )  # fmt: skip
 def test_conditions_that_are_none(condition: str, said: str) -> None:
@@ -242,6 +247,33 @@ def in_node(program: str) -> Any:
     return json.loads(done.stdout)
 
 
+NAMES = [
+    "run-10",
+    "run-9",
+    "Run-09b",
+    "b",
+    "a/2",
+    "a-2",
+    "A10",
+    "9",
+    "10",
+    "run",
+    "é",
+    "run-9-1",
+    "2026-11-22",
+]
+
+
+def test_text_is_put_in_the_same_order_here_and_in_the_page() -> None:
+    here = [line.path for line in put_in_order([RunLine(name) for name in NAMES], "path")]
+    assert here == [
+        *("9", "10", "2026-11-22", "A10", "a-2", "a/2", "b", "run", "run-9"),
+        *("run-9-1", "Run-09b", "run-10", "é"),
+    ]
+    asked = f"{json.dumps(NAMES)}.sort((a, b) => r.compareValues(a, b, false))"
+    assert in_node(asked) == here
+
+
 def test_sorting_in_the_page() -> None:
     def order(values: str, down: str) -> Any:
         # in objects, since sort() would not even ask about what is undefined
@@ -278,5 +310,7 @@ def test_words_beside_conditions_in_the_page() -> None:
     assert read("dmr vgg") == [False, []]
     assert read('dmr auc > 0.8 verdict="no control"') == [True, []]
     assert read("auc>0.95 dmr") == [False, []]
-    assert read("auc> dmr auc<high") == [True, ["auc> dmr", "auc<high"]]
-    assert read("size>3") == [False, []], "no column, so a word"
+    assert read("auc> dmr auc<high") == [True, ["auc> dmr (no number)", "auc<high (no number)"]]
+    assert read("size>3 dmr") == [True, ["size>3 (no such column)"]]
+    for text in NO_NUMBERS:
+        assert read(f"auc={text}") == [True, [f"auc={text} (no number)"]]

@@ -94,7 +94,9 @@ def test_words_and_conditions_filter_and_the_count_is_announced(open_list: Calla
         playwright.expect(count).to_have_text(f"{len(left)} of 6 runs")
         assert shown(page) == left, asked
     field.fill("auc>high")
-    playwright.expect(count).to_have_text("6 of 6 runs; not followed, for want of a number: auc>high")
+    playwright.expect(count).to_have_text("6 of 6 runs; not followed: auc>high (no number)")
+    field.fill("auk>0.5 dmr")
+    playwright.expect(count).to_have_text("2 of 6 runs; not followed: auk>0.5 (no such column)")
 
 
 def test_all_can_be_done_by_keyboard(open_list: Callable[..., Any]) -> None:

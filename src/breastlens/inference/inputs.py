@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from breastlens.cohort.folder import TEXT_SUFFIXES, printable, walk_visible_files
 from breastlens.config import ReadingLimits
 from breastlens.errors import DataError, DecodeError
 from breastlens.imaging.decode import IMAGE_SUFFIXES, DecodedImage, decode, decode_bytes
-from breastlens.inference.stores import is_file, read_store, walk_store
+from breastlens.inference.stores import is_file, read_store, read_suffix, walk_store
 
 
 def is_remote(name: str) -> bool:
@@ -58,13 +56,13 @@ def _images_below(folder: Path) -> Iterator[str]:
         None  # whether text directly in the folder is notes: images lie in folders then
     )
     for found in walk_visible_files(folder):
-        suffix = _suffix(found)
+        suffix = read_suffix(found)
         if suffix not in IMAGE_SUFFIXES:
             continue
         if "/" not in found and suffix in TEXT_SUFFIXES:
             if notes_beside is None:
                 notes_beside = any(
-                    "/" in each and _suffix(each) in IMAGE_SUFFIXES for each in walk_visible_files(folder)
+                    "/" in each and read_suffix(each) in IMAGE_SUFFIXES for each in walk_visible_files(folder)
                 )
             if notes_beside:
                 continue
@@ -83,7 +81,7 @@ def read_input(name: str, limits: ReadingLimits) -> DecodedImage:
     data = read_store(name, limits.file_bytes + 1)
     if len(data) > limits.file_bytes:
         raise DecodeError(name, f"it has more bytes than the limit of {limits.file_bytes}")
-    return decode_bytes(data, suffix=_suffix(name), limits=limits)
+    return decode_bytes(data, suffix=read_suffix(name), limits=limits)
 
 
 def _list_remote(name: str) -> Iterator[str]:
@@ -91,11 +89,5 @@ def _list_remote(name: str) -> Iterator[str]:
         yield name
         return
     for address, path in walk_store(name):
-        if _suffix(path) in IMAGE_SUFFIXES and ("/" in path or _suffix(path) not in TEXT_SUFFIXES):
+        if read_suffix(path) in IMAGE_SUFFIXES and ("/" in path or read_suffix(path) not in TEXT_SUFFIXES):
             yield address
-
-
-def _suffix(name: str) -> str:
-    """The suffix of a path or an address, whose query is no part of it."""
-    path = urlsplit(name).path if name.startswith(("http://", "https://")) else name
-    return posixpath.splitext(path)[1].lower()

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from breastlens.cohort.folder import TEXT_SUFFIXES, printable, visible_files
 from breastlens.cohort.parallel import map_in_order
 from breastlens.config import ReadingLimits
-from breastlens.errors import DataError, DecodeError
+from breastlens.errors import DataError, DecodeError, StoreError
 from breastlens.imaging.decode import IMAGE_SUFFIXES
 from breastlens.imaging.preprocess import PreparedImage, preprocess
 from breastlens.inference.activation_map import Explanation, explain_row
@@ -39,7 +39,11 @@ Read = TypeVar("Read", bound=PreparedImage | str)
 Row = dict[str, NDArray[np.float32]]
 """What the network gives for one image, by name."""
 
+NOT_SCORED = "not scored: "
+"""How the error of an image begins that may have a score another time."""
+
 _MOST_UNREAD = 256
+_MOST_NOT_GIVEN = 4
 _ANSWERED_TOGETHER = 32
 
 
@@ -54,7 +58,7 @@ class Prediction:
         y_pred: 1 where ``y_score`` reaches the bundle's threshold, else 0; None where there is no score or the image is
             refused.
         category: The name of the predicted side, for example ``sick``; None where ``y_pred`` is.
-        error: Why there is no score; empty where there is one.
+        error: Why there is no score, after ``NOT_SCORED`` where a store failed; empty where there is one.
         decision: ``negative`` or ``positive`` where the prediction set holds that side alone, ``refer`` where it does
             not, ``refused`` where the image is unlike those of training; None where there is no score.
         prediction_set: ``negative``, ``positive``, ``both`` or ``none``: the sides that the score leaves open at the
@@ -127,11 +131,14 @@ class Predictor:
             paths: The files; as text also addresses in a remote store, see ``read_input``.
             progress: Where to tell how far it is.
             maps: Where a picture of what influenced each score is written, if wanted.
+
+        Raises:
+            StoreError: A store failed for several in a row.
         """
         with (
             (progress or Progress()).task("predict", len(paths)) as advance,
             closing(map_in_order(self._read, paths)) as images,
-            closing(self._answer_each(images)) as answers,
+            closing(self._answer_each(_until_outage(images))) as answers,
         ):
             for done, (path, (image, row, answer)) in enumerate(zip(paths, answers, strict=True), start=1):
                 advance(done)
@@ -233,6 +240,8 @@ class Predictor:
         except DecodeError as error:
             logger.info("not scored: %s", error)
             return error.reason
+        except StoreError as error:
+            return f"{NOT_SCORED}{error}"
 
     def _answer(
         self, images: Sequence[PreparedImage], rows: Sequence[Row], similar: int | None = None
@@ -259,6 +268,19 @@ class Predictor:
             novel=answer.novel,
             similar=answer.similar,
         )
+
+
+def _until_outage(images: Iterable[PreparedImage | str]) -> Iterator[PreparedImage | str]:
+    """The same, as long as a store does not fail for several in a row: each of them takes its time."""
+    in_a_row = 0
+    for image in images:
+        if isinstance(image, str) and image.startswith(NOT_SCORED):
+            in_a_row += 1
+            if in_a_row == _MOST_NOT_GIVEN:
+                raise StoreError(image.removeprefix(NOT_SCORED))
+        else:
+            in_a_row = 0
+        yield image
 
 
 def load(model: str | Path, *, similar: int = 0) -> Predictor:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from breastlens.cohort.apart import identify, require_some
 from breastlens.cohort.folder import printable
-from breastlens.errors import BundleError
+from breastlens.errors import BundleError, StoreError
 from breastlens.evaluation.prevalence import rebase_scores
 from breastlens.inference.inputs import is_remote
-from breastlens.inference.predictor import Prediction, Predictor, load, predictions_table
+from breastlens.inference.predictor import NOT_SCORED, Prediction, Predictor, load, predictions_table
+from breastlens.inference.stores import DENIED
 from breastlens.models.bundle import Bundle
 from breastlens.work.unit import Unit, content_key
 
@@ -56,12 +57,30 @@ class ScoredShard:
         images: How many.
         unread: How many of them could not be read.
         novel: How many were refused.
+        set_aside: How many should be tried again.
     """
 
     rows: str
     images: int
     unread: int
     novel: int
+    set_aside: int
+
+
+class PartlyScored(Exception):  # noqa: N818  it has a result
+    """Some images of a shard should be tried again, so that its rows are not kept.
+
+    Attributes:
+        shard: What came of it this time.
+    """
+
+    def __init__(self, shard: ScoredShard) -> None:
+        super().__init__(shard)
+        self.shard = shard
+
+    def __str__(self) -> str:
+        """How many they are."""
+        return f"the store failed for {self.shard.set_aside} of {self.shard.images}"
 
 
 def shards(names: Iterable[str], scoring: Scoring, size: int = SHARD) -> Iterator[Unit]:
@@ -93,23 +112,34 @@ def score_shard(scoring: Scoring, names: Sequence[str], some_are_there: bool) ->
     Raises:
         BundleError: The model is not there, or another than was meant.
         WorkerError: None of those files is there.
+        StoreError: A store failed for several images in a row, or did not give a single one.
+        PartlyScored: A store failed for some.
     """
     if some_are_there:
         require_some(Path(scoring.folder, name) for name in names if not is_remote(name))
     paths = [name if is_remote(name) else str(Path(scoring.folder, name)) for name in names]
     found = _predictor(scoring).predict_files(paths)
-    return describe_shard(
-        scoring, [replace(one, path=printable(name)) for one, name in zip(found, names, strict=True)]
-    )
+    predictions = [replace(one, path=printable(name)) for one, name in zip(found, names, strict=True)]
+    errors = [one.error for one, name in zip(predictions, names, strict=True) if is_remote(name)]
+    if errors and all(error.startswith(NOT_SCORED) or DENIED in error for error in errors):
+        raise StoreError(
+            f"none of {len(errors)} could be had, the last: {errors[-1].removeprefix(NOT_SCORED)}"
+        )
+    shard = describe_shard(scoring, predictions)
+    if shard.set_aside:
+        raise PartlyScored(shard)
+    return shard
 
 
 def describe_shard(scoring: Scoring, predictions: Sequence[Prediction]) -> ScoredShard:
     """Predictions as rows of the CSV."""
+    set_aside = sum(one.error.startswith(NOT_SCORED) for one in predictions)
     return ScoredShard(
         _csv(scoring, predictions, header=False),
         len(predictions),
-        sum(one.error != "" for one in predictions),
-        sum(one.novel is True for one in predictions),
+        unread=sum(one.error != "" for one in predictions) - set_aside,
+        novel=sum(one.novel is True for one in predictions),
+        set_aside=set_aside,
     )
 
 

@@ -83,6 +83,8 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "~": lambda value, part: part.casefold() in value.casefold(),
 }
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
 _CONDITION = re.compile(rf"\s*([^\s=!<>~]+)\s*({'|'.join(_OPERATORS)})\s*(.*?)\s*", re.DOTALL)
 
 
@@ -182,12 +184,9 @@ def _read_condition(condition: str) -> Callable[[RunLine], bool]:
     compare = _OPERATORS[symbol]
     if column in TEXT_COLUMNS or symbol == "~":
         return lambda line: compare(_text(getattr(line, column)), text)
-    wanted: float | None = None
-    if text:
-        try:
-            wanted = float(text)
-        except ValueError:
-            raise DataError(f"--where {condition!r}: {column} is a number, and {text!r} is none") from None
+    if text and not _NUMBER.fullmatch(text):
+        raise DataError(f"--where {condition!r}: {column} is a number, and {text!r} is none")
+    wanted = float(text) if text else None
     if symbol in ("=", "!="):
         return lambda line: compare(getattr(line, column), wanted)
     if wanted is None:
@@ -196,7 +195,7 @@ def _read_condition(condition: str) -> Callable[[RunLine], bool]:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).removesuffix(".0")
 
 
 def put_in_order(lines: Sequence[RunLine], column: str) -> list[RunLine]:
@@ -204,7 +203,8 @@ def put_in_order(lines: Sequence[RunLine], column: str) -> list[RunLine]:
 
     Args:
         lines: The rows.
-        column: Its name; with a minus before it, the largest first.
+        column: Its name; with a minus before it, the largest first. In text, digits count as the number they are, and
+            capitals as small letters.
 
     Raises:
         DataError: There is no such column.
@@ -212,8 +212,15 @@ def put_in_order(lines: Sequence[RunLine], column: str) -> list[RunLine]:
     name = column.removeprefix("-")
     _require_column(name, "--sort")
     known = [line for line in lines if getattr(line, name) not in (None, "")]
-    known.sort(key=lambda line: getattr(line, name), reverse=column.startswith("-"))
+    known.sort(key=lambda line: _natural(getattr(line, name)), reverse=column.startswith("-"))
     return [*known, *(line for line in lines if getattr(line, name) in (None, ""))]
+
+
+def _natural(value: Any) -> Any:
+    """A number as it is; of text its parts, alternately without digits and of digits."""
+    if not isinstance(value, str):
+        return value
+    return [int(part) if at % 2 else part for at, part in enumerate(_DIGITS.split(value.lower()))]
 
 
 def _require_column(name: str, option: str) -> None:

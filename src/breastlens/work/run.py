@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -46,7 +46,8 @@ class Here:
         for unit in filter(None, units):
             try:
                 result = unit.do()
-            except Exception as error:  # noqa: BLE001  whoever asked for the unit is told
+            except Exception as error:
+                logger.info("a unit failed", exc_info=True)
                 yield unit, Failed(error)
             else:
                 yield unit, result
@@ -109,7 +110,7 @@ def run_units(
 
 def stream_units(
     units: Iterable[Unit], store: UnitStore, place: Place
-) -> Iterator[tuple[Unit, Failed | None]]:
+) -> Generator[tuple[Unit, Failed | None]]:
     """Do the units of a job that is too long to be held, those that are done already but once.
 
     Args:

@@ -9,23 +9,34 @@ const OPERATORS = {
   ">": (value, wanted) => value > wanted,
   "~": (value, part) => value.toLowerCase().includes(part.toLowerCase()),
 };
+const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
 const CONDITION = /(^|\s)(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(?:"([^"]*)"|(\S*))(?!\S)/g;
 
 // What has no value comes last in either direction; equal ones keep their order.
 function compareValues(one, other, descending) {
   if (one === undefined || other === undefined) return (one === undefined) - (other === undefined);
-  const order = typeof one === "number" ? one - other : one.localeCompare(other, "en", { numeric: true });
+  const order = typeof one === "number" ? one - other : compareTexts(one, other);
   return descending ? -order : order;
 }
 
-// The tests of a row that a text asks for, and the conditions in it that are none. `columns` says which hold text.
+// As `breastlens runs --sort` does: digits count as the number they are, and capitals as small letters.
+function compareTexts(one, other) {
+  const [parts, others] = [one, other].map((text) => text.toLowerCase().split(/(\d+)/));
+  for (let at = 0; at < Math.min(parts.length, others.length); at++) {
+    const [a, b] = [parts[at], others[at]].map((part) => at % 2 ? BigInt(part) : part);
+    if (a !== b) return a < b ? -1 : 1;
+  }
+  return parts.length - others.length;
+}
+
+// The tests of a row that a text asks for, and the conditions in it that are none, each with why. `columns` says which hold text.
 function readFilter(text, columns) {
   const tests = [], refused = [];
   const words = text.replace(CONDITION, (condition, before, column, symbol, quoted, bare) => {
-    if (!Object.hasOwn(columns, column)) return condition;
-    const test = readCondition(column, symbol, quoted ?? bare, columns[column]);
+    const isColumn = Object.hasOwn(columns, column);
+    const test = isColumn && readCondition(column, symbol, quoted ?? bare, columns[column]);
     if (test) tests.push(test);
-    else refused.push(condition.trim());
+    else refused.push(condition.trim() + (isColumn ? " (no number)" : " (no such column)"));
     return " ";
   });
   for (const word of words.toLowerCase().split(/\s+/).filter(Boolean)) tests.push((line, shown) => shown.includes(word));
@@ -35,9 +46,10 @@ function readFilter(text, columns) {
 function readCondition(column, symbol, text, isText) {
   const compare = OPERATORS[symbol];
   if (isText || symbol === "~") return (line) => compare(String(line[column] ?? ""), text);
+  if (text !== "" && !NUMBER.test(text)) return null;
   const wanted = text === "" ? undefined : Number(text);
-  if (symbol === "=" || symbol === "!=") return Number.isNaN(wanted) ? null : (line) => compare(line[column], wanted);
-  if (wanted === undefined || Number.isNaN(wanted)) return null;
+  if (symbol === "=" || symbol === "!=") return (line) => compare(line[column], wanted);
+  if (wanted === undefined) return null;
   return (line) => line[column] !== undefined && compare(line[column], wanted);
 }
 
@@ -67,7 +79,7 @@ function startRuns(table) {
       row.hidden = !tests.every((test) => test(line, text));
       count += row.hidden ? 0 : 1;
     }
-    const passedOver = refused.length ? "; not followed, for want of a number: " + refused.join(" ") : "";
+    const passedOver = refused.length ? "; not followed: " + refused.join(", ") : "";
     shown.textContent = count + " of " + rows.length + (rows.length === 1 ? " run" : " runs") + passedOver;
     document.getElementById("filter").classList.toggle("used", field.value.trim() !== "");
   }
