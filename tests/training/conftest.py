@@ -68,7 +68,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     return np.clip(pixels, 0, 255).astype(np.uint8), labels
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe() -> Callable[..., TrainingRecipe]:
     """A recipe without augmentation, a few epochs long unless told otherwise."""
 

@@ -30,14 +30,14 @@ class PowerCut(BaseException):
     """Nothing of the training catches it."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def probe(build_tiny: Callable[[], Any], pictures: tuple[np.ndarray, np.ndarray]) -> Probe:
     pixels, labels = pictures
     features = build_tiny().predict(pixels[TRAIN], verbose=0)
     return fit_probe(features, labels[TRAIN], np.arange(TRAIN.size), seed=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fit(
     build_tiny: Callable[[], Any],
     tiny_backbone: Backbone,
@@ -68,6 +68,20 @@ def fit(
             title="tiny",
             checkpoints=checkpoints,
         )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fit: Train) -> Train:
+    """The same without checkpoints, each but once."""
+    known: dict[str, TrainedNetwork] = {}
+
+    def call(*strategy: str, **changes: Any) -> TrainedNetwork:
+        name = repr((strategy, changes))
+        if name not in known:
+            known[name] = fit(None, *strategy, **changes)
+        return known[name]
 
     return call
 
@@ -107,37 +121,41 @@ def assert_same(one: TrainedNetwork, other: TrainedNetwork) -> None:
     ],
 )
 def test_it_goes_on_as_if_nothing_had_been(
-    fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, states: int, step: str
+    fit: Train,
+    undisturbed: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    states: int,
+    step: str,
 ) -> None:
-    whole = fit(None, strategy)
     with monkeypatch.context() as patch:
         end_after(patch, states, step)
         with pytest.raises(PowerCut):
             fit(tmp_path, strategy)
     kept = sorted(path.name for path in tmp_path.glob("epoch-*"))
     assert kept[-1] == f"epoch-{states - 1 - (step != 'directory renamed'):05}"
-    assert_same(fit(tmp_path, strategy), whole)
+    assert_same(fit(tmp_path, strategy), undisturbed(strategy))
 
 
 def test_it_may_end_after_every_single_epoch(
-    fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Train, undisturbed: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = fit(None)
     for _ in range(EPOCHS):
         with monkeypatch.context() as patch:
             end_after(patch, 1)
             with pytest.raises(PowerCut):
                 fit(tmp_path)
-    assert_same(fit(tmp_path), whole)
+    assert_same(fit(tmp_path), undisturbed("finetune"))
 
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_what_early_stopping_has_counted_is_kept(
-    fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+    fit: Train, undisturbed: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
     """It ends once it had stopped, and one epoch before that, when one in vain was counted."""
     slow = {"epochs": 10, "patience": 2, "learning_rate": 1e-6}
-    whole = fit(None, **slow)
+    whole = undisturbed(**slow)
     assert len(whole.history) < 10
     with monkeypatch.context() as patch:
         end_after(patch, len(whole.history) - before)
@@ -166,7 +184,7 @@ def test_the_best_weights_are_written_once_and_kept(
 
 
 def test_training_again_on_all_goes_on_too(
-    fit: Train,
+    undisturbed: Train,
     build_tiny: Callable[[], Any],
     tiny_backbone: Backbone,
     pictures: tuple[np.ndarray, np.ndarray],
@@ -175,7 +193,7 @@ def test_training_again_on_all_goes_on_too(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first, own = fit(None), recipe(epochs=EPOCHS, trainable_stages=1)
+    first, own = undisturbed("finetune"), recipe(epochs=EPOCHS, trainable_stages=1)
     rows = np.arange(90)
 
     def again(checkpoints: Path | None) -> TrainedNetwork:
@@ -205,6 +223,7 @@ def test_training_again_on_all_goes_on_too(
 @pytest.mark.parametrize("spoil", ["state.json", "variables.npz", "all"])
 def test_a_damaged_state_is_not_used(
     fit: Train,
+    undisturbed: Train,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -220,7 +239,7 @@ def test_a_damaged_state_is_not_used(
             shutil.rmtree(newest)
         else:
             (newest / spoil).write_text("{")
-    assert_same(fit(tmp_path), fit(None))
+    assert_same(fit(tmp_path), undisturbed("finetune"))
     assert ("is damaged" in caplog.text) == (spoil != "all")
 
 
