@@ -56,7 +56,13 @@ def test_one_that_fails_does_not_lose_the_others(
     heard, names = Heard(), ("mobilenet:0.25", "mobilenet:0.5", "mobilenet:0.75")
     with caplog.at_level(logging.ERROR):
         page = train_all(
-            awkward, out=tmp_path / "all", backbones=names, weights="none", seed=3, epochs=1, progress=heard
+            awkward,
+            out=tmp_path / "all",
+            backbones=names,
+            weights="none",
+            audit=False,
+            seed=3,
+            progress=heard,
         )
     assert page == tmp_path / "all" / "comparison.html"
     assert sorted(path.name for path in page.parent.iterdir()) == [
@@ -94,7 +100,7 @@ def test_all_failing_is_an_error_and_leaves_nothing(
         caplog.at_level(logging.WARNING),
         pytest.raises(BreastLensError, match="every backbone failed; the first: nothing works"),
     ):
-        train_all(awkward, out=tmp_path / "all", weights="none")
+        train_all(awkward, out=tmp_path / "all", weights="none", audit=False)
     assert list(tmp_path.iterdir()) == []
     assert caplog.text == "", "what the user can mend needs no traceback"
 
@@ -113,7 +119,7 @@ def test_an_interrupt_stops_all_of_them(
 
     monkeypatch.setattr("breastlens.runs.compare.begin", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_all(awkward, out=tmp_path / "all", weights="none")
+        train_all(awkward, out=tmp_path / "all", weights="none", audit=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,7 +127,7 @@ def test_a_comparison_goes_on_with_the_network_that_was_not_finished(
     awkward: Cohort, quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("keras")
-    settings = {name: value for name, value in quick.items() if name != "backbone"}
+    settings = {name: value for name, value in quick.items() if name != "backbone"} | {"audit": False}
     names, begun = ("mobilenet:0.25", "mobilenet:0.5"), []
 
     def stop_at_the_second(cohort: Cohort | Prepared, recipe: TrainingRecipe, *rest: Any) -> Begun:
@@ -164,7 +170,13 @@ def test_all_networks_are_trained_at_once_elsewhere_and_come_to_what_they_come_t
         return do(self, counted())
 
     monkeypatch.setattr(Processes, "do", watch)
-    settings: dict[str, Any] = {"backbones": names, "weights": "none", "folds": 2, "repeats": 2}
+    settings: dict[str, Any] = {
+        "backbones": names,
+        "weights": "none",
+        "folds": 2,
+        "repeats": 2,
+        "audit": False,
+    }
     train_all(awkward, out=tmp_path / "here", **settings)
     train_all(awkward, out=tmp_path / "there", on="processes:2", **settings)
     assert asked == [2 * (2 * 2 + 1)]
@@ -193,6 +205,7 @@ def test_elsewhere_too_one_that_fails_does_not_lose_the_others(
         out=tmp_path / "all",
         backbones=("mobilenet:0.25", "mobilenet:0.5"),
         weights="none",
+        audit=False,
         on="processes:2",
         progress=heard,
     )
