@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from breastlens import whole_files
 from breastlens.errors import RunDirectoryError
 from breastlens.runs.directory import (
     Run,
@@ -236,3 +237,28 @@ def test_a_run_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").mkdir()
     with pytest.raises(RunDirectoryError, match="cannot be read: Is a directory"):
         Run.read(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not show what is open")
+def test_a_directory_takes_its_name_once_all_of_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, happened = tmp_path / "run", []
+    fsync = os.fsync
+
+    def sync(handle: int) -> None:
+        happened.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        fsync(handle)
+
+    def reached(step: str) -> None:
+        happened.append(f"{step}: {out.exists()}")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(whole_files, "reached", reached)
+    with new_directory(out) as unfinished:
+        (unfinished / "model").mkdir()
+        (unfinished / "model" / "weights").write_bytes(b"1")
+        (unfinished / "run.json").write_text("{}")
+    assert happened[0] == "directory filled: False"
+    assert set(happened[1:5]) == {"model", "weights", "run.json", unfinished.name}
+    assert happened[5:] == ["directory synced: False", tmp_path.name, "directory renamed: True"]

@@ -57,8 +57,9 @@ def new_directory(out: Path, *, data: Path | None = None) -> Iterator[Path]:
             out.rmdir()
         take_name(unfinished, out)
     except OSError as error:  # hours of work are not thrown away for a name
+        said = "was made by something else meanwhile" if os.path.lexists(out) else "could not get its name"
         raise RunDirectoryError(
-            f"{out} could not be made in the end ({error.strerror}); what was finished lies in {unfinished}"
+            f"{out} {said} ({error.strerror}); what was finished lies in {unfinished}"
         ) from error
 
 
