@@ -1,6 +1,6 @@
 """A training killed at random moments, and at every step of every write, then gone on with: is the result the same?
 
-Run as ``python benchmarks/kill.py [--moments 20] [--every-write [--folds 0] [--at-once 2]]``.
+Run as ``python benchmarks/kill.py [--moments 20] [--every-write [N] [--folds 0] [--at-once 2]]``.
 
 The same small training of phantoms is run once undisturbed, and then again and again. Each time the process is killed
 (SIGKILL, which nothing can catch), ``breastlens train --resume`` goes on, and ``predictions.csv`` is compared with that
@@ -129,7 +129,14 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES[:2])
     parser.add_argument("--folds", type=int, default=2, help="so many and then everyone; 0: one training")
     parser.add_argument("--at-once", type=int, default=1, help="how many are killed at steps side by side")
-    parser.add_argument("--every-write", action="store_true", help="also at every step of every write")
+    parser.add_argument(
+        "--every-write",
+        type=int,
+        nargs="?",
+        const=1,
+        metavar="N",
+        help="also at every step of every write, or at every Nth; one step in four is of each kind",
+    )
     arguments = parser.parse_args()
     deaths: list[Death] = []
     drawn = random.Random(arguments.seed)
@@ -148,7 +155,7 @@ def main() -> None:
             )
             deaths += [at_a_moment(job, each, moment, wanted) for each, moment in enumerate(moments)]
             if arguments.every_write:
-                deaths += at_every_step(job, wanted, arguments.at_once)
+                deaths += at_every_step(job, wanted, arguments.every_write, arguments.at_once)
     equal = sum(death.equal for death in deaths)
     report(
         "kill",
@@ -188,8 +195,8 @@ def at_a_moment(job: Job, number: int, moment_s: float, wanted: bytes) -> Death:
             shutil.rmtree(job.folder / left, ignore_errors=True)
 
 
-def at_every_step(job: Job, wanted: bytes, at_once: int) -> list[Death]:
-    """Kill it at the first step of a write, at the second and so on to the last."""
+def at_every_step(job: Job, wanted: bytes, apart: int, at_once: int) -> list[Death]:
+    """Kill it at the first step of a write and at those that follow so far apart, to the last."""
     steps = int(until_step(job, f"{job.strategy}-steps", 0))
 
     def kill(step: int) -> Death:
@@ -198,7 +205,7 @@ def at_every_step(job: Job, wanted: bytes, at_once: int) -> list[Death]:
         return finish(job, name, f"step {step} of {steps}: {told}", wanted)
 
     with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(kill, range(1, steps + 1)))
+        return list(pool.map(kill, range(1, steps + 1, apart)))
 
 
 def until_step(job: Job, name: str, step: int) -> str:
