@@ -229,6 +229,8 @@ def finish(job: Job, name: str, killed: str, wanted: bytes) -> Death:
     epochs = sum(int(each.name.removeprefix("epoch-")) + 1 for each in begun.glob("units/*/*/epoch-*"))
     if not (job.folder / name).exists():
         run(job, name, job.go_on(name))
+    elif begun.exists():  # it is complete, which is told, and what was left beside it goes
+        start(job, name, job.go_on(name)).wait()
     same = job.predictions(name) == wanted
     for left in (job.folder / name, job.folder / f"{name}-cache"):
         shutil.rmtree(left, ignore_errors=True)
