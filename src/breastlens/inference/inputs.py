@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from breastlens.cohort.folder import TEXT_SUFFIXES, printable, walk_visible_files
 from breastlens.config import ReadingLimits
-from breastlens.errors import DataError, DecodeError
+from breastlens.errors import DataError, DecodeError, StoreError
 from breastlens.imaging.decode import IMAGE_SUFFIXES, DecodedImage, decode, decode_bytes
 from breastlens.inference.stores import is_file, read_store, read_suffix, walk_store
+
+NOT_SCORED = "not scored: "
+"""How the error of an image begins that may have a score another time."""
+
+_MOST_NOT_GIVEN = 4
+
+Read = TypeVar("Read")
 
 
 def is_remote(name: str) -> bool:
@@ -91,3 +99,23 @@ def _list_remote(name: str) -> Iterator[str]:
     for address, path in walk_store(name):
         if read_suffix(path) in IMAGE_SUFFIXES and ("/" in path or read_suffix(path) not in TEXT_SUFFIXES):
             yield address
+
+
+def until_outage(images: Iterable[Read | str]) -> Iterator[Read | str]:
+    """The same, as long as a store does not fail for several in a row: each of them takes its time.
+
+    Args:
+        images: What was read, or why it could not be.
+
+    Raises:
+        StoreError: A store failed for several in a row.
+    """
+    in_a_row = 0
+    for image in images:
+        if isinstance(image, str) and image.startswith(NOT_SCORED):
+            in_a_row += 1
+            if in_a_row == _MOST_NOT_GIVEN:
+                raise StoreError(image.removeprefix(NOT_SCORED))
+        else:
+            in_a_row = 0
+        yield image

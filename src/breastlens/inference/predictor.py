@@ -24,7 +24,7 @@ from breastlens.imaging.decode import IMAGE_SUFFIXES
 from breastlens.imaging.preprocess import PreparedImage, preprocess
 from breastlens.inference.activation_map import Explanation, explain_row
 from breastlens.inference.answer import Answer, Answerer
-from breastlens.inference.inputs import read_input
+from breastlens.inference.inputs import NOT_SCORED, read_input, until_outage
 from breastlens.inference.map_picture import MapFolder
 from breastlens.inference.novelty import Similar
 from breastlens.models.bundle import Bundle, BundleCard, load_bundle
@@ -39,11 +39,7 @@ Read = TypeVar("Read", bound=PreparedImage | str)
 Row = dict[str, NDArray[np.float32]]
 """What the network gives for one image, by name."""
 
-NOT_SCORED = "not scored: "
-"""How the error of an image begins that may have a score another time."""
-
 _MOST_UNREAD = 256
-_MOST_NOT_GIVEN = 4
 _ANSWERED_TOGETHER = 32
 
 
@@ -138,7 +134,7 @@ class Predictor:
         with (
             (progress or Progress()).task("predict", len(paths)) as advance,
             closing(map_in_order(self._read, paths)) as images,
-            closing(self._answer_each(_until_outage(images))) as answers,
+            closing(self._answer_each(until_outage(images))) as answers,
         ):
             for done, (path, (image, row, answer)) in enumerate(zip(paths, answers, strict=True), start=1):
                 advance(done)
@@ -268,19 +264,6 @@ class Predictor:
             novel=answer.novel,
             similar=answer.similar,
         )
-
-
-def _until_outage(images: Iterable[PreparedImage | str]) -> Iterator[PreparedImage | str]:
-    """The same, as long as a store does not fail for several in a row: each of them takes its time."""
-    in_a_row = 0
-    for image in images:
-        if isinstance(image, str) and image.startswith(NOT_SCORED):
-            in_a_row += 1
-            if in_a_row == _MOST_NOT_GIVEN:
-                raise StoreError(image.removeprefix(NOT_SCORED))
-        else:
-            in_a_row = 0
-        yield image
 
 
 def load(model: str | Path, *, similar: int = 0) -> Predictor:

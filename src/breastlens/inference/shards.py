@@ -14,8 +14,8 @@ from breastlens.cohort.apart import identify, require_some
 from breastlens.cohort.folder import printable
 from breastlens.errors import BundleError, StoreError
 from breastlens.evaluation.prevalence import rebase_scores
-from breastlens.inference.inputs import is_remote
-from breastlens.inference.predictor import NOT_SCORED, Prediction, Predictor, load, predictions_table
+from breastlens.inference.inputs import NOT_SCORED, is_remote
+from breastlens.inference.predictor import Prediction, Predictor, load, predictions_table
 from breastlens.inference.stores import DENIED
 from breastlens.models.bundle import Bundle
 from breastlens.work.unit import Unit, content_key

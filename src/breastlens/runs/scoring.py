@@ -10,8 +10,8 @@ from pathlib import Path
 
 from breastlens.cohort.folder import printable
 from breastlens.errors import RunDirectoryError, StoreError
-from breastlens.inference.inputs import list_inputs
-from breastlens.inference.predictor import NOT_SCORED, Prediction
+from breastlens.inference.inputs import NOT_SCORED, list_inputs
+from breastlens.inference.predictor import Prediction
 from breastlens.inference.shards import PartlyScored, ScoredShard, Scoring, describe_shard, header, shards
 from breastlens.progress import Progress
 from breastlens.runs.directory import begun_beside
